@@ -1,0 +1,2 @@
+//! The program: nothing but the way from the command line to an exit code.
+fn main() {}

@@ -1,0 +1,188 @@
+//! The noun that goes out: what is known of one record, ready to be a report row.
+//!
+//! Made by `deleter` (and by `job` for records that are never sent), written by
+//! `report`, counted by `summary`.
+
+use std::time::Duration;
+
+use jiff::Timestamp;
+
+use crate::target::{Origin, Reject, Rejected, Target};
+
+/// What became of a record (contract: Report, Truth).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Status {
+    /// ImageKit said that this job's request deleted it.
+    Deleted,
+    /// It was not there, and this job did not delete it.
+    NotFound,
+    /// It is not there, and whether this job deleted it cannot be known.
+    Gone,
+    /// As far as ImageKit says, it is still there.
+    Failed,
+    /// It may have been deleted or not.
+    Unknown,
+    /// It was never sent.
+    Invalid,
+    /// The ID stood in an earlier record, whose row tells.
+    Duplicate,
+}
+
+impl Status {
+    /// All statuses, in the contract's order.
+    pub const ALL: [Self; 7] = [
+        Self::Deleted,
+        Self::NotFound,
+        Self::Gone,
+        Self::Failed,
+        Self::Unknown,
+        Self::Invalid,
+        Self::Duplicate,
+    ];
+
+    /// The word in the report.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Deleted => "deleted",
+            Self::NotFound => "not_found",
+            Self::Gone => "gone",
+            Self::Failed => "failed",
+            Self::Unknown => "unknown",
+            Self::Invalid => "invalid",
+            Self::Duplicate => "duplicate",
+        }
+    }
+
+    /// The status that a word in a report means; `None` for any other word.
+    pub fn parse(word: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|status| status.as_str() == word)
+    }
+
+    /// Whether a row with this status settles its ID, so that a resume does not ask again.
+    ///
+    /// A `duplicate` row settles its own record only, never the ID.
+    pub const fn settles_id(self) -> bool {
+        matches!(
+            self,
+            Self::Deleted | Self::NotFound | Self::Gone | Self::Invalid
+        )
+    }
+}
+
+/// A stable code for grouping (contract: Report, `error`).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum ErrorCode {
+    /// ImageKit does not have the file.
+    NotFound,
+    /// The cell cannot be an ID.
+    InvalidId,
+    /// The row is a file version or a folder.
+    NotAFile,
+    /// ImageKit refused this ID with a 4xx.
+    Rejected,
+    /// 5xx.
+    ServerError,
+    /// No answer in time.
+    Timeout,
+    /// The connection failed or broke.
+    Connection,
+    /// An answer that cannot be read or is not ImageKit's.
+    BadResponse,
+    /// The ID stood in an earlier record.
+    Duplicate,
+    /// The run ended before the answer was known.
+    Interrupted,
+}
+
+impl ErrorCode {
+    /// The word in the report.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::NotFound => "not_found",
+            Self::InvalidId => "invalid_id",
+            Self::NotAFile => "not_a_file",
+            Self::Rejected => "rejected",
+            Self::ServerError => "server_error",
+            Self::Timeout => "timeout",
+            Self::Connection => "connection",
+            Self::BadResponse => "bad_response",
+            Self::Duplicate => "duplicate",
+            Self::Interrupted => "interrupted",
+        }
+    }
+}
+
+/// What is known of one record; one row of the report.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Outcome {
+    /// The ID as read, trimmed.
+    pub file_id: Box<str>,
+    /// Where it stood.
+    pub origin: Origin,
+    /// What became of it.
+    pub status: Status,
+    /// Status of the last HTTP response of any attempt of this run; `None` if none came.
+    pub http_status: Option<u16>,
+    /// Why it is not `deleted`.
+    pub error: Option<ErrorCode>,
+    /// Requests of this run that named this ID.
+    pub attempts: u32,
+    /// From this run's first attempt to the decision.
+    pub duration: Duration,
+    /// When it was decided.
+    pub finished_at: Timestamp,
+    /// `x-ik-requestId` of the deciding response.
+    pub request_id: Option<Box<str>>,
+    /// Why, for people; already free of the key. `report` cleans and cuts it.
+    pub message: Option<Box<str>>,
+}
+
+impl Outcome {
+    /// The row of a record that is never sent.
+    pub fn rejected(rejected: Rejected) -> Self {
+        let error = match &rejected.reason {
+            Reject::InvalidId(_) => ErrorCode::InvalidId,
+            Reject::NotAFile(_) => ErrorCode::NotAFile,
+        };
+        Self::unsent(
+            rejected.file_id,
+            rejected.origin,
+            Status::Invalid,
+            error,
+            &rejected.reason.to_string(),
+        )
+    }
+
+    /// The row of a record whose ID stood in an earlier record.
+    pub fn duplicate(target: Target) -> Self {
+        let file_id = target.file_id.as_str().into();
+        Self::unsent(
+            file_id,
+            target.origin,
+            Status::Duplicate,
+            ErrorCode::Duplicate,
+            "the ID stood in an earlier record",
+        )
+    }
+
+    fn unsent(
+        file_id: Box<str>,
+        origin: Origin,
+        status: Status,
+        error: ErrorCode,
+        message: &str,
+    ) -> Self {
+        Self {
+            file_id,
+            origin,
+            status,
+            http_status: None,
+            error: Some(error),
+            attempts: 0,
+            duration: Duration::ZERO,
+            finished_at: Timestamp::now(),
+            request_id: None,
+            message: Some(message.into()),
+        }
+    }
+}

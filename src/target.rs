@@ -1,0 +1,144 @@
+//! The nouns that come in: one ID to delete and the line it stood on.
+//!
+//! Made by `source`, carried through the whole house, and turned into an
+//! [`Outcome`](crate::outcome::Outcome) exactly once.
+
+use std::fmt;
+use std::sync::Arc;
+
+use thiserror::Error;
+
+/// The longest ID that is sent, in bytes; ImageKit's own have 24.
+pub const MAX_ID_BYTES: usize = 256;
+
+/// A file ID that may be sent: not empty, no white space, control character or `/`, not `.` or `..`, at most 256 bytes.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct FileId(Box<str>);
+
+impl FileId {
+    /// Checks an ID as it was read, white space around it already cut.
+    pub fn parse(text: &str) -> Result<Self, InvalidId> {
+        if text.is_empty() {
+            return Err(InvalidId::Empty);
+        }
+        if text.len() > MAX_ID_BYTES {
+            return Err(InvalidId::TooLong);
+        }
+        if text == "." || text == ".." {
+            return Err(InvalidId::DotSegment);
+        }
+        for character in text.chars() {
+            match character {
+                '/' => return Err(InvalidId::Slash),
+                char::REPLACEMENT_CHARACTER => return Err(InvalidId::NotUtf8),
+                _ if character.is_control() => return Err(InvalidId::ControlCharacter),
+                _ if character.is_whitespace() => return Err(InvalidId::WhiteSpace),
+                _ => {}
+            }
+        }
+        Ok(Self(text.into()))
+    }
+
+    /// The ID as text.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    /// Whether the ID looks like ImageKit's own: 24 lower-case hexadecimal digits.
+    pub fn looks_like_imagekit(&self) -> bool {
+        looks_like_imagekit(&self.0)
+    }
+}
+
+/// Whether a text is 24 lower-case hexadecimal digits, as ImageKit's IDs are in practice.
+pub fn looks_like_imagekit(text: &str) -> bool {
+    text.len() == 24
+        && text
+            .bytes()
+            .all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'))
+}
+
+impl fmt::Display for FileId {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(&self.0)
+    }
+}
+
+/// Why a cell cannot be a file ID.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
+pub enum InvalidId {
+    /// Nothing, or only white space.
+    #[error("the ID is empty")]
+    Empty,
+    /// White space inside.
+    #[error("the ID has white space inside")]
+    WhiteSpace,
+    /// A control character inside.
+    #[error("the ID has a control character inside")]
+    ControlCharacter,
+    /// A `/`, which would make another address of it.
+    #[error("the ID has a slash inside")]
+    Slash,
+    /// `.` or `..`, which an address swallows.
+    #[error("the ID is a dot segment")]
+    DotSegment,
+    /// More than [`MAX_ID_BYTES`].
+    #[error("the ID is longer than 256 bytes")]
+    TooLong,
+    /// Bytes that are not UTF-8 (or U+FFFD, which is how such bytes are shown).
+    #[error("the ID is not UTF-8")]
+    NotUtf8,
+}
+
+/// Where a record stood in the input, and what else its row told.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Origin {
+    /// The record's first line, 1-based, as an editor counts.
+    pub line: u64,
+    /// The input's name as the user gave it; `-` for stdin.
+    pub input: Arc<str>,
+    /// The `url` column's cell, if there is such a column and the cell is not empty.
+    pub url: Option<Box<str>>,
+}
+
+/// One ID to delete.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Target {
+    /// The ID.
+    pub file_id: FileId,
+    /// Where it stood.
+    pub origin: Origin,
+    /// Whether an earlier, interrupted run may have deleted it without knowing (contract: ambiguous).
+    pub doubt: bool,
+}
+
+/// A record of which nothing is ever sent.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Rejected {
+    /// The cell as read, trimmed; bytes that are not UTF-8 as U+FFFD.
+    pub file_id: Box<str>,
+    /// Where it stood.
+    pub origin: Origin,
+    /// Why it is not sent.
+    pub reason: Reject,
+}
+
+/// Why a record is not sent.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+pub enum Reject {
+    /// The cell cannot be an ID.
+    #[error(transparent)]
+    InvalidId(#[from] InvalidId),
+    /// The row's `type` column says `file-version` or `folder`; deleting it would hit a live file.
+    #[error("the row's type is {0}, not file: deleting it would hit a live file")]
+    NotAFile(Box<str>),
+}
+
+/// One record of the input.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Record {
+    /// An ID to delete.
+    Target(Target),
+    /// A record that gets the status `invalid`.
+    Rejected(Rejected),
+}
