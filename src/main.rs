@@ -1,2 +1,35 @@
-//! The program: nothing but the way from the command line to an exit code.
-fn main() {}
+//! The program: from the command line to an exit code.
+
+mod account;
+mod census;
+mod cli;
+mod confirm;
+mod progress;
+mod run;
+mod signals;
+
+use std::io::{self, Write};
+use std::process::ExitCode;
+
+use clap::Parser;
+
+use cli::Cli;
+
+fn main() -> ExitCode {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(help_or_error) => {
+            let code = u8::try_from(help_or_error.exit_code()).unwrap_or(2);
+            // Nobody is left to tell if the terminal is gone.
+            let _ = help_or_error.print();
+            return ExitCode::from(code);
+        }
+    };
+    match run::run(&cli) {
+        Ok(code) => ExitCode::from(code),
+        Err(error) => {
+            let _ = writeln!(io::stderr(), "error: {error:#}");
+            ExitCode::from(run::exit_code_of(&error))
+        }
+    }
+}

@@ -5,24 +5,34 @@
 
 use std::sync::Arc;
 
+use thiserror::Error;
 use tokio::sync::watch;
 
 /// Why a run ended early. The order is the contract's: where several hold, the first decides the exit code.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Error)]
 pub enum Reason {
     /// The report or the state cannot be written (exit 5).
+    #[error("the report cannot be written: {0}")]
     ReportBroken(String),
     /// ImageKit refused the key (exit 3).
+    #[error(
+        "ImageKit refused the key: {0}; check that it is the private key of this account and may delete"
+    )]
     KeyRefused(String),
     /// What answers is not ImageKit (exit 3).
+    #[error("what answers is not ImageKit: {0}; check --base-url and the proxy")]
     NotImageKit(String),
     /// The host was never reached; nothing was sent (exit 2).
+    #[error("the host cannot be reached: {0}; check --base-url, the network and the proxy")]
     Unreachable(String),
     /// The input broke while it was read (exit 6).
+    #[error("the input broke: {0}")]
     InputBroken(String),
     /// A signal, by its number (exit 128 + number).
+    #[error("by signal {0}")]
     Signal(i32),
     /// A limit that the user set was reached (exit 4).
+    #[error("{0}")]
     LimitReached(String),
 }
 

@@ -1,0 +1,172 @@
+//! The account: which host, which key, and where the report of its job goes.
+
+use std::fs;
+use std::net::SocketAddr;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context as _, Result, bail};
+use imagekit_bulk_delete::client::{BaseUrl, Connection, Key};
+use imagekit_bulk_delete::journal::Job;
+use imagekit_bulk_delete::report::{self, Destination, Existing};
+use imagekit_bulk_delete::sandbox::{Sandbox, Script};
+use jiff::Timestamp;
+
+use crate::cli::Cli;
+use crate::progress::Progress;
+use crate::signals::Signals;
+
+const KEY_VARIABLE: &str = "IMAGEKIT_PRIVATE_KEY";
+
+/// A sandbox's port is new each time; its job is the same.
+const SANDBOX_HOST: &str = "sandbox";
+
+/// Who is asked, and by which key.
+#[derive(Debug)]
+pub(crate) struct Account {
+    pub(crate) connection: Connection,
+    pub(crate) key: Key,
+    /// Serves as long as the account is used.
+    sandbox: Option<Sandbox>,
+}
+
+impl Account {
+    /// Reads the key and checks the host, or starts the sandbox.
+    pub(crate) fn open(cli: &Cli, progress: &Progress) -> Result<Self> {
+        let connection = |base_url: &str| -> Result<Connection> {
+            Ok(Connection {
+                base_url: BaseUrl::parse(base_url)?,
+                timeout: cli.speed.timeout,
+                connect_timeout: cli.speed.connect_timeout,
+            })
+        };
+        if cli.safety.sandbox {
+            let sandbox =
+                Sandbox::start(Script::rehearsal()).context("cannot start the sandbox")?;
+            let connection = connection(&sandbox.base_url())?;
+            progress.notice(
+                "sandbox: nothing real is touched; files are made up, and so are some faults",
+            );
+            return Ok(Self {
+                connection,
+                key: Key::parse(Sandbox::key())?,
+                sandbox: Some(sandbox),
+            });
+        }
+        let connection = connection(&cli.connection.base_url)?;
+        let key = read_key(cli.connection.private_key_file.as_deref(), progress)?;
+        Ok(Self {
+            connection,
+            key,
+            sandbox: None,
+        })
+    }
+
+    /// Whose job it is, for the state.
+    pub(crate) fn job(&self) -> Job {
+        let host = self.connection.base_url.as_str();
+        let host = if self.sandbox.is_some() {
+            SANDBOX_HOST
+        } else {
+            host
+        };
+        Job {
+            host: host.into(),
+            key: self.key.fingerprint(),
+        }
+    }
+
+    /// Where the report goes. What the sandbox writes can never be taken for the real thing.
+    pub(crate) fn destination(&self, cli: &Cli, first_input: &str) -> Destination {
+        let name = match cli.report.report.as_deref() {
+            Some("-") => return Destination::Stdout,
+            Some(pattern) => report::expand(pattern, Timestamp::now()),
+            None => report::default_name(first_input),
+        };
+        let path = PathBuf::from(name);
+        Destination::File(if self.sandbox.is_some() {
+            sandboxed(&path)
+        } else {
+            path
+        })
+    }
+}
+
+/// What to do with a report that is there.
+pub(crate) fn existing(cli: &Cli) -> Existing {
+    match (cli.report.resume, cli.report.overwrite) {
+        (true, _) => Existing::Resume,
+        (_, true) => Existing::Overwrite,
+        _ => Existing::Refuse,
+    }
+}
+
+/// `old.report.csv` becomes `old.report.sandbox.csv`.
+fn sandboxed(path: &Path) -> PathBuf {
+    let Some(extension) = path.extension() else {
+        let mut name = path.as_os_str().to_owned();
+        name.push(".sandbox");
+        return name.into();
+    };
+    let mut name = path.file_stem().unwrap_or_default().to_owned();
+    name.push(".sandbox.");
+    name.push(extension);
+    path.with_file_name(name)
+}
+
+fn read_key(file: Option<&Path>, progress: &Progress) -> Result<Key> {
+    let Some(path) = file else {
+        let Ok(text) = std::env::var(KEY_VARIABLE) else {
+            bail!(
+                "there is no key; set {KEY_VARIABLE}, or name a file that holds it with --private-key-file"
+            );
+        };
+        return Key::parse(&text).with_context(|| format!("{KEY_VARIABLE} cannot be used"));
+    };
+    let shown = path.display();
+    let text =
+        fs::read_to_string(path).with_context(|| format!("cannot read the key from {shown}"))?;
+    let mode = fs::metadata(path)
+        .map(|metadata| metadata.permissions().mode())
+        .unwrap_or_default();
+    if mode & 0o077 != 0 {
+        progress.notice(&format!(
+            "warning: others can read {shown}; protect it with `chmod 600 {shown}`"
+        ));
+    }
+    Key::parse(text.lines().next().unwrap_or_default())
+        .with_context(|| format!("the first line of {shown} cannot be used"))
+}
+
+/// Serves the sandbox alone, until a signal.
+pub(crate) async fn serve_sandbox(address: SocketAddr, progress: &Progress) -> Result<u8> {
+    let sandbox = Sandbox::listen(address, Script::rehearsal())
+        .context("cannot serve the sandbox; give --sandbox-listen 127.0.0.1:8080, say")?;
+    progress.notice(&format!(
+        "sandbox: serving at {}, key {}; Ctrl-C ends it",
+        sandbox.base_url(),
+        Sandbox::key()
+    ));
+    Signals::listen()
+        .context("cannot listen for signals")?
+        .next()
+        .await;
+    Ok(0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_rehearsal_has_its_own_files() {
+        assert_eq!(
+            sandboxed(Path::new("a/b.report.csv")),
+            Path::new("a/b.report.sandbox.csv")
+        );
+        assert_eq!(
+            sandboxed(Path::new("a.b/report")),
+            Path::new("a.b/report.sandbox")
+        );
+    }
+}

@@ -1,0 +1,238 @@
+//! What an answer says, typed: status, request id, limits, body.
+
+use std::time::Duration;
+
+use jiff::Timestamp;
+use reqwest::StatusCode;
+use reqwest::header::HeaderMap;
+use serde::Deserialize;
+use serde_json::Value;
+
+use super::key::Key;
+use crate::throttle::Pace;
+
+/// The most of a body that is read, in bytes; ImageKit's longest answers have some 10 kB.
+const MAX_BODY_BYTES: usize = 4 << 20;
+
+/// One answer, read whole or as far as it came.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Response {
+    /// HTTP status.
+    pub status: u16,
+    /// `x-ik-requestId`, by which ImageKit's support finds the request. `[spec]`
+    pub request_id: Option<Box<str>>,
+    /// What the headers say about limits.
+    pub pace: Pace,
+    /// `Retry-After`, seconds or a date; not documented by ImageKit, honoured if it comes.
+    pub retry_after: Option<Duration>,
+    /// What the body holds.
+    pub body: Body,
+}
+
+/// What a body holds.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Body {
+    /// Nothing.
+    Empty,
+    /// JSON, whole.
+    Json(Value),
+    /// Something that begins like JSON, or a body that broke off.
+    Cut,
+    /// HTML, plain text, anything else; its beginning.
+    Foreign(Box<str>),
+}
+
+/// The body of a batch answer. `[spec]`
+#[derive(Debug, Clone, PartialEq, Eq, Default, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct BatchBody {
+    /// Those are deleted.
+    pub successfully_deleted_file_ids: Option<Vec<String>>,
+    /// Those may be deleted or not; newer prose shows them on a 200 too.
+    pub errors: Option<Vec<BatchError>>,
+    /// On a 404: those do not exist, and nothing was deleted.
+    pub missing_file_ids: Option<Vec<String>>,
+}
+
+/// One ID that a batch could not delete cleanly.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct BatchError {
+    /// The ID.
+    pub file_id: String,
+    /// Why, for people.
+    #[serde(default)]
+    pub error: Option<String>,
+}
+
+impl Response {
+    pub(super) async fn read(answer: reqwest::Response, key: &Key) -> Self {
+        let status = answer.status();
+        let headers = answer.headers();
+        let retry_after = retry_after(headers, Timestamp::now());
+        Self {
+            status: status.as_u16(),
+            request_id: header(headers, "x-ik-requestid").map(|id| key.redact(id).into()),
+            pace: pace(headers, retry_after),
+            retry_after,
+            // A 204 has no body by definition; waiting for one would cost time.
+            body: if status == StatusCode::NO_CONTENT {
+                Body::Empty
+            } else {
+                body(answer, key).await
+            },
+        }
+    }
+
+    /// ImageKit's message for people; `None` where it sent none.
+    pub fn message(&self) -> Option<&str> {
+        match &self.body {
+            Body::Json(json) => json.get("message").and_then(Value::as_str),
+            Body::Foreign(text) => Some(text),
+            Body::Empty | Body::Cut => None,
+        }
+    }
+
+    /// Whether the answer bears a mark of ImageKit's API: a request id, or a JSON object with one
+    /// of its fields. A portal's page, a proxy's error and another API's JSON have none. `[inferred]`
+    pub fn is_imagekit(&self) -> bool {
+        const FIELDS: [&str; 4] = [
+            "help",
+            "successfullyDeletedFileIds",
+            "missingFileIds",
+            "errors",
+        ];
+        let known_words = |message: &str| message.contains("exist");
+        self.request_id.is_some()
+            || match &self.body {
+                Body::Json(json) => {
+                    FIELDS.iter().any(|field| json.get(field).is_some())
+                        || self.message().is_some_and(known_words)
+                }
+                Body::Empty | Body::Cut | Body::Foreign(_) => false,
+            }
+    }
+
+    /// The body of a batch answer; `None` if it is not of that form.
+    pub fn batch_body(&self) -> Option<BatchBody> {
+        match &self.body {
+            Body::Json(json @ Value::Object(_)) => BatchBody::deserialize(json).ok(),
+            _ => None,
+        }
+    }
+}
+
+fn header<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
+    headers
+        .get(name)
+        .and_then(|value| value.to_str().ok())
+        .map(str::trim)
+}
+
+fn number(headers: &HeaderMap, name: &str) -> Option<u64> {
+    header(headers, name)?.parse().ok()
+}
+
+/// `X-RateLimit-Limit` requests per `X-RateLimit-Interval` milliseconds, `X-RateLimit-Reset`
+/// milliseconds to wait. `[spec]`
+fn pace(headers: &HeaderMap, retry_after: Option<Duration>) -> Pace {
+    let reset = number(headers, "x-ratelimit-reset").map(Duration::from_millis);
+    Pace {
+        limit: number(headers, "x-ratelimit-limit"),
+        interval: number(headers, "x-ratelimit-interval").map(Duration::from_millis),
+        wait: reset.max(retry_after),
+    }
+}
+
+fn retry_after(headers: &HeaderMap, now: Timestamp) -> Option<Duration> {
+    let text = header(headers, "retry-after")?;
+    if let Ok(seconds) = text.parse() {
+        return Some(Duration::from_secs(seconds));
+    }
+    let date = jiff::fmt::rfc2822::parse(text).ok()?;
+    Duration::try_from(date.timestamp().duration_since(now)).ok()
+}
+
+async fn body(mut answer: reqwest::Response, key: &Key) -> Body {
+    let mut bytes = Vec::new();
+    loop {
+        match answer.chunk().await {
+            Ok(Some(chunk)) if bytes.len() + chunk.len() <= MAX_BODY_BYTES => {
+                bytes.extend_from_slice(&chunk);
+            }
+            Ok(None) => return typed(&bytes, key),
+            // Too long to be ImageKit's, broken off, or out of time: not to be believed.
+            Ok(Some(_)) | Err(_) => return Body::Cut,
+        }
+    }
+}
+
+fn typed(bytes: &[u8], key: &Key) -> Body {
+    const FOREIGN_CHARACTERS: usize = 300;
+    let text = String::from_utf8_lossy(bytes);
+    let text = text.trim();
+    if text.is_empty() {
+        return Body::Empty;
+    }
+    let text = key.redact(text);
+    match serde_json::from_str(&text) {
+        Ok(json) => Body::Json(json),
+        Err(_) if text.starts_with(['{', '[']) => Body::Cut,
+        Err(_) => Body::Foreign(text.chars().take(FOREIGN_CHARACTERS).collect()),
+    }
+}
+
+#[cfg(test)]
+#[expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+mod tests {
+    use super::*;
+
+    fn headers(pairs: &[(&'static str, &'static str)]) -> HeaderMap {
+        pairs
+            .iter()
+            .map(|(name, value)| (name.parse().unwrap(), value.parse().unwrap()))
+            .collect()
+    }
+
+    #[test]
+    fn limits_are_read_as_milliseconds_and_nonsense_is_nothing() {
+        let read = |pairs| pace(&headers(pairs), None);
+        let told = read(&[
+            ("x-ratelimit-limit", "5"),
+            ("x-ratelimit-interval", "1000"),
+            ("x-ratelimit-reset", "250"),
+        ]);
+        assert_eq!(told.limit, Some(5));
+        assert_eq!(told.interval, Some(Duration::from_secs(1)));
+        assert_eq!(told.wait, Some(Duration::from_millis(250)));
+        assert_eq!(
+            read(&[("x-ratelimit-reset", "-1"), ("x-ratelimit-limit", "abc")]),
+            Pace::default()
+        );
+    }
+
+    #[test]
+    fn retry_after_is_seconds_or_a_date() {
+        let now = Timestamp::from_second(784_111_770).unwrap();
+        let read = |value| retry_after(&headers(&[("retry-after", value)]), now);
+        assert_eq!(read("7"), Some(Duration::from_secs(7)));
+        assert_eq!(
+            read("Sun, 06 Nov 1994 08:49:37 GMT"),
+            Some(Duration::from_secs(7))
+        );
+        assert_eq!(read("Sun, 06 Nov 1994 08:00:00 GMT"), None);
+        assert_eq!(read("soon"), None);
+    }
+
+    #[test]
+    fn a_body_is_json_cut_foreign_or_empty() {
+        let key = Key::parse("private_secret").unwrap();
+        assert_eq!(typed(b" \n", &key), Body::Empty);
+        assert_eq!(typed(b"{\"a\":", &key), Body::Cut);
+        assert_eq!(typed(b"<html>", &key), Body::Foreign("<html>".into()));
+        assert_eq!(
+            typed(b"{\"message\":\"private_secret\"}", &key),
+            Body::Json(serde_json::json!({"message": "[key]"}))
+        );
+    }
+}

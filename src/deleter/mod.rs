@@ -1,0 +1,370 @@
+//! The deleter: the life of one group of IDs, from its first request to one decision for each ID.
+//!
+//! A group comes in, a stream of [`Settled`] leaves: each ID the moment it is decided.
+//! The only loop that retries, and the only owner of what is *ambiguous* about an ID.
+//! Each attempt goes the same way: a turn from the throttle, the intent on disk, one
+//! exchange, then its classification.
+
+mod batch;
+mod classify;
+mod part;
+mod truth;
+
+use std::cell::Cell;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use futures::channel::mpsc;
+use futures::stream::{self, FuturesUnordered, LocalBoxStream};
+use futures::{FutureExt, StreamExt};
+use tokio::select;
+
+use crate::backoff::Backoff;
+use crate::client::{Client, Exchange, Response, SendError};
+use crate::journal::Journal;
+use crate::outcome::{ErrorCode, Outcome};
+use crate::stop::{Reason, Stop};
+use crate::target::{FileId, Target};
+use crate::throttle::{Counted, Endpoint, Heard, Throttle};
+
+use classify::{Arrival, One, Transient, Verdict};
+use part::Part;
+use truth::Final;
+
+/// How often a host is tried that was never reached, before the run is given up.
+const TRIES_TO_REACH: u32 = 3;
+
+/// How many 5xx answers a batch gets before it is halved: an answer, unlike a lost one, is likely about its IDs.
+const SERVER_ERRORS_A_BATCH: u32 = 3;
+
+/// What the deleter gives back for an ID.
+#[derive(Debug)]
+pub enum Settled {
+    /// It is decided.
+    Decided(Outcome),
+    /// A stop left it untouched: nothing may be claimed, and no row is due.
+    Released(Target),
+}
+
+/// How hard the deleter tries.
+#[derive(Debug, Clone, Copy)]
+pub struct Effort {
+    /// Attempts for an ID or a batch before it is given up or halved.
+    pub max_attempts: u32,
+    /// IDs a request; 1 uses the single-file endpoint throughout.
+    pub batch_size: usize,
+}
+
+/// What was sent so far. Shared with whoever shows it.
+#[derive(Debug, Default)]
+pub struct Traffic {
+    requests: AtomicU64,
+    retries: AtomicU64,
+}
+
+impl Traffic {
+    /// Requests sent, of any kind.
+    pub fn requests(&self) -> u64 {
+        self.requests.load(Ordering::Relaxed)
+    }
+
+    /// Requests that named an ID again.
+    pub fn retries(&self) -> u64 {
+        self.retries.load(Ordering::Relaxed)
+    }
+}
+
+/// Deletes groups of IDs.
+#[derive(Debug)]
+pub struct Deleter {
+    client: Client,
+    throttle: Arc<Throttle>,
+    journal: Journal,
+    backoff: Backoff,
+    stop: Stop,
+    effort: Effort,
+    traffic: Arc<Traffic>,
+    next_group: Cell<u64>,
+    /// The most IDs that the host takes in one request, as far as it told; 1 where it has no batch route.
+    batch_limit: Cell<usize>,
+    was_answered: Cell<bool>,
+    failed_connections: Cell<u32>,
+}
+
+enum Next<F> {
+    Final(F, Response),
+    Again,
+    GivenUp,
+    Stopped,
+}
+
+impl Deleter {
+    /// A deleter that sends with `client`, when `throttle` lets it, after `journal` holds the intent.
+    pub fn new(
+        client: Client,
+        throttle: Arc<Throttle>,
+        journal: Journal,
+        stop: Stop,
+        effort: Effort,
+    ) -> Self {
+        Self {
+            client,
+            throttle,
+            journal,
+            backoff: Backoff::default(),
+            stop,
+            effort,
+            traffic: Arc::default(),
+            next_group: Cell::new(0),
+            batch_limit: Cell::new(effort.batch_size.max(1)),
+            was_answered: Cell::new(false),
+            failed_connections: Cell::new(0),
+        }
+    }
+
+    /// What was sent so far.
+    pub fn traffic(&self) -> Arc<Traffic> {
+        Arc::clone(&self.traffic)
+    }
+
+    /// How many IDs a group should have now: `--batch-size`, or less where the host takes less.
+    pub fn group_size(&self) -> usize {
+        self.batch_limit.get()
+    }
+
+    /// Settles one group: a stream of each ID's decision, as soon as it is known.
+    ///
+    /// A group of n IDs costs at most `3 * n * max_attempts` requests, 429s and outages not counted: every
+    /// request belongs to a single call (n of them), to a batch that is halved when its attempts are used up
+    /// (at most n - 1 halvings), or to a batch that an answer made smaller (at most n times).
+    pub fn settle(&self, targets: Vec<Target>) -> LocalBoxStream<'_, Settled> {
+        let part = Part::new(targets, self.next_group.replace(self.next_group.get() + 1));
+        if part.len() == 1 {
+            return stream::once(self.settle_one(part)).boxed_local();
+        }
+        let (settled, receiver) = mpsc::unbounded();
+        let work = async move { self.settle_part(part, &settled).await };
+        stream::select(receiver, work.into_stream().filter_map(async |()| None)).boxed_local()
+    }
+
+    /// Settles each ID of a part by a single call, all at once as far as the throttle lets them.
+    async fn settle_singly(&self, part: Part, settled: &mpsc::UnboundedSender<Settled>) {
+        let Part {
+            pendings,
+            group,
+            intent,
+        } = part;
+        let mut singles: FuturesUnordered<_> = pendings
+            .into_iter()
+            .map(|pending| {
+                self.settle_one(Part {
+                    pendings: vec![pending],
+                    group,
+                    intent: intent.clone(),
+                })
+            })
+            .collect();
+        while let Some(one) = singles.next().await {
+            give(settled, one);
+        }
+    }
+
+    async fn settle_one(&self, mut part: Part) -> Settled {
+        let mut tries = 0;
+        let last = loop {
+            match self
+                .attempt(Endpoint::Delete, &mut part, &mut tries, classify::one)
+                .await
+            {
+                Next::Again => {}
+                Next::Final(One::Deleted, _) => break Final::Deleted,
+                Next::Final(One::Missing, _) => break Final::Missing,
+                Next::Final(One::Refused, _) => break Final::Refused,
+                Next::GivenUp => break Final::Exhausted,
+                Next::Stopped => return the_one(part).interrupted(),
+            }
+        };
+        Settled::Decided(the_one(part).decide(last))
+    }
+
+    /// One attempt and, where it is worth another, the wait before that.
+    async fn attempt<F>(
+        &self,
+        endpoint: Endpoint,
+        part: &mut Part,
+        tries: &mut u32,
+        classify: fn(&Exchange) -> Verdict<F>,
+    ) -> Next<F> {
+        let Some((exchange, counted)) = self.exchange(endpoint, part).await else {
+            return Next::Stopped;
+        };
+        part.note(&exchange);
+        let verdict = classify(&exchange);
+        match &verdict {
+            Verdict::Transient(transient) => part.fail(*transient),
+            Verdict::Abort(_, arrival @ Arrival::Possible) => {
+                part.fail(Transient {
+                    error: ErrorCode::BadResponse,
+                    arrival: *arrival,
+                });
+            }
+            Verdict::Final(_) | Verdict::Throttled | Verdict::Abort(_, Arrival::Nothing) => {}
+        }
+        match (verdict, exchange) {
+            (Verdict::Final(answer), Ok(response)) => Next::Final(answer, response),
+            (Verdict::Transient(transient), exchange) => {
+                self.withdraw_if_free(part);
+                let hint = exchange.ok().and_then(|response| response.retry_after);
+                *tries += u32::from(counted == Counted::Yes);
+                if *tries >= self.most_tries(endpoint, transient) {
+                    return Next::GivenUp;
+                }
+                if counted == Counted::Yes && !self.wait(*tries, hint).await {
+                    return Next::Stopped;
+                }
+                Next::Again
+            }
+            (Verdict::Abort(reason, _), _) => {
+                self.stop.trip(reason);
+                self.withdraw_if_free(part);
+                Next::Stopped
+            }
+            (Verdict::Throttled | Verdict::Final(_), _) => {
+                self.withdraw_if_free(part);
+                Next::Again
+            }
+        }
+    }
+
+    /// A turn, the intent, one exchange. `None` where a stop came before anything was sent.
+    async fn exchange(&self, endpoint: Endpoint, part: &mut Part) -> Option<(Exchange, Counted)> {
+        let turn = select! {
+            biased;
+            () = self.stop.tripped() => return None,
+            turn = self.throttle.turn(endpoint) => turn,
+        };
+        self.intend(part)?;
+        self.traffic.requests.fetch_add(1, Ordering::Relaxed);
+        self.traffic
+            .retries
+            .fetch_add(u64::from(part.was_attempted()), Ordering::Relaxed);
+        part.begin_attempt();
+        let exchange = self.send(endpoint, part).await;
+        self.watch_reachability(&exchange);
+        let counted = match &exchange {
+            Ok(response) if response.status == 429 => {
+                turn.throttled(&response.pace);
+                Counted::No
+            }
+            Ok(response) if response.status >= 500 || response.status == 408 => {
+                turn.failed(part.group, Heard::Answer)
+            }
+            Ok(response) => {
+                turn.succeeded(&response.pace);
+                Counted::Yes
+            }
+            Err(_) => turn.failed(part.group, Heard::Nothing),
+        };
+        Some((exchange, counted))
+    }
+
+    async fn send(&self, endpoint: Endpoint, part: &Part) -> Exchange {
+        let file_ids: Vec<&FileId> = part.pendings.iter().map(part::Pending::file_id).collect();
+        let exchange = match (endpoint, file_ids.as_slice()) {
+            (Endpoint::Delete, [file_id]) => self.client.delete(file_id).await,
+            _ => self.client.delete_batch(&file_ids).await,
+        };
+        log(endpoint, &file_ids, &exchange);
+        exchange
+    }
+
+    /// Puts the IDs on disk before they are sent, unless they stand there already.
+    fn intend(&self, part: &mut Part) -> Option<()> {
+        if part.intent.is_none() {
+            match self.journal.intend(&part.targets()) {
+                Ok(intent) => part.intent = Some(Rc::new(intent)),
+                Err(error) => {
+                    self.stop.trip(Reason::ReportBroken(error.to_string()));
+                    return None;
+                }
+            }
+        }
+        Some(())
+    }
+
+    /// Takes the intent off the disk where no attempt of this run can have deleted anything, so that a
+    /// crash during the wait leaves no doubt that is none.
+    fn withdraw_if_free(&self, part: &mut Part) {
+        if !part.is_free_of_doubt() {
+            return;
+        }
+        if let Some(Ok(intent)) = part.intent.take().map(Rc::try_unwrap)
+            && let Err(error) = intent.withdraw()
+        {
+            self.stop.trip(Reason::ReportBroken(error.to_string()));
+        }
+    }
+
+    /// A host that was never reached at all is given up soon: it is a typing error more often than an outage.
+    fn watch_reachability(&self, exchange: &Exchange) {
+        match exchange {
+            Err(SendError::NeverLeft(why)) if !self.was_answered.get() => {
+                self.failed_connections
+                    .set(self.failed_connections.get() + 1);
+                if self.failed_connections.get() >= TRIES_TO_REACH {
+                    self.stop.trip(Reason::Unreachable(why.to_string()));
+                }
+            }
+            Err(SendError::NeverLeft(_)) => {}
+            Ok(_) | Err(SendError::Timeout(_) | SendError::Broken(_)) => {
+                self.was_answered.set(true);
+            }
+        }
+    }
+
+    fn most_tries(&self, endpoint: Endpoint, transient: Transient) -> u32 {
+        match (endpoint, transient.error) {
+            (Endpoint::DeleteBatch, ErrorCode::ServerError) => {
+                self.effort.max_attempts.min(SERVER_ERRORS_A_BATCH)
+            }
+            _ => self.effort.max_attempts,
+        }
+    }
+
+    /// Waits before a retry; false if a stop came.
+    async fn wait(&self, tries: u32, hint: Option<std::time::Duration>) -> bool {
+        let delay = self.backoff.delay(tries, hint, fastrand::f64());
+        select! {
+            biased;
+            () = self.stop.tripped() => false,
+            () = tokio::time::sleep(delay) => true,
+        }
+    }
+}
+
+fn give(settled: &mpsc::UnboundedSender<Settled>, one: Settled) {
+    // The receiver is polled together with the sender's future, so it is there.
+    let _ = settled.unbounded_send(one);
+}
+
+fn the_one(mut part: Part) -> part::Pending {
+    part.pendings.pop().expect("a single call has one ID")
+}
+
+fn log(endpoint: Endpoint, file_ids: &[&FileId], exchange: &Exchange) {
+    let first = file_ids.first().map(|id| id.as_str());
+    match exchange {
+        Ok(response) => tracing::debug!(
+            endpoint = endpoint.as_str(),
+            first,
+            ids = file_ids.len(),
+            status = response.status,
+            request_id = response.request_id.as_deref(),
+            "answered"
+        ),
+        Err(error) => {
+            tracing::debug!(endpoint = endpoint.as_str(), first, ids = file_ids.len(), %error, "not answered");
+        }
+    }
+}

@@ -1,0 +1,399 @@
+//! The journal: `<report>.state`, which says whose job it is and which IDs may be in the air.
+//!
+//! One slot for each request in the air, written before its first attempt and overwritten in
+//! place by a later one. A slot is not cleared when its IDs are decided: their rows, which stand
+//! behind the report's length that the slot names, say so. A torn slot was never sent.
+
+use std::collections::BTreeSet;
+use std::fs::File;
+use std::io;
+use std::os::unix::fs::FileExt;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+use thiserror::Error;
+
+use crate::target::{MAX_ID_BYTES, Target};
+
+/// The header's room, in bytes; slots begin behind it.
+const HEADER: u64 = 4096;
+
+/// Before a slot's text: the report's length, the text's length, a checksum.
+const PREFIX: usize = 8 + 4 + 8;
+
+/// Room for a line number, tabs and a line break.
+const ID_EXTRA: usize = 24;
+
+/// Whose job it is.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Job {
+    /// Scheme, name and port of the host, as given.
+    pub host: String,
+    /// A fingerprint of the key.
+    pub key: String,
+}
+
+/// What a state file says in its first bytes.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct StateHeader {
+    pub(crate) version: u32,
+    pub(crate) job: Job,
+    /// The boot of the machine that wrote it; after another one, rows may be missing that were written.
+    pub(crate) boot: String,
+    pub(crate) stride: u64,
+    /// The last run took everything down and flushed it before it ended, so no later crash can have lost rows.
+    pub(crate) is_at_rest: bool,
+    /// The last run ended because its key was refused, so another one may go on.
+    pub(crate) was_key_refused: bool,
+    /// Rows may have been lost: whatever is not settled may have been deleted.
+    pub(crate) is_all_in_doubt: bool,
+}
+
+/// An ID that was in the air.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct InAir {
+    pub(crate) file_id: String,
+    pub(crate) line: u64,
+    /// The report's length when the ID was sent: a row behind it is newer.
+    pub(crate) report_len: u64,
+}
+
+/// The state cannot be written.
+#[derive(Debug, Error)]
+#[error("cannot write {name}: {source}")]
+pub struct JournalError {
+    name: String,
+    #[source]
+    source: io::Error,
+}
+
+/// Holds the IDs in the air, and the lock on the job. Clones share one file.
+#[derive(Debug, Clone)]
+pub struct Journal(Option<Arc<Shared>>);
+
+#[derive(Debug)]
+struct Shared {
+    name: String,
+    file: File,
+    stride: u64,
+    report_len: Arc<AtomicU64>,
+    slots: Mutex<Slots>,
+}
+
+#[derive(Debug, Default)]
+struct Slots {
+    /// Free slots below `used`.
+    free: BTreeSet<u64>,
+    used: u64,
+    text: Vec<u8>,
+}
+
+impl Slots {
+    /// The lowest free slot, so that the file stays small.
+    fn take(&mut self) -> u64 {
+        self.free.pop_first().unwrap_or_else(|| {
+            self.used += 1;
+            self.used - 1
+        })
+    }
+}
+
+impl Journal {
+    /// A journal that writes nothing, for a report on stdout, which cannot be resumed.
+    pub fn none() -> Self {
+        Self(None)
+    }
+
+    /// Begins a journal in a locked file: the header, and no slots.
+    pub(crate) fn begin(
+        name: String,
+        file: File,
+        header: &StateHeader,
+        report_len: Arc<AtomicU64>,
+    ) -> Result<Self, JournalError> {
+        let shared = Shared {
+            name,
+            file,
+            stride: header.stride,
+            report_len,
+            slots: Mutex::default(),
+        };
+        let journal = Self(Some(Arc::new(shared)));
+        journal.rewrite_header(header)?;
+        Ok(journal)
+    }
+
+    /// Puts the IDs on disk (with the kernel) before they are sent.
+    pub fn intend(&self, targets: &[&Target]) -> Result<Intent, JournalError> {
+        let Some(shared) = &self.0 else {
+            return Ok(Intent { slot: None });
+        };
+        let mut slots = shared.slots();
+        let slot = slots.take();
+        let written = shared.write_slot(slot, &mut slots.text, targets);
+        drop(slots);
+        let intent = Intent {
+            slot: Some((Arc::clone(shared), slot)),
+        };
+        written.map_err(|source| shared.error(source))?;
+        Ok(intent)
+    }
+
+    /// Writes the header anew and clears all slots; only while nothing is in the air.
+    pub(crate) fn rewrite_header(&self, header: &StateHeader) -> Result<(), JournalError> {
+        let Some(shared) = &self.0 else { return Ok(()) };
+        let mut text = serde_json::to_vec(header).expect("a header of plain values is always JSON");
+        text.push(b'\n');
+        let write = || {
+            if text.len() as u64 > HEADER {
+                return Err(io::Error::other("the host's name is too long"));
+            }
+            shared.file.set_len(HEADER)?;
+            text.resize(usize::try_from(HEADER).unwrap_or(text.len()), b' ');
+            shared.file.write_all_at(&text, 0)?;
+            shared.file.sync_data()
+        };
+        let mut write = write;
+        write().map_err(|source| shared.error(source))
+    }
+}
+
+impl Shared {
+    fn slots(&self) -> MutexGuard<'_, Slots> {
+        self.slots.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn write_slot(&self, slot: u64, text: &mut Vec<u8>, targets: &[&Target]) -> io::Result<()> {
+        text.clear();
+        text.resize(PREFIX, 0);
+        for target in targets {
+            text.extend_from_slice(target.file_id.as_str().as_bytes());
+            text.push(b'\t');
+            text.extend_from_slice(target.origin.line.to_string().as_bytes());
+            text.push(b'\n');
+        }
+        if text.len() as u64 > self.stride {
+            return Err(io::Error::other("more IDs than a slot holds"));
+        }
+        let report_len = self.report_len.load(Ordering::Acquire);
+        let text_len = u32::try_from(text.len() - PREFIX).map_err(io::Error::other)?;
+        let checksum = checksum(report_len, &text[PREFIX..]);
+        text[..8].copy_from_slice(&report_len.to_le_bytes());
+        text[8..12].copy_from_slice(&text_len.to_le_bytes());
+        text[12..PREFIX].copy_from_slice(&checksum);
+        self.file.write_all_at(text, HEADER + slot * self.stride)
+    }
+
+    fn error(&self, source: io::Error) -> JournalError {
+        JournalError {
+            name: self.name.clone(),
+            source,
+        }
+    }
+}
+
+/// IDs that stand on disk as perhaps in the air. Dropping it makes the slot free for others, no more.
+#[derive(Debug)]
+pub struct Intent {
+    slot: Option<(Arc<Shared>, u64)>,
+}
+
+impl Intent {
+    /// Takes the IDs off the disk again: nobody can have deleted any of them.
+    pub fn withdraw(self) -> Result<(), JournalError> {
+        let Some((shared, slot)) = &self.slot else {
+            return Ok(());
+        };
+        let cleared = shared
+            .file
+            .write_all_at(&[0; PREFIX], HEADER + slot * shared.stride);
+        cleared.map_err(|source| shared.error(source))
+    }
+}
+
+impl Drop for Intent {
+    fn drop(&mut self) {
+        if let Some((shared, slot)) = &self.slot {
+            shared.slots().free.insert(*slot);
+        }
+    }
+}
+
+/// How far apart slots stand, in bytes, so that each holds a whole batch.
+pub(crate) fn stride(batch_size: usize) -> u64 {
+    const BLOCK: usize = 512;
+    ((PREFIX + batch_size * (MAX_ID_BYTES + ID_EXTRA)).div_ceil(BLOCK) * BLOCK) as u64
+}
+
+/// Reads a state: its header and the IDs in the air. `None` where there is no whole header, as in a
+/// state that was just created.
+pub(crate) fn read(state: &[u8]) -> Option<(StateHeader, Vec<InAir>)> {
+    let end = state.iter().position(|byte| *byte == b'\n')?;
+    let header: StateHeader = serde_json::from_slice(&state[..end]).ok()?;
+    let slots = state
+        .get(usize::try_from(HEADER).ok()?..)
+        .unwrap_or_default();
+    let stride = usize::try_from(header.stride)
+        .ok()
+        .filter(|stride| *stride > PREFIX)?;
+    let in_air = slots
+        .chunks(stride)
+        .filter_map(read_slot)
+        .flatten()
+        .collect();
+    Some((header, in_air))
+}
+
+fn read_slot(slot: &[u8]) -> Option<Vec<InAir>> {
+    let report_len = u64::from_le_bytes(slot.get(..8)?.try_into().ok()?);
+    let text_len = u32::from_le_bytes(slot.get(8..12)?.try_into().ok()?);
+    let text = slot.get(PREFIX..PREFIX + usize::try_from(text_len).ok()?)?;
+    if text.is_empty() || slot[12..PREFIX] != checksum(report_len, text) {
+        return None;
+    }
+    let in_air = |line: &str| {
+        let (file_id, line) = line.split_once('\t')?;
+        Some(InAir {
+            file_id: file_id.into(),
+            line: line.parse().ok()?,
+            report_len,
+        })
+    };
+    std::str::from_utf8(text)
+        .ok()?
+        .lines()
+        .map(in_air)
+        .collect()
+}
+
+fn checksum(report_len: u64, text: &[u8]) -> [u8; 8] {
+    let digest = Sha256::new()
+        .chain_update(report_len.to_le_bytes())
+        .chain_update(text)
+        .finalize();
+    let mut checksum = [0; 8];
+    checksum.copy_from_slice(&digest[..8]);
+    checksum
+}
+
+/// Names this boot of the machine; empty where the system does not tell.
+pub(crate) fn boot() -> String {
+    let linux = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").ok();
+    let boot = linux.or_else(|| {
+        let asked = std::process::Command::new("sysctl")
+            .args(["-n", "kern.bootsessionuuid"])
+            .output()
+            .ok()?;
+        String::from_utf8(asked.stdout).ok()
+    });
+    boot.unwrap_or_default().trim().to_owned()
+}
+
+#[cfg(test)]
+#[expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::target::{FileId, Origin};
+
+    fn target(id: &str, line: u64) -> Target {
+        let origin = Origin {
+            line,
+            input: Arc::from("a.csv"),
+            url: None,
+        };
+        Target {
+            file_id: FileId::parse(id).unwrap(),
+            origin,
+            doubt: false,
+        }
+    }
+
+    fn header() -> StateHeader {
+        StateHeader {
+            version: 1,
+            job: Job {
+                host: "https://host".into(),
+                key: "f".into(),
+            },
+            boot: "b".into(),
+            stride: stride(2),
+            is_at_rest: false,
+            was_key_refused: false,
+            is_all_in_doubt: false,
+        }
+    }
+
+    fn begun() -> (tempfile::NamedTempFile, Journal, Arc<AtomicU64>) {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        let report_len = Arc::new(AtomicU64::new(7));
+        let journal = Journal::begin(
+            "state".into(),
+            file.reopen().unwrap(),
+            &header(),
+            Arc::clone(&report_len),
+        )
+        .unwrap();
+        (file, journal, report_len)
+    }
+
+    fn in_air(file: &tempfile::NamedTempFile) -> Vec<(String, u64, u64)> {
+        let (read_header, in_air) = read(&std::fs::read(file.path()).unwrap()).unwrap();
+        assert_eq!(read_header, header());
+        in_air
+            .into_iter()
+            .map(|one| (one.file_id, one.line, one.report_len))
+            .collect()
+    }
+
+    #[test]
+    fn what_is_sent_stands_on_disk_until_its_slot_is_used_again_or_withdrawn() {
+        let (file, journal, report_len) = begun();
+        let first = journal.intend(&[&target("a", 1), &target("b", 2)]).unwrap();
+        let second = journal.intend(&[&target("c", 3)]).unwrap();
+        assert_eq!(
+            in_air(&file),
+            [("a".into(), 1, 7), ("b".into(), 2, 7), ("c".into(), 3, 7)]
+        );
+        drop(first);
+        assert_eq!(
+            in_air(&file).len(),
+            3,
+            "a decided group's slot is stale, not cleared"
+        );
+        report_len.store(99, Ordering::Release);
+        let third = journal.intend(&[&target("d", 4)]).unwrap();
+        assert_eq!(in_air(&file), [("d".into(), 4, 99), ("c".into(), 3, 7)]);
+        second.withdraw().unwrap();
+        third.withdraw().unwrap();
+        assert_eq!(in_air(&file), []);
+    }
+
+    #[test]
+    fn a_slot_torn_at_any_byte_was_never_sent() {
+        let (file, journal, _) = begun();
+        let _intent = journal.intend(&[&target("aaaaaaaa", 1)]).unwrap();
+        let whole = std::fs::read(file.path()).unwrap();
+        for cut in 4096..whole.len() {
+            let (_, in_air) = read(&whole[..cut]).unwrap();
+            assert_eq!(in_air, [], "cut at {cut}");
+        }
+        assert!(
+            read(&whole[..20]).is_none(),
+            "nor is there a job without a whole header"
+        );
+    }
+
+    #[test]
+    fn the_longest_ids_fit_their_slot() {
+        let (file, journal, _) = begun();
+        let long = "x".repeat(MAX_ID_BYTES);
+        let _intent = journal
+            .intend(&[&target(&long, u64::MAX), &target(&long, u64::MAX)])
+            .unwrap();
+        assert_eq!(in_air(&file).len(), 2);
+    }
+}

@@ -1,0 +1,299 @@
+//! The report: one true row for each record, and its own journal of what is decided.
+//!
+//! Outcomes come in, rows are with the kernel before anything else is done with them. Rows are only
+//! ever appended while a run goes on; the last row of an ID counts. [`open`] reads what earlier runs
+//! left, and [`Report::finish`] makes a resumed report whole again: one row a record.
+
+mod open;
+mod past;
+mod read;
+mod row;
+mod whole;
+
+use std::fs::File;
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use jiff::Timestamp;
+use thiserror::Error;
+
+pub use open::{Existing, OpenError, Opened, Request, open};
+pub use past::{Admission, Past};
+
+use crate::journal::{Journal, JournalError, StateHeader};
+use crate::outcome::{Outcome, Status};
+
+/// Where a report goes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Destination {
+    /// A file, resumable.
+    File(PathBuf),
+    /// Standard output; cannot be resumed.
+    Stdout,
+}
+
+/// Fills in `{date}` (`2026-11-24`) and `{datetime}` (`20261124T070846Z`), UTC.
+pub fn expand(pattern: &str, now: Timestamp) -> String {
+    pattern
+        .replace("{date}", &now.strftime("%Y-%m-%d").to_string())
+        .replace("{datetime}", &now.strftime("%Y%m%dT%H%M%SZ").to_string())
+}
+
+/// The report's name where none was given: after the first input, in the working directory.
+pub fn default_name(first_input: &str) -> String {
+    let stem = match first_input {
+        "-" => None,
+        path => Path::new(path)
+            .file_stem()
+            .map(|stem| stem.to_string_lossy().into_owned()),
+    };
+    let stem = stem.unwrap_or_else(|| env!("CARGO_PKG_NAME").into());
+    format!("{}.report.csv", stem.strip_suffix(".csv").unwrap_or(&stem))
+}
+
+/// The report cannot be written, or does not add up.
+#[derive(Debug, Error)]
+pub enum ReportError {
+    /// The kernel would not take it.
+    #[error("cannot write {name}: {source}")]
+    Write {
+        /// The report's name.
+        name: String,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
+    /// The state beside it.
+    #[error(transparent)]
+    Journal(#[from] JournalError),
+    /// Rows and records differ: a fault of this program.
+    #[error("the report has {rows} rows for {records} records; keep it and report this as a bug")]
+    DoesNotAddUp {
+        /// Rows, those of records that are gone not counted.
+        rows: u64,
+        /// Records of the input.
+        records: u64,
+    },
+}
+
+/// The report of a run that goes on.
+#[derive(Debug)]
+pub struct Report {
+    name: String,
+    sink: Sink,
+    /// Bytes that the kernel has.
+    len: Arc<AtomicU64>,
+    buffer: String,
+    ends: Vec<usize>,
+    counts: Counts,
+    journal: Journal,
+    header: StateHeader,
+    /// The lock, for files.
+    state: Option<open::State>,
+    undo: open::Undo,
+    /// Where this run's rows begin.
+    begin: u64,
+}
+
+#[derive(Debug)]
+enum Sink {
+    File {
+        file: File,
+        path: PathBuf,
+    },
+    /// The header is written with the first rows, so that a run that never began leaves nothing.
+    Stdout {
+        is_header_due: bool,
+    },
+}
+
+/// Rows by status.
+pub type Counts = [u64; Status::ALL.len()];
+
+/// What a run's end leaves.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Finished {
+    /// Rows of records of this input, by status.
+    pub counts: Counts,
+    /// Rows of earlier runs whose record is no longer in the input.
+    pub kept_rows: u64,
+}
+
+/// How a run ended, as far as the report must know.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Ending {
+    /// All records were read and decided; so many there were.
+    Completed {
+        /// Records of the input.
+        records: u64,
+    },
+    /// It stopped early.
+    Stopped,
+    /// It stopped because the key was refused.
+    KeyRefused,
+}
+
+impl Report {
+    /// The report's name for people.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// The journal that goes with it.
+    pub fn journal(&self) -> Journal {
+        self.journal.clone()
+    }
+
+    /// Whether a later run can go on.
+    pub fn is_resumable(&self) -> bool {
+        matches!(self.sink, Sink::File { .. })
+    }
+
+    /// A handle whose bytes can be flushed to the disk on another thread; `None` for stdout.
+    pub fn sync_handle(&self) -> io::Result<Option<File>> {
+        match &self.sink {
+            Sink::File { file, .. } => file.try_clone().map(Some),
+            Sink::Stdout { .. } => Ok(None),
+        }
+    }
+
+    /// Appends rows: the kernel has them when this returns. Where it takes only some, those stand whole.
+    pub fn append(&mut self, outcomes: &[Outcome], past: &mut Past) -> Result<(), ReportError> {
+        if outcomes.is_empty() {
+            return Ok(());
+        }
+        self.begin_buffer();
+        for outcome in outcomes {
+            row::write(&mut self.buffer, outcome);
+            self.ends.push(self.buffer.len());
+        }
+        let written = self.write_buffer();
+        let whole = self.ends.partition_point(|end| *end <= written.0);
+        for outcome in &outcomes[..whole] {
+            self.counts[outcome.status as usize] += 1;
+        }
+        if self.is_resumed() {
+            past.note_written(&outcomes[..whole]);
+        }
+        written.1.map_err(|source| self.error(source))
+    }
+
+    fn begin_buffer(&mut self) {
+        self.buffer.clear();
+        self.ends.clear();
+        if let Sink::Stdout { is_header_due } = &mut self.sink
+            && std::mem::take(is_header_due)
+        {
+            self.buffer.push_str(row::HEADER);
+        }
+    }
+
+    fn is_resumed(&self) -> bool {
+        matches!(self.undo, open::Undo::Resumed { .. })
+    }
+
+    /// Writes the buffer as far as the kernel takes it; how many bytes of whole rows it took.
+    fn write_buffer(&mut self) -> (usize, io::Result<()>) {
+        let bytes = self.buffer.as_bytes();
+        let (taken, result) = match &mut self.sink {
+            Sink::File { file, .. } => write_as_far_as_it_goes(file, bytes),
+            Sink::Stdout { .. } => {
+                let mut stdout = io::stdout().lock();
+                let (taken, result) = write_as_far_as_it_goes(&mut stdout, bytes);
+                (taken, result.and_then(|()| stdout.flush()))
+            }
+        };
+        let whole = self
+            .ends
+            .iter()
+            .rev()
+            .find(|end| **end <= taken)
+            .copied()
+            .unwrap_or(0);
+        let len = self.len.fetch_add(whole as u64, Ordering::AcqRel) + whole as u64;
+        if let (Sink::File { file, .. }, true) = (&mut self.sink, whole < taken) {
+            // Half a row is repaired by the next run too, if this fails as well.
+            let _ = file.set_len(len);
+        }
+        (whole, result)
+    }
+
+    /// Ends the run: makes a completed report whole, and leaves the state only while something is unsettled.
+    pub fn finish(mut self, past: &mut Past, ending: Ending) -> Result<Finished, ReportError> {
+        let mut finished = Finished {
+            counts: self.counts,
+            kept_rows: 0,
+        };
+        self.begin_buffer();
+        self.write_buffer().1.map_err(|source| self.error(source))?;
+        if let Ending::Completed { records } = ending {
+            if self.is_resumed() {
+                finished = self.make_whole(past)?;
+            }
+            let rows = finished.counts.iter().sum();
+            if rows != records {
+                return Err(ReportError::DoesNotAddUp { rows, records });
+            }
+        }
+        self.sync().map_err(|source| self.error(source))?;
+        let unsettled =
+            finished.counts[Status::Failed as usize] + finished.counts[Status::Unknown as usize];
+        match ending {
+            Ending::Completed { .. } if unsettled == 0 => self.remove_state(),
+            _ => self.leave_state(ending),
+        }
+        .map(|()| finished)
+    }
+
+    fn error(&self, source: io::Error) -> ReportError {
+        ReportError::Write {
+            name: self.name.clone(),
+            source,
+        }
+    }
+
+    fn sync(&self) -> io::Result<()> {
+        match &self.sink {
+            Sink::File { file, path } => {
+                file.sync_all()?;
+                open::sync_folder(path)
+            }
+            Sink::Stdout { .. } => Ok(()),
+        }
+    }
+
+    /// Nothing is in the air any more: the slots are cleared, the header says how the run ended.
+    fn leave_state(&mut self, ending: Ending) -> Result<(), ReportError> {
+        self.header.is_at_rest = true;
+        self.header.was_key_refused = ending == Ending::KeyRefused;
+        if let Ending::Completed { .. } = ending {
+            self.header.is_all_in_doubt = false;
+        }
+        Ok(self.journal.rewrite_header(&self.header)?)
+    }
+
+    fn remove_state(&mut self) -> Result<(), ReportError> {
+        match self.state.take().map(open::State::remove) {
+            None | Some(Ok(())) => Ok(()),
+            Some(Err(source)) => Err(ReportError::Write {
+                name: format!("{}.state", self.name),
+                source,
+            }),
+        }
+    }
+}
+
+fn write_as_far_as_it_goes(sink: &mut impl Write, bytes: &[u8]) -> (usize, io::Result<()>) {
+    let mut taken = 0;
+    while taken < bytes.len() {
+        match sink.write(&bytes[taken..]) {
+            Ok(0) => return (taken, Err(io::ErrorKind::WriteZero.into())),
+            Ok(count) => taken += count,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return (taken, Err(error)),
+        }
+    }
+    (taken, Ok(()))
+}

@@ -1,0 +1,554 @@
+//! Opens a report: new, instead of an old one, or where an earlier run left it.
+//!
+//! The lock comes first, then whatever may refuse, and only then is anything changed. The lock is on
+//! the state file, because the report itself is replaced when it is made whole.
+
+use std::collections::HashMap;
+use std::fs::{self, File, OpenOptions, TryLockError};
+use std::io::{self, Seek, SeekFrom, Write};
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
+use std::time::Duration;
+
+use jiff::Timestamp;
+use thiserror::Error;
+
+use super::read::{self, Kind, Tail};
+use super::row::HEADER;
+use super::{Counts, Destination, Past, Report, ReportError, Sink, past};
+use crate::journal::{self, InAir, Job, Journal, JournalError, StateHeader};
+use crate::outcome::{ErrorCode, Outcome, Status};
+use crate::target::Origin;
+
+const STATE_VERSION: u32 = 1;
+
+/// What to do with a report that is there already.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Existing {
+    /// Touch nothing.
+    Refuse,
+    /// Keep it as `<report>.bak` and start a new job.
+    Overwrite,
+    /// Go on with its job; start fresh if there is none.
+    Resume,
+}
+
+/// What is asked of [`open`].
+#[derive(Debug)]
+pub struct Request<'a> {
+    /// Where the report goes.
+    pub destination: &'a Destination,
+    /// What to do with one that is there.
+    pub existing: Existing,
+    /// Whose job it is.
+    pub job: &'a Job,
+    /// The most IDs a request will have.
+    pub batch_size: usize,
+}
+
+/// A report, ready for rows.
+#[derive(Debug)]
+pub struct Opened {
+    /// The report.
+    pub report: Report,
+    /// What earlier runs left.
+    pub past: Past,
+    /// Settled rows of earlier runs, by status.
+    pub settled: Counts,
+    /// What a person should know.
+    pub notices: Vec<String>,
+}
+
+/// Why a report cannot be opened; nothing was changed.
+#[derive(Debug, Error)]
+pub enum OpenError {
+    /// Another run holds it (exit 75).
+    #[error("another run holds {0}; wait for its end, or give another --report")]
+    Locked(String),
+    /// There is one, and nobody said what to do with it.
+    #[error(
+        "{0} exists; go on with it by --resume, or start a new job by --overwrite (the old one is kept as .bak)"
+    )]
+    Exists(String),
+    /// There is a file of that name that this program did not write.
+    #[error(
+        "{name} is not a report of this program{at}; it was left as it is: give another --report"
+    )]
+    NotOurs {
+        /// The file.
+        name: String,
+        /// Where it shows, in words.
+        at: String,
+    },
+    /// It belongs to another host.
+    #[error("{name} belongs to a job for {host}; give that --base-url, or another --report")]
+    OtherHost {
+        /// The report.
+        name: String,
+        /// The job's host.
+        host: String,
+    },
+    /// It belongs to another key.
+    #[error(
+        "{0} belongs to a job with another key, perhaps of another account; use that key, or another --report"
+    )]
+    OtherKey(String),
+    /// The system says no (exit 5).
+    #[error("cannot write the report {name}: {source}; give another place with --report")]
+    Io {
+        /// The report.
+        name: String,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
+    /// The state beside it cannot be written (exit 5).
+    #[error(transparent)]
+    Journal(#[from] JournalError),
+    /// Rows cannot be written (exit 5).
+    #[error(transparent)]
+    Report(#[from] ReportError),
+}
+
+impl OpenError {
+    /// Whether another run holds the report.
+    pub fn is_locked(&self) -> bool {
+        matches!(self, Self::Locked(_))
+    }
+
+    /// Whether the report cannot be written, as against having been refused.
+    pub fn is_unwritable(&self) -> bool {
+        matches!(self, Self::Io { .. } | Self::Journal(_) | Self::Report(_))
+    }
+}
+
+/// How to undo an opening while nothing was sent.
+#[derive(Debug)]
+pub(super) enum Undo {
+    Created,
+    Overwrote { old_state: Option<Vec<u8>> },
+    Resumed { had_state: bool },
+}
+
+/// The state file and its lock.
+#[derive(Debug)]
+pub(super) struct State {
+    file: File,
+    path: PathBuf,
+    /// What it held when it was opened; `None` if it was not there.
+    old: Option<Vec<u8>>,
+}
+
+impl State {
+    fn lock(report: &Path) -> io::Result<Option<Self>> {
+        let path = with_suffix(report, ".state");
+        loop {
+            let old = match fs::read(&path) {
+                Ok(bytes) => Some(bytes),
+                Err(error) if error.kind() == io::ErrorKind::NotFound => None,
+                Err(error) => return Err(error),
+            };
+            let file = OpenOptions::new()
+                .read(true)
+                .write(true)
+                .create(true)
+                .truncate(false)
+                .mode(0o600)
+                .open(&path)?;
+            match file.try_lock() {
+                Ok(()) => {}
+                Err(TryLockError::WouldBlock) => return Ok(None),
+                Err(TryLockError::Error(error)) => return Err(error),
+            }
+            // The run that held it may have removed it, or written to it, before we had the lock.
+            let is_same = fs::metadata(&path)
+                .is_ok_and(|now| file.metadata().is_ok_and(|held| held.ino() == now.ino()));
+            if is_same {
+                let old = old.and_then(|_| fs::read(&path).ok());
+                return Ok(Some(Self { file, path, old }));
+            }
+        }
+    }
+
+    /// Removes the state; the lock goes with it.
+    pub(super) fn remove(self) -> io::Result<()> {
+        fs::remove_file(&self.path)
+    }
+
+    fn restore(self, old: Option<&[u8]>) -> io::Result<()> {
+        match old {
+            Some(old) => {
+                self.file.set_len(0)?;
+                (&self.file).seek(SeekFrom::Start(0))?;
+                (&self.file).write_all(old)
+            }
+            None => self.remove(),
+        }
+    }
+}
+
+/// Opens a report and locks its job, before anything is sent.
+pub fn open(request: &Request<'_>) -> Result<Opened, OpenError> {
+    let path = match request.destination {
+        Destination::Stdout => return Ok(to_stdout(request)),
+        // A link stays a link: what it names is what is replaced.
+        Destination::File(path) => fs::canonicalize(path).unwrap_or_else(|_| path.clone()),
+    };
+    let name = path_name(request.destination);
+    let io = |source| OpenError::Io {
+        name: name.clone(),
+        source,
+    };
+    let state = State::lock(&path)
+        .map_err(io)?
+        .ok_or_else(|| OpenError::Locked(name.clone()))?;
+    let opening = Opening {
+        request,
+        path: &path,
+        name: &name,
+    };
+    let had_state = state.old.is_some();
+    let state_path = state.path.clone();
+    opening.open(state).inspect_err(|_| {
+        if !had_state {
+            // Ours alone, and empty or about a job that never began.
+            let _ = fs::remove_file(state_path);
+        }
+    })
+}
+
+fn to_stdout(request: &Request<'_>) -> Opened {
+    let report = Report {
+        name: "stdout".into(),
+        sink: Sink::Stdout {
+            is_header_due: true,
+        },
+        len: Arc::default(),
+        buffer: String::new(),
+        ends: Vec::new(),
+        counts: Counts::default(),
+        journal: Journal::none(),
+        header: new_header(request),
+        state: None,
+        undo: Undo::Created,
+        begin: 0,
+    };
+    Opened {
+        report,
+        past: Past::default(),
+        settled: Counts::default(),
+        notices: Vec::new(),
+    }
+}
+
+fn new_header(request: &Request<'_>) -> StateHeader {
+    StateHeader {
+        version: STATE_VERSION,
+        job: request.job.clone(),
+        boot: journal::boot(),
+        stride: journal::stride(request.batch_size),
+        is_at_rest: false,
+        was_key_refused: false,
+        is_all_in_doubt: false,
+    }
+}
+
+struct Opening<'a> {
+    request: &'a Request<'a>,
+    path: &'a Path,
+    name: &'a str,
+}
+
+impl Opening<'_> {
+    fn io(&self) -> impl Fn(io::Error) -> OpenError {
+        let name = self.name.to_owned();
+        move |source| OpenError::Io {
+            name: name.clone(),
+            source,
+        }
+    }
+
+    fn open(&self, state: State) -> Result<Opened, OpenError> {
+        let is_there = self.path.symlink_metadata().is_ok();
+        match (is_there, self.request.existing) {
+            (false, _) => self.create(state, Undo::Created),
+            (true, Existing::Refuse) => Err(OpenError::Exists(self.name.into())),
+            (true, Existing::Overwrite) => {
+                fs::rename(self.path, with_suffix(self.path, ".bak")).map_err(self.io())?;
+                let old_state = state.old.clone();
+                self.create(state, Undo::Overwrote { old_state })
+            }
+            (true, Existing::Resume) => self.resume(state),
+        }
+    }
+
+    fn create(&self, state: State, undo: Undo) -> Result<Opened, OpenError> {
+        let file = OpenOptions::new()
+            .read(true)
+            .append(true)
+            .create_new(true)
+            .mode(0o600)
+            .open(self.path);
+        let mut file = file.map_err(self.io())?;
+        let begun = file.write_all(HEADER.as_bytes()).map_err(self.io());
+        let begun = begun.and_then(|()| self.report(file, state, undo, new_header(self.request)));
+        let report = begun.inspect_err(|_| drop(fs::remove_file(self.path)))?;
+        Ok(Opened {
+            report,
+            past: Past::default(),
+            settled: Counts::default(),
+            notices: Vec::new(),
+        })
+    }
+
+    /// A report whose next row goes to the file's end.
+    fn report(
+        &self,
+        file: File,
+        state: State,
+        undo: Undo,
+        header: StateHeader,
+    ) -> Result<Report, OpenError> {
+        let begin = file.metadata().map_err(self.io())?.len();
+        let len = Arc::new(AtomicU64::new(begin));
+        let state_name = format!("{}.state", self.name);
+        let state_file = state.file.try_clone().map_err(self.io())?;
+        let journal = Journal::begin(state_name, state_file, &header, Arc::clone(&len))?;
+        Ok(Report {
+            name: self.name.into(),
+            sink: Sink::File {
+                file,
+                path: self.path.into(),
+            },
+            len,
+            buffer: String::new(),
+            ends: Vec::new(),
+            counts: Counts::default(),
+            journal,
+            header,
+            state: Some(state),
+            undo,
+            begin,
+        })
+    }
+
+    fn resume(&self, state: State) -> Result<Opened, OpenError> {
+        let mut file = OpenOptions::new()
+            .read(true)
+            .append(true)
+            .open(self.path)
+            .map_err(self.io())?;
+        match read::kind(&mut file).map_err(self.io())? {
+            Kind::Strange => return Err(self.not_ours(String::new())),
+            Kind::Unbegun => {
+                file.set_len(0)
+                    .and_then(|()| file.write_all(HEADER.as_bytes()))
+                    .map_err(self.io())?;
+            }
+            Kind::Ours => {}
+        }
+        let (old_header, in_air) = match state.old.as_deref().and_then(journal::read) {
+            Some((header, in_air)) => (Some(header), in_air),
+            None => (None, Vec::new()),
+        };
+        self.check_job(old_header.as_ref())?;
+        let mut loaded = self.load(&mut file, old_header.as_ref(), in_air)?;
+        self.append_doubts(&mut file, &mut loaded)?;
+        remove_half_made(self.path);
+        let header = StateHeader {
+            is_all_in_doubt: loaded.past.is_all_in_doubt,
+            ..new_header(self.request)
+        };
+        let undo = Undo::Resumed {
+            had_state: state.old.is_some(),
+        };
+        let report = self.report(file, state, undo, header)?;
+        Ok(Opened {
+            report,
+            past: loaded.past,
+            settled: loaded.settled,
+            notices: loaded.notices,
+        })
+    }
+
+    fn check_job(&self, header: Option<&StateHeader>) -> Result<(), OpenError> {
+        let Some(header) = header else { return Ok(()) };
+        let (theirs, ours) = (&header.job, self.request.job);
+        if theirs.host != ours.host {
+            return Err(OpenError::OtherHost {
+                name: self.name.into(),
+                host: theirs.host.clone(),
+            });
+        }
+        if theirs.key != ours.key && !header.was_key_refused {
+            return Err(OpenError::OtherKey(self.name.into()));
+        }
+        Ok(())
+    }
+
+    fn not_ours(&self, at: String) -> OpenError {
+        OpenError::NotOurs {
+            name: self.name.into(),
+            at,
+        }
+    }
+
+    /// Reads what earlier runs left, repairs a torn row, and finds who may have been in the air.
+    fn load(
+        &self,
+        file: &mut File,
+        header: Option<&StateHeader>,
+        in_air: Vec<InAir>,
+    ) -> Result<Loaded, OpenError> {
+        let mut loaded = Loaded::default();
+        let mut in_air: HashMap<String, InAir> = in_air
+            .into_iter()
+            .map(|one| (one.file_id.clone(), one))
+            .collect();
+        let tail = read::rows(file, |row| {
+            loaded.past.load(row.file_id, row.status);
+            loaded.counts[row.status as usize] += 1;
+            let is_newer = in_air
+                .get(row.file_id)
+                .is_some_and(|sent| row.begin >= sent.report_len);
+            if is_newer && past::is_own(row.status) {
+                in_air.remove(row.file_id);
+            }
+            Ok(())
+        })
+        .map_err(self.io())?;
+        let was_cut_off =
+            header.is_some_and(|header| !header.is_at_rest && header.boot != journal::boot());
+        let torn = match tail {
+            Tail::Whole => None,
+            Tail::Torn { begin, sent } => Some((begin, sent)),
+            // A power cut may leave anything behind the last flushed row.
+            Tail::Strange { begin, .. } if was_cut_off => Some((begin, None)),
+            Tail::Strange { line, .. } => return Err(self.not_ours(format!(" (line {line})"))),
+        };
+        if let Some((begin, sent)) = torn {
+            file.set_len(begin).map_err(self.io())?;
+            loaded.notices.push(format!(
+                "{}: a row that was cut off at the end was taken out",
+                self.name
+            ));
+            loaded.doubts.extend(sent.map(|file_id| InAir {
+                file_id,
+                line: 0,
+                report_len: 0,
+            }));
+        }
+        loaded.doubts.extend(in_air.into_values());
+        let unsettled =
+            loaded.counts[Status::Failed as usize] + loaded.counts[Status::Unknown as usize];
+        let has_no_word = header.is_none() && unsettled > 0;
+        loaded.past.is_all_in_doubt =
+            was_cut_off || has_no_word || header.is_some_and(|header| header.is_all_in_doubt);
+        for status in Status::ALL
+            .into_iter()
+            .filter(|status| status.settles_id() || !past::is_own(*status))
+        {
+            loaded.settled[status as usize] = loaded.counts[status as usize];
+        }
+        Ok(loaded)
+    }
+
+    /// Ends the dead run as a stop would have: an `unknown` row for each ID that may have been in the air.
+    /// They are on the disk before the slots that told of them are cleared.
+    fn append_doubts(&self, file: &mut File, loaded: &mut Loaded) -> Result<(), OpenError> {
+        let mut rows = String::new();
+        for sent in &loaded.doubts {
+            if loaded.past.needs_doubt(&sent.file_id) {
+                super::row::write(&mut rows, &interrupted(sent));
+                loaded.past.load(&sent.file_id, Status::Unknown);
+            }
+        }
+        if !rows.is_empty() {
+            file.write_all(rows.as_bytes())
+                .and_then(|()| file.sync_data())
+                .map_err(self.io())?;
+        }
+        Ok(())
+    }
+}
+
+#[derive(Default)]
+struct Loaded {
+    past: Past,
+    counts: Counts,
+    settled: Counts,
+    doubts: Vec<InAir>,
+    notices: Vec<String>,
+}
+
+fn interrupted(sent: &InAir) -> Outcome {
+    Outcome {
+        file_id: sent.file_id.as_str().into(),
+        origin: Origin {
+            line: sent.line,
+            input: Arc::from(""),
+            url: None,
+        },
+        status: Status::Unknown,
+        http_status: None,
+        error: Some(ErrorCode::Interrupted),
+        attempts: 0,
+        duration: Duration::ZERO,
+        finished_at: Timestamp::now(),
+        request_id: None,
+        message: Some("the run ended while this ID was in the air".into()),
+    }
+}
+
+impl Report {
+    /// Gives an opened report up before anything was sent: leaves what was there before, and no more.
+    pub fn discard(mut self) -> Result<(), ReportError> {
+        let Some(state) = self.state.take() else {
+            return Ok(());
+        };
+        let Sink::File { path, .. } = &self.sink else {
+            return Ok(());
+        };
+        let undone = match &self.undo {
+            Undo::Created => fs::remove_file(path).and_then(|()| state.remove()),
+            Undo::Overwrote { old_state } => fs::rename(with_suffix(path, ".bak"), path)
+                .and_then(|()| state.restore(old_state.as_deref())),
+            Undo::Resumed { had_state: false } => state.remove(),
+            Undo::Resumed { had_state: true } => {
+                self.header.is_at_rest = true;
+                return Ok(self.journal.rewrite_header(&self.header)?);
+            }
+        };
+        undone.map_err(|source| self.error(source))
+    }
+}
+
+fn path_name(destination: &Destination) -> String {
+    match destination {
+        Destination::File(path) => path.to_string_lossy().into_owned(),
+        Destination::Stdout => "stdout".into(),
+    }
+}
+
+/// The path with more at its end: `a.csv` and `.state` make `a.csv.state`.
+pub(super) fn with_suffix(path: &Path, suffix: &str) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push(suffix);
+    name.into()
+}
+
+/// A run that died while it made the report whole leaves its copy; the report itself stands.
+fn remove_half_made(path: &Path) {
+    let _ = fs::remove_file(with_suffix(path, ".part"));
+}
+
+/// Flushes a folder, so that a file's name in it survives a power cut.
+pub(super) fn sync_folder(path: &Path) -> io::Result<()> {
+    let folder = path
+        .parent()
+        .filter(|folder| !folder.as_os_str().is_empty())
+        .unwrap_or(Path::new("."));
+    File::open(folder)?.sync_all()
+}

@@ -1,0 +1,132 @@
+//! Reads a report of ours back, row by row, in constant memory.
+
+use std::fs::File;
+use std::io::{self, BufReader, Read, Seek, SeekFrom};
+
+use csv::{ByteRecord, ReaderBuilder};
+
+use super::row::HEADER;
+use crate::outcome::Status;
+
+const BLOCK: usize = 256 * 1024;
+const COLUMNS: usize = 14;
+
+/// What the first bytes of a file say.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Kind {
+    /// A report of ours.
+    Ours,
+    /// Nothing, or a header that was torn while it was written.
+    Unbegun,
+    /// Anything else.
+    Strange,
+}
+
+/// Looks at the first bytes of a file.
+pub(super) fn kind(file: &mut File) -> io::Result<Kind> {
+    file.seek(SeekFrom::Start(0))?;
+    let mut first = Vec::new();
+    file.by_ref()
+        .take(HEADER.len() as u64)
+        .read_to_end(&mut first)?;
+    Ok(if first == HEADER.as_bytes() {
+        Kind::Ours
+    } else if HEADER.as_bytes().starts_with(&first) {
+        Kind::Unbegun
+    } else {
+        Kind::Strange
+    })
+}
+
+/// One row, as far as a resume needs it.
+#[derive(Debug)]
+pub(super) struct Row<'a> {
+    pub(super) file_id: &'a str,
+    pub(super) status: Status,
+    /// Where the row begins and ends in the file, in bytes.
+    pub(super) begin: u64,
+    pub(super) end: u64,
+}
+
+/// How a reading ended.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Tail {
+    /// At the end of a whole row.
+    Whole,
+    /// In the middle of a row that begins at this byte; its ID, if that is whole and was sent.
+    Torn { begin: u64, sent: Option<String> },
+    /// At a row that is not of ours.
+    Strange { begin: u64, line: u64 },
+}
+
+/// Gives each whole row to `each`.
+pub(super) fn rows(
+    file: &mut File,
+    mut each: impl FnMut(&Row<'_>) -> io::Result<()>,
+) -> io::Result<Tail> {
+    let len = file.metadata()?.len();
+    let header = HEADER.len() as u64;
+    let is_ended = ends_with_line_break(file, len)?;
+    file.seek(SeekFrom::Start(header))?;
+    let mut reader = ReaderBuilder::new()
+        .has_headers(false)
+        .flexible(true)
+        .buffer_capacity(BLOCK)
+        .from_reader(BufReader::with_capacity(BLOCK, &*file));
+    let mut record = ByteRecord::new();
+    loop {
+        let begin = header + reader.position().byte();
+        if !reader
+            .read_byte_record(&mut record)
+            .map_err(io::Error::from)?
+        {
+            return Ok(Tail::Whole);
+        }
+        let end = header + reader.position().byte();
+        if end == len && (!is_ended || record.len() < COLUMNS) {
+            return Ok(Tail::Torn {
+                begin,
+                sent: sent(&record),
+            });
+        }
+        let (file_id, status) = (
+            std::str::from_utf8(&record[0]),
+            record.get(1).and_then(status),
+        );
+        let (Ok(file_id), Some(status), COLUMNS) = (file_id, status, record.len()) else {
+            return Ok(Tail::Strange {
+                begin,
+                line: reader.position().line(),
+            });
+        };
+        each(&Row {
+            file_id,
+            status,
+            begin,
+            end,
+        })?;
+    }
+}
+
+fn status(cell: &[u8]) -> Option<Status> {
+    Status::parse(std::str::from_utf8(cell).ok()?)
+}
+
+/// The ID of a torn row: whole if a cell follows it, and never sent if that says so.
+fn sent(record: &ByteRecord) -> Option<String> {
+    let is_unsent = record
+        .get(1)
+        .and_then(status)
+        .is_some_and(|status| !super::past::is_own(status));
+    if record.len() < 2 || is_unsent {
+        return None;
+    }
+    String::from_utf8(record[0].to_vec()).ok()
+}
+
+fn ends_with_line_break(file: &mut File, len: u64) -> io::Result<bool> {
+    let mut last = [0];
+    file.seek(SeekFrom::Start(len.saturating_sub(1)))?;
+    file.read_exact(&mut last)?;
+    Ok(last == *b"\n")
+}

@@ -1,0 +1,169 @@
+//! A row: the columns of the contract, and how cells are written.
+
+use std::fmt::Write as _;
+
+use crate::outcome::Outcome;
+
+/// The report's header; its first column makes a report valid input again.
+pub(super) const HEADER: &str = "file_id,status,http_status,error,attempts,duration_ms,finished_at,request_id,line,input,message,url,purge,purge_request_id\n";
+
+/// The most of a message that is kept, in characters.
+const MESSAGE_CHARACTERS: usize = 300;
+
+/// Writes one row, RFC 4180.
+pub(super) fn write(row: &mut String, outcome: &Outcome) {
+    cell(row, &outcome.file_id, Quote::Formula);
+    let _ = write!(row, ",{},", outcome.status.as_str());
+    if let Some(http_status) = outcome.http_status {
+        let _ = write!(row, "{http_status}");
+    }
+    let error = outcome.error.map_or("", |error| error.as_str());
+    let _ = write!(
+        row,
+        ",{error},{},{},{:.3},",
+        outcome.attempts,
+        outcome.duration.as_millis(),
+        outcome.finished_at
+    );
+    cell(
+        row,
+        &one_line(outcome.request_id.as_deref().unwrap_or_default()),
+        Quote::Needed,
+    );
+    let _ = write!(row, ",{},", outcome.origin.line);
+    cell(row, &harmless(&outcome.origin.input), Quote::Needed);
+    row.push(',');
+    cell(
+        row,
+        &harmless(&one_line(outcome.message.as_deref().unwrap_or_default())),
+        Quote::Needed,
+    );
+    row.push(',');
+    cell(
+        row,
+        &harmless(outcome.origin.url.as_deref().unwrap_or_default()),
+        Quote::Needed,
+    );
+    row.push_str(",,\n");
+}
+
+#[derive(Clone, Copy)]
+enum Quote {
+    /// Where RFC 4180 asks for it.
+    Needed,
+    /// Also where a spreadsheet would see a formula: an ID must stay exact, so this is all it can be given.
+    Formula,
+}
+
+fn cell(row: &mut String, text: &str, quote: Quote) {
+    let needs_quotes = text.contains(['"', ',', '\n', '\r'])
+        || matches!(quote, Quote::Formula) && (starts_like_a_formula(text) || text.is_empty());
+    if needs_quotes {
+        row.push('"');
+        row.push_str(&text.replace('"', "\"\""));
+        row.push('"');
+    } else {
+        row.push_str(text);
+    }
+}
+
+fn starts_like_a_formula(text: &str) -> bool {
+    text.starts_with(['=', '+', '-', '@', '\t', '\r'])
+}
+
+/// Prefixed so that no spreadsheet runs it.
+fn harmless(text: &str) -> String {
+    if starts_like_a_formula(text) {
+        format!("'{text}")
+    } else {
+        text.to_owned()
+    }
+}
+
+/// One line without control characters, cut.
+fn one_line(text: &str) -> String {
+    let words = text.chars().map(|character| {
+        if character.is_control() {
+            ' '
+        } else {
+            character
+        }
+    });
+    words
+        .take(MESSAGE_CHARACTERS)
+        .collect::<String>()
+        .trim()
+        .to_owned()
+}
+
+#[cfg(test)]
+#[expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+mod tests {
+    use std::sync::Arc;
+    use std::time::Duration;
+
+    use jiff::Timestamp;
+
+    use super::*;
+    use crate::outcome::{ErrorCode, Status};
+    use crate::target::Origin;
+
+    fn outcome() -> Outcome {
+        Outcome {
+            file_id: "5f".into(),
+            origin: Origin {
+                line: 7,
+                input: Arc::from("a,b.csv"),
+                url: Some("=x".into()),
+            },
+            status: Status::Failed,
+            http_status: Some(400),
+            error: Some(ErrorCode::Rejected),
+            attempts: 2,
+            duration: Duration::from_micros(1_234_567),
+            finished_at: Timestamp::from_millisecond(1_764_000_000_007).unwrap(),
+            request_id: Some("r-1".into()),
+            message: Some("=no \"way\"\r\nat\u{1b}all".into()),
+        }
+    }
+
+    fn written(outcome: &Outcome) -> String {
+        let mut row = String::new();
+        write(&mut row, outcome);
+        row
+    }
+
+    #[test]
+    fn a_row_has_the_contracts_columns() {
+        let expected = "5f,failed,400,rejected,2,1234,2025-11-24T16:00:00.007Z,r-1,7,\"a,b.csv\",\
+                        \"'=no \"\"way\"\"  at all\",'=x,,\n";
+        assert_eq!(written(&outcome()), expected);
+        assert_eq!(HEADER.split(',').count(), 14);
+    }
+
+    #[test]
+    fn an_id_stays_exact_and_is_quoted_where_it_looks_like_a_formula() {
+        for (id, cell) in [
+            ("=1", "\"=1\""),
+            ("a,b", "\"a,b\""),
+            ("a\"b", "\"a\"\"b\""),
+            ("", "\"\""),
+            ("a\nb", "\"a\nb\""),
+        ] {
+            let row = written(&Outcome {
+                file_id: id.into(),
+                ..outcome()
+            });
+            assert!(row.starts_with(&format!("{cell},failed")), "{row}");
+        }
+    }
+
+    #[test]
+    fn a_message_is_cut_at_300_characters_not_counting_the_prefix() {
+        let row = written(&Outcome {
+            message: Some(format!("={}", "é".repeat(400)).into()),
+            ..outcome()
+        });
+        assert!(row.contains(&format!("'={},", "é".repeat(299))), "{row}");
+    }
+}

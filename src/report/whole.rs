@@ -1,0 +1,110 @@
+//! Makes a resumed report whole: one row a record, by a copy that takes its place in one step.
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, BufWriter, Read, Seek, SeekFrom, Write};
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt, chown};
+use std::path::Path;
+
+use super::open::{sync_folder, with_suffix};
+use super::read::{self, Row};
+use super::row::HEADER;
+use super::{Counts, Finished, Past, Report, ReportError, Sink, past};
+
+const BLOCK: usize = 256 * 1024;
+
+impl Report {
+    /// Leaves out every row that a later one of the same ID replaced. Rows whose record is no longer in the
+    /// input stay, and are counted apart.
+    pub(super) fn make_whole(&mut self, past: &mut Past) -> Result<Finished, ReportError> {
+        // The slots tell of places in the file that is about to be replaced; nothing is in the air any more.
+        self.journal.rewrite_header(&self.header)?;
+        let Sink::File { path, .. } = &self.sink else {
+            return Ok(Finished {
+                counts: self.counts,
+                kept_rows: 0,
+            });
+        };
+        let path = path.clone();
+        let (file, finished) =
+            replace(&path, self.begin, past).map_err(|source| self.error(source))?;
+        self.sink = Sink::File { file, path };
+        Ok(finished)
+    }
+}
+
+fn replace(path: &Path, begin: u64, past: &mut Past) -> io::Result<(File, Finished)> {
+    let mut old = File::open(path)?;
+    let copy_path = with_suffix(path, ".part");
+    let _ = fs::remove_file(&copy_path);
+    let new = OpenOptions::new()
+        .read(true)
+        .append(true)
+        .create_new(true)
+        .mode(0o600)
+        .open(&copy_path)?;
+    let like = old.metadata()?;
+    new.set_permissions(like.permissions())?;
+    // Only root may give a file away; for anybody else it is theirs already.
+    let _ = chown(&copy_path, Some(like.uid()), Some(like.gid()));
+    let mut copy = Copy {
+        from: File::open(path)?,
+        to: BufWriter::with_capacity(BLOCK, new),
+        run: 0..0,
+    };
+    copy.to.write_all(HEADER.as_bytes())?;
+    let mut finished = Finished {
+        counts: Counts::default(),
+        kept_rows: 0,
+    };
+    read::rows(&mut old, |row| {
+        if row.begin < begin && past::is_own(row.status) && !past.counts_still(row.file_id) {
+            return Ok(());
+        }
+        count(row, begin, past, &mut finished);
+        copy.keep(row.begin..row.end)
+    })?;
+    let new = copy.finish()?;
+    new.sync_all()?;
+    fs::rename(&copy_path, path)?;
+    sync_folder(path)?;
+    Ok((new, finished))
+}
+
+fn count(row: &Row<'_>, begin: u64, past: &mut Past, finished: &mut Finished) {
+    let is_of_this_run = row.begin >= begin;
+    if !is_of_this_run && past.is_left_over(row.file_id, row.status) {
+        finished.kept_rows += 1;
+    } else {
+        finished.counts[row.status as usize] += 1;
+    }
+}
+
+/// Copies runs of neighbouring rows at once.
+struct Copy {
+    from: File,
+    to: BufWriter<File>,
+    run: std::ops::Range<u64>,
+}
+
+impl Copy {
+    fn keep(&mut self, row: std::ops::Range<u64>) -> io::Result<()> {
+        if row.start == self.run.end {
+            self.run.end = row.end;
+        } else {
+            self.flush_run()?;
+            self.run = row;
+        }
+        Ok(())
+    }
+
+    fn flush_run(&mut self) -> io::Result<()> {
+        self.from.seek(SeekFrom::Start(self.run.start))?;
+        let length = self.run.end - self.run.start;
+        io::copy(&mut Read::by_ref(&mut self.from).take(length), &mut self.to).map(drop)
+    }
+
+    fn finish(mut self) -> io::Result<File> {
+        self.flush_run()?;
+        self.to.into_inner().map_err(io::IntoInnerError::into_error)
+    }
+}

@@ -1,0 +1,480 @@
+//! One run from typed options to an exit code: opens everything, asks, runs the job, sums up.
+
+use std::cell::RefCell;
+use std::fs::File;
+use std::io::IsTerminal as _;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context as _, Error, Result, anyhow, bail};
+use imagekit_bulk_delete::client::Client;
+use imagekit_bulk_delete::deleter::{Deleter, Effort};
+use imagekit_bulk_delete::job;
+use imagekit_bulk_delete::outcome::{Outcome, Status};
+use imagekit_bulk_delete::report::{
+    self, Admission, Counts, Ending, OpenError, Opened, Past, Report, ReportError, Request,
+};
+use imagekit_bulk_delete::source::{SourceError, Sources};
+use imagekit_bulk_delete::stop::{Reason, Stop};
+use imagekit_bulk_delete::summary::{Summary, Tally, grouped, seconds};
+use imagekit_bulk_delete::target::Record;
+use imagekit_bulk_delete::throttle::{SeenLimit, Throttle};
+use tokio::select;
+use tokio::task::{JoinSet, spawn_blocking};
+use tokio::time::{Instant, MissedTickBehavior, interval, sleep};
+use tracing::level_filters::LevelFilter;
+
+use crate::account::{self, Account};
+use crate::census::{self, Census};
+use crate::cli::{Cli, LogFormat, LogLevel};
+use crate::confirm::{Question, Terminal};
+use crate::progress::{Progress, Sight};
+use crate::signals::Signals;
+
+/// Another run holds the report (contract: Exit codes); `EX_TEMPFAIL` of sysexits.h.
+const LOCKED: u8 = 75;
+const USAGE: u8 = 2;
+const INPUT_BROKE: u8 = 6;
+const REPORT_BROKEN: u8 = 5;
+
+/// Runs what was asked for; the error is one of set-up, before anything was deleted.
+pub(crate) fn run(cli: &Cli) -> Result<u8> {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .context("cannot start the runtime")?;
+    let code = runtime.block_on(async {
+        let progress = Progress::new(cli.display.progress, cli.display.quiet);
+        start_log(cli, &progress);
+        match cli.safety.sandbox_listen {
+            Some(address) => crate::account::serve_sandbox(address, &progress).await,
+            None => delete(cli, &progress).await,
+        }
+    });
+    // A reader that waits for stdin or a terminal must not hold the end up.
+    runtime.shutdown_background();
+    code
+}
+
+/// The exit code of an error of set-up.
+pub(crate) fn exit_code_of(error: &Error) -> u8 {
+    if error
+        .downcast_ref::<OpenError>()
+        .is_some_and(OpenError::is_locked)
+    {
+        LOCKED
+    } else if error
+        .downcast_ref::<OpenError>()
+        .is_some_and(OpenError::is_unwritable)
+    {
+        REPORT_BROKEN
+    } else if error
+        .downcast_ref::<SourceError>()
+        .is_some_and(SourceError::is_break)
+    {
+        INPUT_BROKE
+    } else {
+        USAGE
+    }
+}
+
+fn start_log(cli: &Cli, progress: &Progress) {
+    let level = match cli.display.log_level {
+        _ if cli.display.quiet && cli.display.log_level == LogLevel::Warn => LevelFilter::ERROR,
+        LogLevel::Off => LevelFilter::OFF,
+        LogLevel::Error => LevelFilter::ERROR,
+        LogLevel::Warn => LevelFilter::WARN,
+        LogLevel::Info => LevelFilter::INFO,
+        LogLevel::Debug => LevelFilter::DEBUG,
+        LogLevel::Trace => LevelFilter::TRACE,
+    };
+    let log = tracing_subscriber::fmt()
+        .with_max_level(level)
+        .with_writer(progress.clone())
+        .with_target(false);
+    match cli.display.log_format {
+        LogFormat::Text => log.with_ansi(false).init(),
+        LogFormat::Json => log.json().init(),
+    }
+}
+
+async fn delete(cli: &Cli, progress: &Progress) -> Result<u8> {
+    // Whether a person can be asked is known before anything is opened.
+    let terminal = if cli.safety.yes || cli.safety.sandbox {
+        None
+    } else {
+        Some(required_terminal()?)
+    };
+    let account = Account::open(cli, progress)?;
+    let mut sources = open_sources(cli, progress)?;
+    let mut signals = Signals::listen().context("cannot listen for signals")?;
+    let destination = account.destination(cli, sources.first_name());
+    let mut opened = report::open(&Request {
+        destination: &destination,
+        existing: account::existing(cli),
+        job: &account.job(),
+        batch_size: cli.speed.batch_size(),
+    })?;
+    opened
+        .notices
+        .iter()
+        .for_each(|notice| progress.notice(notice));
+    let ready = select! {
+        ready = make_ready(cli, &account, &mut sources, &mut opened.past, terminal) => ready,
+        number = signals.next() => Ok(Readiness::Left(Reason::Signal(number).exit_code())),
+    };
+    match ready {
+        Ok(Readiness::Go { total }) => {
+            Run {
+                cli,
+                progress,
+                account: &account,
+                total,
+            }
+            .go(sources, opened, signals)
+            .await
+        }
+        Ok(Readiness::Left(code)) => opened.report.discard().map(|()| code).map_err(Error::from),
+        Err(error) => {
+            opened.report.discard()?;
+            Err(error)
+        }
+    }
+}
+
+enum Readiness {
+    Go { total: Option<u64> },
+    Left(u8),
+}
+
+fn required_terminal() -> Result<Terminal> {
+    Terminal::open().ok_or_else(|| {
+        anyhow!("there is no terminal to ask on, and deleting is for good; add --yes to delete without being asked")
+    })
+}
+
+fn open_sources(cli: &Cli, progress: &Progress) -> Result<Sources> {
+    if cli.input.is_empty() && std::io::stdin().is_terminal() {
+        bail!(
+            "no input; name a CSV file, or pipe IDs in, as in `imagekit-bulk-delete old-files.csv`"
+        );
+    }
+    let sources = Sources::open(&cli.inputs()?, &cli.reading.options()?)?;
+    sources
+        .notices()
+        .iter()
+        .for_each(|notice| progress.notice(notice));
+    Ok(sources)
+}
+
+/// Counts, checks the caps and asks, where that is wanted; nothing is sent before.
+async fn make_ready(
+    cli: &Cli,
+    account: &Account,
+    sources: &mut Sources,
+    past: &mut Past,
+    terminal: Option<Terminal>,
+) -> Result<Readiness> {
+    let has_caps = cli.safety.max_delete.is_some() || cli.safety.expect_count.is_some();
+    if terminal.is_none() && !has_caps {
+        return Ok(Readiness::Go { total: None });
+    }
+    sources.spool()?;
+    let census = census::take(sources, past)?;
+    check_caps(cli, &census)?;
+    if let Some(terminal) = terminal
+        && census.to_send > 0
+    {
+        let question = Question {
+            ids: census.to_send,
+            inputs: &sources.names(),
+            host: account.connection.base_url.as_str(),
+            key: &account.key.masked(),
+        };
+        if !terminal
+            .confirms(&question)
+            .await
+            .context("cannot ask on the terminal; add --yes")?
+        {
+            bail!("declined; nothing was deleted");
+        }
+    }
+    Ok(Readiness::Go {
+        total: Some(census.records),
+    })
+}
+
+fn check_caps(cli: &Cli, census: &Census) -> Result<()> {
+    if let Some(most) = cli.safety.max_delete.filter(|most| census.to_send > *most) {
+        bail!(
+            "{} IDs would be sent, more than --max-delete {most}; nothing was sent",
+            census.to_send
+        );
+    }
+    if let Some(expected) = cli
+        .safety
+        .expect_count
+        .filter(|expected| census.distinct != *expected)
+    {
+        let found = census.distinct;
+        bail!(
+            "the input holds {found} distinct valid IDs, not {expected} as --expect-count says; nothing was sent"
+        );
+    }
+    Ok(())
+}
+
+/// A run for which everything is opened.
+struct Run<'a> {
+    cli: &'a Cli,
+    progress: &'a Progress,
+    account: &'a Account,
+    total: Option<u64>,
+}
+
+impl Run<'_> {
+    async fn go(&self, sources: Sources, opened: Opened, signals: Signals) -> Result<u8> {
+        let started = Instant::now();
+        let stop = Stop::new();
+        let speed = &self.cli.speed;
+        let throttle = Arc::new(Throttle::new(
+            speed.rate()?,
+            speed.concurrency(),
+            speed.max_outage,
+        ));
+        let client = Client::new(&self.account.connection, self.account.key.clone())?;
+        let effort = Effort {
+            max_attempts: speed.max_attempts,
+            batch_size: speed.batch_size(),
+        };
+        let deleter = Deleter::new(
+            client,
+            Arc::clone(&throttle),
+            opened.report.journal(),
+            stop.clone(),
+            effort,
+        );
+        let sight = Sight {
+            tally: Arc::default(),
+            traffic: deleter.traffic(),
+            throttle,
+        };
+        add_earlier(&sight.tally, &opened.settled);
+
+        let mut books = Books { opened, records: 0 };
+        let mut guards = self.guards(&books.opened.report, &stop, &sight.throttle)?;
+        let left_at_once = select! {
+            biased;
+            number = signals.watch(&stop, self.progress, speed.timeout) => Some(number),
+            never = self.progress.show(sight.clone(), self.total) => match never {},
+            () = self.delete(sources, &deleter, &mut books, &stop, &sight) => None,
+        };
+        guards.abort_all();
+        self.progress.clear();
+        if let Some(number) = left_at_once {
+            self.progress
+                .say("left at once; what was in the air is settled by --resume");
+            return Ok(Reason::Signal(number).exit_code());
+        }
+        self.close(books, &stop, &sight, started.elapsed())
+    }
+
+    async fn delete(
+        &self,
+        sources: Sources,
+        deleter: &Deleter,
+        books: &mut Books,
+        stop: &Stop,
+        sight: &Sight,
+    ) {
+        let books = RefCell::new(books);
+        let admit = |record| books.borrow_mut().admit(record);
+        let record = |outcomes: &[Outcome]| -> Result<(), ReportError> {
+            let books = &mut **books.borrow_mut();
+            books
+                .opened
+                .report
+                .append(outcomes, &mut books.opened.past)?;
+            sight.tally.add(outcomes);
+            self.check_limits(&sight.tally, stop);
+            Ok(())
+        };
+        job::run(
+            sources.stream(),
+            admit,
+            deleter,
+            self.cli.speed.concurrency(),
+            stop,
+            record,
+        )
+        .await;
+    }
+
+    /// What runs beside the job: flushing, and the limits on time.
+    fn guards(
+        &self,
+        report: &Report,
+        stop: &Stop,
+        throttle: &Arc<Throttle>,
+    ) -> Result<JoinSet<()>> {
+        let mut guards = JoinSet::new();
+        if let Some(file) = report
+            .sync_handle()
+            .context("cannot keep the report flushed")?
+        {
+            guards.spawn(flush_each_second(Arc::new(file), stop.clone()));
+        }
+        if let Some(longest) = self.cli.safety.max_duration {
+            let stop = stop.clone();
+            guards.spawn(async move {
+                sleep(longest).await;
+                stop.trip(Reason::LimitReached(format!(
+                    "--max-duration {} is over",
+                    seconds(longest)
+                )));
+            });
+        }
+        let (stop, throttle, longest) = (
+            stop.clone(),
+            Arc::clone(throttle),
+            self.cli.speed.max_outage,
+        );
+        guards.spawn(async move {
+            throttle.gave_up().await;
+            let text = format!("nothing succeeded for {} (--max-outage)", seconds(longest));
+            stop.trip(Reason::LimitReached(text));
+        });
+        Ok(guards)
+    }
+
+    fn check_limits(&self, tally: &Tally, stop: &Stop) {
+        let failures = tally.count(Status::Failed) + tally.count(Status::Unknown);
+        let missing = tally.count(Status::NotFound);
+        let limits = [
+            (
+                "--max-failures",
+                "failed or are unknown",
+                self.cli.safety.max_failures,
+                failures,
+            ),
+            (
+                "--max-not-found",
+                "were not found",
+                self.cli.safety.max_not_found,
+                missing,
+            ),
+        ];
+        for (option, what, share, count) in limits {
+            if let Some(share) = share.filter(|share| share.is_exceeded(count, tally.total())) {
+                let text = format!(
+                    "{} of {} {what}, more than {option} {share}",
+                    grouped(count),
+                    grouped(tally.total())
+                );
+                stop.trip(Reason::LimitReached(text));
+            }
+        }
+    }
+
+    /// Makes the report whole, tells what happened, and says the exit code.
+    fn close(&self, books: Books, stop: &Stop, sight: &Sight, elapsed: Duration) -> Result<u8> {
+        let Books { opened, records } = books;
+        let mut past = opened.past;
+        let report_name = opened.report.name().to_owned();
+        let is_resumable = opened.report.is_resumable();
+        let mut stopped = stop.reason();
+        if let Some(Reason::Unreachable(_)) = stopped {
+            opened.report.discard()?;
+            return Err(anyhow!(
+                "{}",
+                stopped.map(|reason| reason.to_string()).unwrap_or_default()
+            ));
+        }
+        let ending = match &stopped {
+            None => Ending::Completed { records },
+            Some(Reason::KeyRefused(_)) => Ending::KeyRefused,
+            Some(_) => Ending::Stopped,
+        };
+        let finished = opened.report.finish(&mut past, ending);
+        let (tally, kept_rows) = match finished {
+            Ok(finished) if stopped.is_none() => {
+                (Arc::new(Tally::of(finished.counts)), finished.kept_rows)
+            }
+            Ok(_) => (Arc::clone(&sight.tally), 0),
+            Err(error) => {
+                let broken = Reason::ReportBroken(error.to_string());
+                stopped = Some(stopped.map_or(broken.clone(), |reason| reason.min(broken)));
+                (Arc::clone(&sight.tally), 0)
+            }
+        };
+        let limits = sight
+            .throttle
+            .seen_limits()
+            .iter()
+            .map(limit_in_words)
+            .collect();
+        let summary = Summary {
+            tally: &tally,
+            stopped,
+            records,
+            kept_rows,
+            requests: sight.traffic.requests(),
+            retries: sight.traffic.retries(),
+            throttled: sight.throttle.throttled_count(),
+            paused: sight.throttle.paused(),
+            elapsed,
+            limits,
+            report: &report_name,
+            is_resumable,
+        };
+        self.progress.summary(&summary.text());
+        Ok(summary.exit_code())
+    }
+}
+
+/// The report, what earlier runs left, and how many records there were.
+struct Books {
+    opened: Opened,
+    records: u64,
+}
+
+impl Books {
+    fn admit(&mut self, record: Record) -> Admission {
+        self.records += 1;
+        match record {
+            Record::Target(target) => self.opened.past.admit(target),
+            Record::Rejected(rejected) => self.opened.past.admit_rejected(rejected),
+        }
+    }
+}
+
+fn add_earlier(tally: &Tally, settled: &Counts) {
+    for status in Status::ALL {
+        tally.add_earlier(status, settled[status as usize]);
+    }
+}
+
+fn limit_in_words(seen: &SeenLimit) -> String {
+    let SeenLimit {
+        endpoint,
+        limit,
+        interval,
+    } = seen;
+    format!("{limit} in {} ({})", seconds(*interval), endpoint.as_str())
+}
+
+/// Rows survive a power cut to within a second. Flushing takes long, so it has a thread of its own.
+async fn flush_each_second(file: Arc<File>, stop: Stop) {
+    let mut ticks = interval(Duration::from_secs(1));
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        ticks.tick().await;
+        let file = Arc::clone(&file);
+        if let Ok(Err(error)) = spawn_blocking(move || file.sync_data()).await {
+            stop.trip(Reason::ReportBroken(format!(
+                "cannot flush the report: {error}"
+            )));
+            return;
+        }
+    }
+}

@@ -1,0 +1,267 @@
+//! The sandbox: an ImageKit look-alike on loopback, inside the same process.
+//!
+//! Requests come in over real connections, answers and scripted faults leave; the [`Ledger`] tells
+//! what really happened. The same server is `--sandbox` and the tests' other side.
+
+mod answer;
+mod ledger;
+mod limits;
+mod script;
+
+use std::cell::RefCell;
+use std::io;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::pin::Pin;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::thread::JoinHandle;
+
+use http_body_util::BodyExt;
+use hyper::body::{Body, Bytes, Frame, Incoming};
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper_util::rt::TokioIo;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::oneshot;
+use tokio::task::LocalSet;
+use tokio::time::sleep;
+
+pub use ledger::{Ledger, Request};
+pub use limits::Window;
+pub use script::{BatchMissing, BatchTrouble, Fault, LimitHeaders, Script};
+
+use answer::{Answer, Asked, Ending, Server};
+
+/// A server that runs until it is dropped.
+#[derive(Debug)]
+pub struct Sandbox {
+    address: SocketAddr,
+    ledger: Arc<Ledger>,
+    end: Option<oneshot::Sender<()>>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Sandbox {
+    /// Serves on a free port of loopback.
+    pub fn start(script: Script) -> io::Result<Self> {
+        Self::listen(SocketAddr::from((Ipv4Addr::LOCALHOST, 0)), script)
+    }
+
+    /// Serves on an address, which must be one of loopback.
+    pub fn listen(address: SocketAddr, mut script: Script) -> io::Result<Self> {
+        if !address.ip().is_loopback() {
+            let text = format!(
+                "{address} is not a loopback address; the sandbox serves this machine only"
+            );
+            return Err(io::Error::new(io::ErrorKind::InvalidInput, text));
+        }
+        let listener = std::net::TcpListener::bind(address)?;
+        listener.set_nonblocking(true)?;
+        let address = listener.local_addr()?;
+        let library = std::mem::replace(&mut script.library, ledger::Library::Listed);
+        let ledger = Arc::new(Ledger::new(library));
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()?;
+        let (end, ended) = oneshot::channel();
+        let books = Arc::clone(&ledger);
+        // A thread of its own, so that its work is not counted as the client's, nor blocked by it.
+        let thread = std::thread::Builder::new()
+            .name("sandbox".into())
+            .spawn(move || {
+                let tasks = LocalSet::new();
+                let server = Rc::new(RefCell::new(Server::new(script, books)));
+                runtime.block_on(tasks.run_until(async {
+                    tokio::select! {
+                        _ = ended => {}
+                        () = accept(listener, server) => {}
+                    }
+                }));
+            })?;
+        Ok(Self {
+            address,
+            ledger,
+            end: Some(end),
+            thread: Some(thread),
+        })
+    }
+
+    /// A key that the server takes, unless its script names another.
+    pub fn key() -> &'static str {
+        script::KEY
+    }
+
+    /// Where it serves.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// What a client is given as its base URL.
+    pub fn base_url(&self) -> String {
+        format!("http://{}", self.address)
+    }
+
+    /// What the server has, did and was asked.
+    pub fn ledger(&self) -> &Ledger {
+        &self.ledger
+    }
+}
+
+impl Drop for Sandbox {
+    fn drop(&mut self) {
+        self.end.take();
+        if let Some(thread) = self.thread.take() {
+            // A panic of the server has been told on stderr already.
+            let _ = thread.join();
+        }
+    }
+}
+
+async fn accept(listener: std::net::TcpListener, server: Rc<RefCell<Server>>) {
+    let Ok(listener) = TcpListener::from_std(listener) else {
+        return;
+    };
+    loop {
+        if let Ok((stream, _)) = listener.accept().await {
+            let _ = stream.set_nodelay(true);
+            tokio::task::spawn_local(serve(stream, Rc::clone(&server)));
+        }
+    }
+}
+
+/// Serves one connection; a fault may end it with a reset.
+async fn serve(stream: TcpStream, server: Rc<RefCell<Server>>) {
+    let Ok(stream) = stream
+        .into_std()
+        .and_then(|stream| Ok((stream.try_clone()?, stream)))
+    else {
+        return;
+    };
+    let (handle, stream) = stream;
+    let Ok(stream) = TcpStream::from_std(stream) else {
+        return;
+    };
+    let handle = Rc::new(handle);
+    let service = service_fn(|request| respond(request, Rc::clone(&server), Rc::clone(&handle)));
+    // A broken connection is what some tests ask for.
+    let _ = http1::Builder::new()
+        .serve_connection(TokioIo::new(stream), service)
+        .await;
+}
+
+async fn respond(
+    request: hyper::Request<Incoming>,
+    server: Rc<RefCell<Server>>,
+    connection: Rc<std::net::TcpStream>,
+) -> Result<hyper::Response<AnswerBody>, io::Error> {
+    let (head, body) = request.into_parts();
+    let body = body
+        .collect()
+        .await
+        .map(http_body_util::Collected::to_bytes)
+        .unwrap_or_default();
+    let in_air = InAir::new(&server);
+    let (latency, answer) = {
+        let mut server = server.borrow_mut();
+        let asked = Asked::new(&head, &body);
+        (server.latency(), server.answer(in_air.number, &asked))
+    };
+    sleep(latency).await;
+    match answer.ending {
+        Ending::Whole => {}
+        Ending::Half => return Ok(answer.into_response(true)),
+        Ending::Hang => std::future::pending().await,
+        Ending::Reset => {
+            // Linger of zero makes the close a reset.
+            let _ = socket_linger(&connection);
+            return Err(io::ErrorKind::ConnectionReset.into());
+        }
+    }
+    Ok(answer.into_response(false))
+}
+
+fn socket_linger(connection: &std::net::TcpStream) -> io::Result<()> {
+    let stream = TcpStream::from_std(connection.try_clone()?)?;
+    stream.set_zero_linger()
+}
+
+/// Counts a request as there while it is.
+struct InAir {
+    number: u64,
+    ledger: Arc<Ledger>,
+}
+
+impl InAir {
+    fn new(server: &Rc<RefCell<Server>>) -> Self {
+        let ledger = server.borrow().ledger();
+        Self {
+            number: ledger.arrive(),
+            ledger,
+        }
+    }
+}
+
+impl Drop for InAir {
+    fn drop(&mut self) {
+        self.ledger.leave();
+    }
+}
+
+/// A body that is whole, or breaks off in its middle.
+#[derive(Debug)]
+struct AnswerBody {
+    bytes: Option<Bytes>,
+    length: u64,
+    breaks_off: bool,
+}
+
+impl Body for AnswerBody {
+    type Data = Bytes;
+    type Error = io::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        _: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, io::Error>>> {
+        match self.bytes.take() {
+            Some(bytes) if !bytes.is_empty() => Poll::Ready(Some(Ok(Frame::data(bytes)))),
+            _ if self.breaks_off => {
+                self.breaks_off = false;
+                Poll::Ready(Some(Err(io::ErrorKind::ConnectionReset.into())))
+            }
+            _ => Poll::Ready(None),
+        }
+    }
+
+    fn size_hint(&self) -> hyper::body::SizeHint {
+        hyper::body::SizeHint::with_exact(self.length)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.length == 0
+    }
+}
+
+impl Answer {
+    fn into_response(self, is_half: bool) -> hyper::Response<AnswerBody> {
+        let length = self.body.len() as u64;
+        let bytes = if is_half {
+            Bytes::from(self.body[..self.body.len() / 2].to_owned())
+        } else {
+            self.body.into()
+        };
+        let mut response = hyper::Response::new(AnswerBody {
+            bytes: Some(bytes),
+            length,
+            breaks_off: is_half,
+        });
+        *response.status_mut() = hyper::StatusCode::from_u16(self.status).unwrap_or_default();
+        for (name, value) in self.headers {
+            if let Ok(value) = value.parse() {
+                response.headers_mut().insert(name, value);
+            }
+        }
+        response
+    }
+}

@@ -1,0 +1,219 @@
+//! One set for duplicates and resume: each distinct ID with a few marks, in some 25 bytes.
+//!
+//! An ID of ImageKit's (24 hex digits) is kept as its 12 bytes; any other as 12 bytes of a keyed
+//! hash, in a table of its own (two different IDs of ten million would meet there once in 10^15
+//! runs). A hash table doubles when it is full, so at its worst it is twice as large as needed;
+//! here 256 shards of uneven weight double at different times, and the whole stays near the mean.
+
+use std::collections::HashMap;
+use std::hash::{BuildHasher, RandomState};
+
+use crate::target::looks_like_imagekit;
+
+const SHARDS: usize = 256;
+
+type Key = [u8; 12];
+type Shard = HashMap<Key, Marks, Passed>;
+
+/// What is known of an ID, as bits, and a small count.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Marks(u16);
+
+impl Marks {
+    /// It stood in this run's input.
+    pub const SEEN: Self = Self(1);
+    /// It was counted before the run.
+    pub const COUNTED: Self = Self(1 << 1);
+    /// A row of an earlier run settles it.
+    pub const SETTLED: Self = Self(1 << 2);
+    /// An earlier run may have deleted it without knowing.
+    pub const DOUBT: Self = Self(1 << 3);
+    /// It has a row of its own (not a duplicate's) from an earlier run.
+    pub const HAS_ROW: Self = Self(1 << 4);
+    /// This run wrote a row for it.
+    pub const REDONE: Self = Self(1 << 5);
+    const COUNT_SHIFT: u32 = 8;
+    /// The largest count that fits.
+    pub const MOST_COUNTED: u16 = 0xff;
+
+    /// Whether a mark is set.
+    pub const fn has(self, mark: Self) -> bool {
+        self.0 & mark.0 != 0
+    }
+
+    /// Sets a mark; whether it was not set before.
+    pub const fn set(&mut self, mark: Self) -> bool {
+        let is_new = !self.has(mark);
+        self.0 |= mark.0;
+        is_new
+    }
+
+    /// Takes a mark away.
+    pub const fn clear(&mut self, mark: Self) {
+        self.0 &= !mark.0;
+    }
+
+    /// The small count.
+    pub const fn count(self) -> u16 {
+        self.0 >> Self::COUNT_SHIFT
+    }
+
+    /// Sets the small count, at most [`MOST_COUNTED`](Self::MOST_COUNTED).
+    pub const fn set_count(&mut self, count: u16) {
+        self.0 = self.0 & Self::MOST_COUNTED | count << Self::COUNT_SHIFT;
+    }
+}
+
+/// The set.
+#[derive(Debug)]
+pub struct Seen {
+    imagekit: Box<[Shard]>,
+    other: Box<[Shard]>,
+    hashers: [RandomState; 2],
+}
+
+impl Default for Seen {
+    fn default() -> Self {
+        let shards = || (0..SHARDS).map(|_| Shard::default()).collect();
+        Self {
+            imagekit: shards(),
+            other: shards(),
+            hashers: [RandomState::new(), RandomState::new()],
+        }
+    }
+}
+
+impl Seen {
+    /// The marks of an ID, which is taken in if it was not there.
+    pub fn entry(&mut self, id: &str) -> &mut Marks {
+        let (is_imagekit, key, hash) = self.key(id);
+        let shards = if is_imagekit {
+            &mut self.imagekit
+        } else {
+            &mut self.other
+        };
+        shards[shard(hash)].entry(key).or_default()
+    }
+
+    /// The marks of an ID; `None` if it was never taken in.
+    pub fn get(&self, id: &str) -> Option<Marks> {
+        let (is_imagekit, key, hash) = self.key(id);
+        let shards = if is_imagekit {
+            &self.imagekit
+        } else {
+            &self.other
+        };
+        shards[shard(hash)].get(&key).copied()
+    }
+
+    /// Distinct IDs.
+    pub fn len(&self) -> usize {
+        self.imagekit
+            .iter()
+            .chain(&self.other)
+            .map(Shard::len)
+            .sum()
+    }
+
+    /// Whether no ID was taken in.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// All marks, in no order.
+    pub fn marks(&self) -> impl Iterator<Item = Marks> {
+        self.imagekit
+            .iter()
+            .chain(&self.other)
+            .flat_map(|shard| shard.values().copied())
+    }
+
+    fn key(&self, id: &str) -> (bool, Key, u64) {
+        let mut key = Key::default();
+        if looks_like_imagekit(id) {
+            for (byte, digits) in key.iter_mut().zip(id.as_bytes().chunks_exact(2)) {
+                *byte = digit(digits[0]) << 4 | digit(digits[1]);
+            }
+            (true, key, self.hashers[0].hash_one(key))
+        } else {
+            let hash = self.hashers[0].hash_one(id);
+            key[..8].copy_from_slice(&hash.to_le_bytes());
+            key[8..].copy_from_slice(&self.hashers[1].hash_one(id).to_le_bytes()[..4]);
+            (false, key, self.hashers[0].hash_one(key))
+        }
+    }
+}
+
+const fn digit(hex: u8) -> u8 {
+    if hex <= b'9' {
+        hex - b'0'
+    } else {
+        hex - b'a' + 10
+    }
+}
+
+/// Shard i of n takes a share of the IDs that grows from first to last by a factor of two.
+#[expect(
+    clippy::cast_precision_loss,
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "a hash as a fraction of one; the product is at least 0 and below 256"
+)]
+fn shard(hash: u64) -> usize {
+    let fraction = (hash >> 12) as f64 / (1u64 << 52) as f64;
+    (((1.0 + fraction).log2() * SHARDS as f64) as usize).min(SHARDS - 1)
+}
+
+/// Hashes a key once more for its place in the shard, apart from the hash that chose the shard.
+type Passed = std::hash::BuildHasherDefault<std::hash::DefaultHasher>;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_id_has_its_own_marks() {
+        let mut seen = Seen::default();
+        let ids: Vec<String> = (0..5000_u64)
+            .flat_map(|n| {
+                [
+                    format!("{n:024x}"),
+                    format!("{n:023X}g"),
+                    format!("odd-{n}"),
+                ]
+            })
+            .collect();
+        for id in &ids {
+            assert!(seen.get(id).is_none());
+            assert!(seen.entry(id).set(Marks::SEEN), "{id} is new");
+        }
+        for id in &ids {
+            assert!(!seen.entry(id).set(Marks::SEEN), "{id} is known");
+        }
+        assert_eq!(seen.len(), ids.len());
+    }
+
+    #[test]
+    fn marks_and_the_count_do_not_disturb_each_other() {
+        let mut marks = Marks::default();
+        marks.set(Marks::REDONE);
+        marks.set_count(255);
+        marks.set(Marks::DOUBT);
+        marks.clear(Marks::REDONE);
+        assert!(marks.has(Marks::DOUBT) && !marks.has(Marks::REDONE));
+        assert_eq!(marks.count(), 255);
+        marks.set_count(3);
+        assert!(marks.has(Marks::DOUBT));
+        assert_eq!(marks.count(), 3);
+    }
+
+    #[test]
+    fn shards_grow_in_weight_so_that_they_double_one_after_another() {
+        let mut sizes = [0_u32; SHARDS];
+        for n in 0..1_000_000_u64 {
+            sizes[shard(n.wrapping_mul(0x9e37_79b9_7f4a_7c15))] += 1;
+        }
+        let ratio = f64::from(sizes[SHARDS - 1]) / f64::from(sizes[0]);
+        assert!((1.9..2.1).contains(&ratio), "{ratio}");
+    }
+}

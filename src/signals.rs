@@ -1,0 +1,56 @@
+//! Signals: the first one asks for an orderly stop, the second leaves at once.
+
+use std::io;
+use std::time::Duration;
+
+use imagekit_bulk_delete::stop::{Reason, Stop};
+use imagekit_bulk_delete::summary::seconds;
+use tokio::select;
+use tokio::signal::unix::{Signal, SignalKind, signal};
+
+use crate::progress::Progress;
+
+/// Listens for SIGHUP, SIGINT and SIGTERM.
+#[derive(Debug)]
+pub(crate) struct Signals {
+    hangup: Signal,
+    interrupt: Signal,
+    terminate: Signal,
+}
+
+impl Signals {
+    /// Starts to listen; from now on none of them ends the process by itself.
+    pub(crate) fn listen() -> io::Result<Self> {
+        Ok(Self {
+            hangup: signal(SignalKind::hangup())?,
+            interrupt: signal(SignalKind::interrupt())?,
+            terminate: signal(SignalKind::terminate())?,
+        })
+    }
+
+    /// The number of the next signal.
+    pub(crate) async fn next(&mut self) -> i32 {
+        let kind = select! {
+            _ = self.hangup.recv() => SignalKind::hangup(),
+            _ = self.interrupt.recv() => SignalKind::interrupt(),
+            _ = self.terminate.recv() => SignalKind::terminate(),
+        };
+        kind.as_raw_value()
+    }
+
+    /// Trips the stop at the first signal and completes at the second, with its number.
+    pub(crate) async fn watch(
+        mut self,
+        stop: &Stop,
+        progress: &Progress,
+        timeout: Duration,
+    ) -> i32 {
+        let number = self.next().await;
+        stop.trip(Reason::Signal(number));
+        progress.say(&format!(
+            "stopping: waiting for the requests in the air, at most {}; a second signal leaves at once",
+            seconds(timeout)
+        ));
+        self.next().await
+    }
+}
