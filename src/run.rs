@@ -17,7 +17,7 @@ use imagekit_bulk_delete::report::{
 use imagekit_bulk_delete::source::{SourceError, Sources};
 use imagekit_bulk_delete::stop::{Reason, Stop};
 use imagekit_bulk_delete::summary::{Summary, Tally, grouped, seconds};
-use imagekit_bulk_delete::target::Record;
+use imagekit_bulk_delete::target::{Record, Target};
 use imagekit_bulk_delete::throttle::{SeenLimit, Throttle};
 use tokio::select;
 use tokio::task::{JoinSet, spawn_blocking};
@@ -261,7 +261,12 @@ impl Run<'_> {
         };
         add_earlier(&sight.tally, &opened.settled);
 
-        let mut books = Books { opened, records: 0 };
+        let mut books = Books {
+            opened,
+            progress: self.progress,
+            records: 0,
+            odd_ids: 0,
+        };
         let mut guards = self.guards(&books.opened.report, &stop, &sight.throttle)?;
         let left_at_once = select! {
             biased;
@@ -283,7 +288,7 @@ impl Run<'_> {
         &self,
         sources: Sources,
         deleter: &Deleter,
-        books: &mut Books,
+        books: &mut Books<'_>,
         stop: &Stop,
         sight: &Sight,
     ) {
@@ -377,8 +382,13 @@ impl Run<'_> {
     }
 
     /// Makes the report whole, tells what happened, and says the exit code.
-    fn close(&self, books: Books, stop: &Stop, sight: &Sight, elapsed: Duration) -> Result<u8> {
-        let Books { opened, records } = books;
+    fn close(&self, books: Books<'_>, stop: &Stop, sight: &Sight, elapsed: Duration) -> Result<u8> {
+        let Books {
+            opened,
+            records,
+            odd_ids,
+            ..
+        } = books;
         let mut past = opened.past;
         let report_name = opened.report.name().to_owned();
         let is_resumable = opened.report.is_resumable();
@@ -418,6 +428,7 @@ impl Run<'_> {
             stopped,
             records,
             kept_rows,
+            odd_ids,
             requests: sight.traffic.requests(),
             retries: sight.traffic.retries(),
             throttled: sight.throttle.throttled_count(),
@@ -432,19 +443,40 @@ impl Run<'_> {
     }
 }
 
-/// The report, what earlier runs left, and how many records there were.
-struct Books {
+/// The report, what earlier runs left, and what was admitted.
+struct Books<'a> {
     opened: Opened,
+    progress: &'a Progress,
     records: u64,
+    /// IDs to be sent that do not look like ImageKit's.
+    odd_ids: u64,
 }
 
-impl Books {
+impl Books<'_> {
     fn admit(&mut self, record: Record) -> Admission {
         self.records += 1;
         match record {
-            Record::Target(target) => self.opened.past.admit(target),
+            Record::Target(target) => {
+                self.watch_for_odd_ids(&target);
+                self.opened.past.admit(target)
+            }
             Record::Rejected(rejected) => self.opened.past.admit_rejected(rejected),
         }
+    }
+
+    /// Warns of the first; the summary has the count.
+    fn watch_for_odd_ids(&mut self, target: &Target) {
+        if target.file_id.looks_like_imagekit() {
+            return;
+        }
+        if self.odd_ids == 0 {
+            let (id, origin) = (&target.file_id, &target.origin);
+            self.progress.notice(&format!(
+                "warning: {:?} ({} line {}) does not look like an ID of ImageKit's (24 lower-case hex digits); it is sent as it is",
+                id.as_str(), origin.input, origin.line
+            ));
+        }
+        self.odd_ids += 1;
     }
 }
 

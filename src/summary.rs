@@ -77,6 +77,8 @@ pub struct Summary<'a> {
     pub records: u64,
     /// Rows of earlier runs whose record is no longer in the input.
     pub kept_rows: u64,
+    /// IDs of records that do not look like ImageKit's.
+    pub odd_ids: u64,
     /// Requests sent.
     pub requests: u64,
     /// Requests that named an ID again.
@@ -154,6 +156,13 @@ impl Summary<'_> {
             let _ = writeln!(
                 text,
                 "warning: over half of the IDs were not found; is this list for the account of this key?"
+            );
+        }
+        if self.odd_ids > 0 {
+            let _ = writeln!(
+                text,
+                "warning: {} IDs do not look like ImageKit's",
+                grouped(self.odd_ids)
             );
         }
         if self.kept_rows > 0 {

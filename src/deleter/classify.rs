@@ -124,10 +124,12 @@ fn shared<F>(exchange: &Exchange) -> Result<Verdict<F>, &Response> {
 
 /// A success or a 404 that cannot be believed: broken on its way, or not ImageKit's at all.
 fn unreadable<F>(response: &Response) -> Verdict<F> {
-    if response.body == Body::Cut || response.is_imagekit() {
-        transient(ErrorCode::BadResponse, Arrival::Possible)
-    } else {
-        not_imagekit(response)
+    match response.body {
+        Body::Cut => transient(ErrorCode::BadResponse, Arrival::Possible),
+        Body::Json(_) | Body::Empty if response.is_imagekit() => {
+            transient(ErrorCode::BadResponse, Arrival::Possible)
+        }
+        Body::Json(_) | Body::Empty | Body::Foreign(_) => not_imagekit(response),
     }
 }
 

@@ -206,10 +206,10 @@ impl Server {
     pub(super) fn answer(&mut self, number: u64, asked: &Asked) -> Answer {
         let now = Instant::now();
         let (mut answer, told) = self.decide(number, asked, now);
-        answer.headers.push((
-            HeaderName::from_static("x-ik-requestid"),
-            format!("sandbox-{number:08}"),
-        ));
+        if self.script.everything.is_none() {
+            let name = HeaderName::from_static("x-ik-requestid");
+            answer.headers.push((name, format!("sandbox-{number:08}")));
+        }
         if let Some(told) = told {
             answer.headers.extend(limit_headers(told));
         }

@@ -1,0 +1,726 @@
+//! The real binary: exit codes, what it says, what it leaves, what the server saw of it.
+
+mod fixture;
+
+use std::fs;
+use std::io::{BufRead, BufReader, Write};
+use std::os::unix::fs::PermissionsExt;
+use std::process::Stdio;
+use std::time::Duration;
+
+use fixture::{Ran, Report, Scene, id, ids, list, signal};
+use imagekit_bulk_delete::sandbox::{BatchMissing, Fault, Script, Window};
+
+const SINGLY: &str = "--batch-size 1 --rate unlimited";
+const IN_BATCHES: &str = "--rate unlimited";
+
+#[test]
+fn a_list_is_deleted_and_each_id_has_its_row() {
+    let all = ids(300);
+    for (how, most_requests) in [(SINGLY, 300), (IN_BATCHES, 8)] {
+        let scene = Scene::with_files(Script::plain(), &all[..250])
+            .input("more.txt", list(&all[250..]))
+            .option(how);
+        scene.run().exits(0).says("250");
+        let report = scene.report();
+        report.has_a_row_for_each_of(&all);
+        assert_eq!(
+            (report.count("deleted"), report.count("not_found")),
+            (250, 50)
+        );
+        scene.check_truth(&report);
+        assert!(
+            scene.server.ledger().request_count() <= most_requests,
+            "{how}"
+        );
+        assert!(
+            !scene.path("ids.report.csv.state").exists(),
+            "all is settled"
+        );
+    }
+}
+
+#[test]
+fn the_report_is_private_and_never_overwritten() {
+    let scene = Scene::with_files(Script::plain(), &ids(3)).option(SINGLY);
+    scene.run().exits(0);
+    let mode = fs::metadata(scene.report_path())
+        .unwrap()
+        .permissions()
+        .mode();
+    assert_eq!(mode & 0o777, 0o600);
+    let before = fs::read(scene.report_path()).unwrap();
+    scene.run().exits(2).says("--resume").says("--overwrite");
+    assert_eq!(fs::read(scene.report_path()).unwrap(), before);
+    assert!(!scene.path("ids.report.csv.state").exists());
+    scene.run_with("--overwrite").exits(0);
+    assert_eq!(fs::read(scene.path("ids.report.csv.bak")).unwrap(), before);
+    assert_eq!(scene.report().count("not_found"), 3);
+    assert_eq!(scene.server.ledger().request_count(), 6);
+}
+
+#[test]
+fn without_a_terminal_and_without_yes_nothing_is_sent_and_nothing_is_left() {
+    let scene = Scene::with_files(Script::plain(), &ids(3)).without("--yes");
+    scene.run().exits(2).says("--yes");
+    assert_eq!(scene.server.ledger().request_count(), 0);
+    assert_eq!(
+        fs::read_dir(scene.folder.path()).unwrap().count(),
+        1,
+        "the input alone"
+    );
+}
+
+#[test]
+fn a_wrong_key_costs_one_request() {
+    let scene = Scene::with_files(Script::plain().key("private_another"), &ids(500)).option(SINGLY);
+    scene
+        .run()
+        .exits(3)
+        .says("refused the key")
+        .says("--resume");
+    assert_eq!(scene.server.ledger().request_count(), 1);
+    assert_eq!(scene.report().rows.len(), 0);
+}
+
+#[test]
+fn a_key_that_is_revoked_in_the_middle_stops_the_run_and_another_key_goes_on() {
+    let all = ids(200);
+    let scene = Scene::with_files(Script::plain().revoke_key_after(50), &all).option(SINGLY);
+    scene.run().exits(3);
+    let report = scene.report();
+    assert_eq!(report.count("deleted"), 50);
+    scene.check_truth(&report);
+    assert!(scene.path("ids.report.csv.state").exists());
+    scene.run_with("--resume").exits(3);
+    assert_eq!(scene.report().rows.len(), 50);
+}
+
+#[test]
+fn a_strangers_page_costs_one_request_and_claims_nothing() {
+    for status in [200, 302, 404, 407] {
+        for how in [SINGLY, IN_BATCHES] {
+            let page =
+                Script::plain().everything(status, "text/html", "<html>Please log in</html>");
+            let scene = Scene::with_files(page, &ids(300)).option(how);
+            scene.run().exits(3).says("not ImageKit");
+            assert_eq!(scene.server.ledger().request_count(), 1, "{status} {how}");
+            let report = scene.report();
+            assert_eq!(report.rows.len(), report.count("unknown"), "{status} {how}");
+        }
+    }
+}
+
+#[test]
+fn a_host_that_cannot_be_reached_is_tried_three_times_and_leaves_no_report() {
+    let scene = Scene::new(Script::plain()).input("ids.txt", list(&ids(50)));
+    let output = std::process::Command::new(fixture::BINARY)
+        .args(["--yes", "ids.txt", "--base-url", "http://127.0.0.1:9"])
+        .env_clear()
+        .env("IMAGEKIT_PRIVATE_KEY", "private_x")
+        .current_dir(scene.folder.path())
+        .output()
+        .unwrap();
+    Ran::new(output, scene.folder.path())
+        .exits(2)
+        .says("cannot be reached")
+        .says("--base-url");
+    assert_eq!(
+        fs::read_dir(scene.folder.path()).unwrap().count(),
+        1,
+        "the input alone"
+    );
+}
+
+#[test]
+fn a_public_key_or_none_is_refused_before_anything_is_sent() {
+    let scene =
+        Scene::with_files(Script::plain(), &ids(3)).variable("IMAGEKIT_PRIVATE_KEY", "public_abc");
+    scene.run().exits(2).says("private key");
+    let scene = Scene::with_files(Script::plain(), &ids(3)).variable("IMAGEKIT_PRIVATE_KEY", "");
+    scene.run().exits(2).says("key");
+    assert_eq!(scene.server.ledger().request_count(), 0);
+}
+
+#[test]
+fn a_key_file_that_others_can_read_is_warned_of() {
+    let scene =
+        Scene::with_files(Script::plain(), &ids(3)).variable("IMAGEKIT_PRIVATE_KEY", "public_x");
+    let path = scene.path("a.key");
+    fs::write(
+        &path,
+        format!(
+            "{}\nsecond line\n",
+            imagekit_bulk_delete::sandbox::Sandbox::key()
+        ),
+    )
+    .unwrap();
+    fs::set_permissions(&path, fs::Permissions::from_mode(0o644)).unwrap();
+    scene
+        .run_with("--private-key-file a.key")
+        .exits(0)
+        .says("chmod 600");
+}
+
+#[test]
+fn the_key_is_in_no_output_even_if_the_api_echoes_it() {
+    let all = ids(20);
+    let script = Script::plain()
+        .echo_key()
+        .malformed(&all[3])
+        .fault(Fault::Json500After, 0.2);
+    let scene = Scene::with_files(script, &all)
+        .option(SINGLY)
+        .option("--log-level trace --max-attempts 3");
+    // The fixture looks for the key in all that a run says and leaves.
+    let ran = scene.run();
+    assert!(
+        ran.stderr.contains("answered"),
+        "the log is there to look at"
+    );
+    assert!(
+        scene.report().row(&all[3]).message.contains("[key]"),
+        "and so is the echo"
+    );
+}
+
+#[test]
+fn a_bad_id_fails_alone() {
+    let all = ids(120);
+    for how in [SINGLY, IN_BATCHES] {
+        let script = Script::plain().malformed(&all[7]);
+        let scene = Scene::with_files(script, &all).option(how);
+        scene.run().exits(1).says("--resume");
+        let report = scene.report();
+        let row = report.row(&all[7]);
+        assert_eq!(
+            (
+                row.status.as_str(),
+                row.error.as_str(),
+                row.http_status.as_str()
+            ),
+            ("failed", "rejected", "400")
+        );
+        assert_eq!(report.count("deleted"), 119, "{how}");
+        scene.check_truth(&report);
+    }
+}
+
+#[test]
+fn a_csrf_answer_fails_one_id_and_not_the_key() {
+    let all = ids(10);
+    // A path that no route takes is answered "Invalid CSRF Token"; `Status(403)` with other words is the key.
+    let scene = Scene::with_files(
+        Script::plain().faults_for(&all[4], [Fault::Status(403)]),
+        &all,
+    )
+    .option(SINGLY);
+    scene.run().exits(3);
+    assert!(scene.report().rows.iter().all(|row| row.file_id != all[4]));
+}
+
+#[test]
+fn odd_ids_are_one_segment_on_the_wire_or_not_sent_at_all() {
+    let long = "x".repeat(300);
+    let odd = [
+        "../../v1/purge",
+        "a?b",
+        "a#b",
+        "a%2Fb",
+        &long,
+        "a\u{1}b",
+        "ü",
+        "..",
+        "a b",
+        "=1+1",
+    ];
+    let text: String = odd.iter().map(|id| format!("{id},\n")).collect();
+    let scene = Scene::new(Script::plain())
+        .input("ids.csv", format!("id,x\n{text}"))
+        .option(SINGLY);
+    scene.run().exits(1).says("does not look like");
+    let mut paths: Vec<String> = scene
+        .server
+        .ledger()
+        .requests()
+        .into_iter()
+        .map(|request| request.path)
+        .collect();
+    paths.sort();
+    let sent = ["%3D1%2B1", "%C3%BC", "a%23b", "a%252Fb", "a%3Fb"];
+    assert_eq!(paths, sent.map(|segment| format!("/v1/files/{segment}")));
+    let report = scene.report();
+    assert_eq!((report.count("invalid"), report.count("not_found")), (5, 5));
+    assert!(
+        report.rows.iter().any(|row| row.file_id == "=1+1"),
+        "an ID stays exact"
+    );
+}
+
+#[test]
+fn ids_in_the_third_of_five_columns_are_right_in_each_row() {
+    let all = ids(400);
+    let mut text = String::from("a,b,fileId,d,e\r\n");
+    let mut line = 2;
+    let mut lines = Vec::new();
+    for (number, id) in all.iter().enumerate() {
+        if number % 5 == 0 {
+            text.push_str("\r\n");
+            line += 1;
+        }
+        lines.push(line);
+        if number % 3 == 0 {
+            text.push_str(&format!("x,\"two\r\nlines, \"\"here\"\"\",{id},y,z\r\n"));
+            line += 2;
+        } else {
+            text.push_str(&format!("x,y,{id},,\r\n"));
+            line += 1;
+        }
+    }
+    let scene = Scene::new(Script::plain())
+        .input("ids.csv", text)
+        .option(SINGLY);
+    scene.server.ledger().put_all(
+        all.iter()
+            .enumerate()
+            .filter(|(n, _)| n % 7 != 0)
+            .map(|(_, id)| id.clone()),
+    );
+    scene.run().exits(0);
+    let report = scene.report();
+    report.has_a_row_for_each_of(&all);
+    for (number, id) in all.iter().enumerate() {
+        let row = report.row(id);
+        let status = if number % 7 == 0 {
+            "not_found"
+        } else {
+            "deleted"
+        };
+        assert_eq!(
+            (row.status.as_str(), row.line, row.input.as_str()),
+            (status, lines[number], "ids.csv")
+        );
+        assert_eq!(row.attempts, 1);
+        assert!(row.request_id.starts_with("sandbox-"));
+    }
+}
+
+#[test]
+fn lost_and_broken_answers_leave_no_row_that_the_server_denies() {
+    let all = ids(400);
+    for how in [SINGLY, IN_BATCHES] {
+        let script = Script::plain()
+            .fault(Fault::Html500, 0.04)
+            .fault(Fault::Json500After, 0.04)
+            .fault(Fault::ResetBefore, 0.03)
+            .fault(Fault::ResetAfter, 0.03)
+            .fault(Fault::HalfBody, 0.02);
+        let scene = Scene::new(script).input("ids.txt", list(&all)).option(how);
+        scene.server.ledger().put_all(all.iter().skip(20).cloned());
+        scene.run().exits(0);
+        let report = scene.report();
+        report.has_a_row_for_each_of(&all);
+        scene.check_truth(&report);
+        if how == SINGLY {
+            assert!(
+                report.count("gone") > 0,
+                "lost answers are told: {:?}",
+                report.counts()
+            );
+        }
+    }
+}
+
+#[test]
+fn a_429_holds_everybody_and_fails_nobody() {
+    let all = ids(60);
+    let script = Script::plain()
+        .fault_at(
+            5,
+            Fault::TooMany {
+                reset: Some("700".into()),
+            },
+        )
+        .latency(Duration::from_millis(5)..Duration::from_millis(6));
+    let scene = Scene::with_files(script, &all).option(SINGLY);
+    scene.run().exits(0).says("1 refused by the rate limit");
+    let requests = scene.server.ledger().requests();
+    let refused = requests
+        .iter()
+        .position(|request| request.status == 429)
+        .unwrap();
+    let told = requests[refused].at + Duration::from_millis(6);
+    let held = requests
+        .iter()
+        .filter(|request| request.at > told + Duration::from_millis(50))
+        .map(|request| request.at);
+    let first = held.min().unwrap();
+    assert!(
+        first >= requests[refused].at + Duration::from_millis(700),
+        "{:?}",
+        first - requests[refused].at
+    );
+    assert_eq!(scene.report().count("deleted"), 60);
+}
+
+#[test]
+fn a_429_with_any_header_is_waited_for_and_ends() {
+    for reset in [None, Some("0"), Some("-5"), Some("abc"), Some("")] {
+        let reset = reset.map(str::to_owned);
+        let script = Script::plain().fault_at(
+            1,
+            Fault::TooMany {
+                reset: reset.clone(),
+            },
+        );
+        let scene = Scene::with_files(script, &ids(3)).option(SINGLY);
+        scene.run().exits(0);
+        let requests = scene.server.ledger().requests();
+        assert!(
+            requests[1].at - requests[0].at >= Duration::from_millis(20),
+            "{reset:?}"
+        );
+        assert_eq!(
+            requests.len(),
+            4,
+            "no 429 is a reason to ask more than once at a time: {reset:?}"
+        );
+    }
+}
+
+#[test]
+fn a_rate_is_never_exceeded_retries_included() {
+    let all = ids(60);
+    let script = Script::plain().fault(Fault::Html500, 0.1);
+    let scene = Scene::with_files(script, &all).option("--batch-size 1 --rate 50 --burst 5");
+    scene.run().exits(0);
+    let at: Vec<_> = scene
+        .server
+        .ledger()
+        .requests()
+        .into_iter()
+        .map(|request| request.at)
+        .collect();
+    for first in 0..at.len() {
+        for last in first..at.len() {
+            let seconds = (at[last] - at[first]).as_secs_f64();
+            // What left in time may arrive bunched: a few milliseconds of a shared machine are allowed for.
+            let most = 50.0 * (seconds + 0.1) + 5.0;
+            assert!(
+                (last - first + 1) as f64 <= most,
+                "{} in {seconds} s",
+                last - first + 1
+            );
+        }
+    }
+}
+
+#[test]
+fn one_poisonous_id_costs_its_neighbours_nothing() {
+    let all = ids(100);
+    let scene = Scene::with_files(Script::plain().poison(&all[42]), &all)
+        .option(IN_BATCHES)
+        .option("--max-attempts 2");
+    scene.run().exits(1);
+    let report = scene.report();
+    report.has_a_row_for_each_of(&all);
+    assert_eq!(
+        (
+            report.row(&all[42]).status.as_str(),
+            report.row(&all[42]).error.as_str()
+        ),
+        ("unknown", "server_error")
+    );
+    assert_eq!(report.count("deleted"), 99);
+    assert!(scene.server.ledger().request_count() < 40);
+}
+
+#[test]
+fn a_host_without_the_batch_route_is_asked_one_by_one() {
+    let all = ids(150);
+    let scene = Scene::with_files(Script::plain().batch_missing(BatchMissing::NoRoute), &all)
+        .option(IN_BATCHES);
+    let ran = scene.run();
+    ran.exits(0);
+    assert_eq!(
+        ran.stderr.matches("one by one").count(),
+        1,
+        "{}",
+        ran.stderr
+    );
+    assert_eq!(scene.report().count("deleted"), 150);
+}
+
+#[test]
+fn stdin_is_served_line_by_line() {
+    let all = ids(3);
+    let scene = Scene::new(Script::plain())
+        .option(IN_BATCHES)
+        .option("-o -");
+    scene.server.ledger().put_all(all.clone());
+    let mut child = scene.start(scene.command().stdin(Stdio::piped()));
+    let mut stdin = child.stdin.take().unwrap();
+    let mut rows = BufReader::new(child.stdout.take().unwrap()).lines();
+    writeln!(stdin, "fileId").unwrap();
+    for id in &all {
+        writeln!(stdin, "{id}").unwrap();
+        if id == &all[0] {
+            assert!(rows.next().unwrap().unwrap().starts_with("file_id,status,"));
+        }
+        let row = rows.next().unwrap().unwrap();
+        assert!(
+            row.starts_with(&format!("{id},deleted,")),
+            "before the next line was given: {row}"
+        );
+    }
+    drop(stdin);
+    assert!(child.wait().unwrap().success());
+}
+
+#[test]
+fn each_signal_stops_the_run_in_a_pause_and_leaves_it_resumable() {
+    let all = ids(40);
+    for (name, code) in [("INT", 130), ("TERM", 143), ("HUP", 129)] {
+        let script = Script::plain().fault_at(
+            10,
+            Fault::TooMany {
+                reset: Some("60000".into()),
+            },
+        );
+        let scene = Scene::with_files(script, &all)
+            .option(SINGLY)
+            .option("--concurrency 1");
+        let child = scene.start(&mut scene.command());
+        scene.wait_for_requests(10);
+        signal(&child, name);
+        Ran::new(child.wait_with_output().unwrap(), scene.folder.path())
+            .exits(code)
+            .says("--resume");
+        let report = scene.report();
+        assert_eq!(report.rows.len(), 9, "untouched IDs have no row");
+        scene.run_with("--resume").exits(0);
+        scene.report().has_a_row_for_each_of(&all);
+        assert_eq!(scene.server.ledger().request_count(), 41);
+    }
+}
+
+#[test]
+fn a_stop_waits_for_what_is_in_the_air_and_a_second_signal_does_not() {
+    let all = ids(5);
+    let script = Script::plain().faults_for(&all[2], [Fault::HangAfter]);
+    let scene = Scene::with_files(script, &all)
+        .option(SINGLY)
+        .option("--concurrency 1 --timeout 2s");
+    let child = scene.start(&mut scene.command());
+    scene.wait_for_requests(3);
+    signal(&child, "INT");
+    Ran::new(child.wait_with_output().unwrap(), scene.folder.path()).exits(130);
+    let report = scene.report();
+    let row = report.row(&all[2]);
+    assert_eq!(
+        (row.status.as_str(), row.error.as_str(), row.attempts),
+        ("unknown", "timeout", 1)
+    );
+    assert_eq!(report.rows.len(), 3);
+
+    let script = Script::plain().faults_for(&all[2], [Fault::HangAfter]);
+    let scene = Scene::with_files(script, &all)
+        .option(SINGLY)
+        .option("--concurrency 1 --timeout 60s");
+    let mut child = scene.start(&mut scene.command());
+    scene.wait_for_requests(3);
+    let mut said = BufReader::new(child.stderr.take().unwrap()).lines();
+    signal(&child, "TERM");
+    assert!(said.any(|line| {
+        line.unwrap()
+            .contains("waiting for the requests in the air")
+    }));
+    signal(&child, "TERM");
+    assert_eq!(child.wait().unwrap().code(), Some(143));
+    scene.run_with("--resume").exits(0);
+    assert_eq!(
+        scene.report().row(&all[2]).status,
+        "gone",
+        "it was in the air when the run left"
+    );
+    scene.check_truth(&scene.report());
+}
+
+#[test]
+fn an_input_that_breaks_stops_the_run_with_its_line_and_goes_on_when_mended() {
+    let all = ids(30);
+    let broken = format!(
+        "fileId,n\n{}",
+        all.iter()
+            .enumerate()
+            .map(|(n, id)| {
+                if n == 20 {
+                    format!("{id},\"open\n")
+                } else {
+                    format!("{id},1\n")
+                }
+            })
+            .collect::<String>()
+    );
+    let scene = Scene::with_files(Script::plain(), &all)
+        .without("ids.txt")
+        .input("ids.csv", &broken)
+        .option(SINGLY);
+    scene.run().exits(6).says("line 22").says("--resume");
+    fs::write(scene.path("ids.csv"), broken.replace("\"open", "1")).unwrap();
+    scene.run_with("--resume").exits(0);
+    scene.report().has_a_row_for_each_of(&all);
+}
+
+#[test]
+fn two_runs_on_one_report_do_not_meet() {
+    let all = ids(3);
+    let script = Script::plain().fault_at(1, Fault::HangBefore);
+    let scene = Scene::with_files(script, &all)
+        .option(SINGLY)
+        .option("--timeout 3s");
+    let child = scene.start(&mut scene.command());
+    scene.wait_for_requests(1);
+    scene.run().exits(75).says("another run");
+    scene.run_with("--resume").exits(75);
+    Ran::new(child.wait_with_output().unwrap(), scene.folder.path()).exits(0);
+}
+
+#[test]
+fn a_report_that_cannot_be_made_is_told_before_anything_is_sent() {
+    let scene = Scene::with_files(Script::plain(), &ids(3));
+    scene.run_with("-o nowhere/a.csv").exits(5).says("--report");
+    assert_eq!(scene.server.ledger().request_count(), 0);
+}
+
+#[test]
+fn a_closed_stdout_stops_the_run() {
+    let all = ids(400);
+    let script = Script::plain().latency(Duration::from_millis(5)..Duration::from_millis(10));
+    let scene = Scene::with_files(script, &all)
+        .option(SINGLY)
+        .option("-o -");
+    let mut child = scene.start(&mut scene.command());
+    let mut first = String::new();
+    BufReader::new(child.stdout.take().unwrap())
+        .read_line(&mut first)
+        .unwrap();
+    let ran = Ran::new(child.wait_with_output().unwrap(), scene.folder.path());
+    ran.exits(5);
+    assert!(
+        scene.server.ledger().deleted_count() < 100,
+        "{}",
+        scene.server.ledger().deleted_count()
+    );
+}
+
+#[test]
+fn caps_refuse_before_anything_is_sent_and_limits_stop_in_the_middle() {
+    let all = ids(100);
+    let scene = Scene::with_files(Script::plain(), &all).option(SINGLY);
+    scene.run_with("--max-delete 99").exits(2).says("100");
+    scene.run_with("--expect-count 99").exits(2).says("100");
+    assert_eq!(scene.server.ledger().request_count(), 0);
+    assert!(!scene.report_path().exists());
+    scene
+        .run_with("--max-delete 100 --expect-count 100")
+        .exits(0);
+    let scene = Scene::new(Script::plain())
+        .input("ids.txt", list(&all))
+        .option(SINGLY)
+        .option("--concurrency 1");
+    scene
+        .run_with("--max-not-found 10")
+        .exits(4)
+        .says("--max-not-found");
+    assert_eq!(scene.report().count("not_found"), 11);
+    let limit = Window::fixed(1, Duration::from_secs(60));
+    let scene = Scene::with_files(Script::plain().limit(limit), &all).option(SINGLY);
+    scene
+        .run_with("--max-duration 1s")
+        .exits(4)
+        .says("--resume");
+    assert_eq!(scene.report().count("deleted"), 1);
+}
+
+#[test]
+fn expect_count_reads_a_pipe_too() {
+    let all = ids(10);
+    let scene = Scene::new(Script::plain()).option(SINGLY);
+    scene.server.ledger().put_all(all.clone());
+    scene.clone_free_run(&all, "--expect-count 9", 2, 0);
+    scene.clone_free_run(&all, "--expect-count 10", 0, 10);
+}
+
+impl Scene {
+    fn clone_free_run(&self, all: &[String], option: &str, code: i32, requests: u64) {
+        let mut child = self.start(self.command().args(option.split(' ')).stdin(Stdio::piped()));
+        child
+            .stdin
+            .take()
+            .unwrap()
+            .write_all(list(all).as_bytes())
+            .unwrap();
+        Ran::new(child.wait_with_output().unwrap(), self.folder.path()).exits(code);
+        assert_eq!(self.server.ledger().request_count(), requests);
+    }
+}
+
+#[test]
+fn an_empty_input_is_a_header_alone() {
+    for text in ["", "fileId\n"] {
+        let scene = Scene::new(Script::plain()).input("ids.csv", text);
+        scene.run().exits(0);
+        assert_eq!(
+            fs::read_to_string(scene.report_path())
+                .unwrap()
+                .lines()
+                .count(),
+            1
+        );
+        let scene = Scene::new(Script::plain())
+            .input("ids.csv", text)
+            .option("-o -");
+        let ran = scene.run();
+        assert_eq!(ran.exits(0).stdout.lines().count(), 1);
+    }
+}
+
+#[test]
+fn a_report_is_valid_input_again() {
+    let all = ids(5);
+    let scene = Scene::with_files(Script::plain(), &all).option(SINGLY);
+    scene.run().exits(0);
+    scene.run_with("ids.report.csv -o again.csv").exits(0);
+    let again = Report::read(&scene.path("again.csv"));
+    assert_eq!((again.count("not_found"), again.count("duplicate")), (5, 5));
+}
+
+#[test]
+fn a_report_of_another_job_is_not_resumed() {
+    let all = ids(5);
+    let script = Script::plain().fault_at(
+        3,
+        Fault::TooMany {
+            reset: Some("60000".into()),
+        },
+    );
+    let scene = Scene::with_files(script, &all)
+        .option(SINGLY)
+        .option("--max-duration 1s");
+    scene.run().exits(4);
+    let before = fs::read(scene.report_path()).unwrap();
+    let other_key = scene.variable("IMAGEKIT_PRIVATE_KEY", "private_another_account");
+    other_key.run_with("--resume").exits(2).says("another key");
+    fs::write(other_key.path("strange.csv"), "a,b\n1,2\n").unwrap();
+    other_key
+        .run_with("--resume -o strange.csv")
+        .exits(2)
+        .says("not a report");
+    assert_eq!(
+        fs::read(other_key.path("strange.csv")).unwrap(),
+        b"a,b\n1,2\n"
+    );
+    assert_eq!(fs::read(other_key.report_path()).unwrap(), before);
+    assert_eq!(id(0).len(), 24);
+}

@@ -1,0 +1,159 @@
+//! The property that matters, under any mix of faults and at any moment of a stop or a kill: rows are records,
+//! and no row claims what the server denies.
+
+mod fixture;
+
+use std::time::Duration;
+
+use fixture::{Scene, id, ids, list, signal};
+use imagekit_bulk_delete::sandbox::{BatchMissing, BatchTrouble, Fault, Script};
+use proptest::prelude::*;
+
+/// A server's bad habits.
+#[derive(Debug, Clone)]
+struct Habits {
+    missing: u64,
+    faults: Vec<(Fault, f64)>,
+    trouble: Option<BatchTrouble>,
+    batch_missing: BatchMissing,
+    batch_limit: usize,
+    poison: bool,
+    seed: u64,
+}
+
+fn fault() -> impl Strategy<Value = Fault> {
+    prop_oneof![
+        Just(Fault::ResetBefore),
+        Just(Fault::ResetAfter),
+        Just(Fault::HalfBody),
+        Just(Fault::Html500),
+        Just(Fault::Json500After),
+        Just(Fault::Garbage200),
+        Just(Fault::Status(408)),
+        Just(Fault::Status(425)),
+        Just(Fault::TooMany {
+            reset: Some("30".into())
+        }),
+    ]
+}
+
+fn habits() -> impl Strategy<Value = Habits> {
+    let trouble = prop_oneof![
+        Just(None),
+        Just(Some(BatchTrouble::Error207)),
+        Just(Some(BatchTrouble::ErrorButDeleted)),
+        Just(Some(BatchTrouble::Error200)),
+        Just(Some(BatchTrouble::Neither)),
+        Just(Some(BatchTrouble::Both)),
+    ];
+    let missing = prop_oneof![
+        4 => Just(BatchMissing::List),
+        1 => Just(BatchMissing::Bare),
+        1 => Just(BatchMissing::Strangers),
+        1 => Just(BatchMissing::NoRoute),
+    ];
+    let faults = prop::collection::vec((fault(), 0.01..0.06_f64), 0..4);
+    (
+        2..30_u64,
+        faults,
+        trouble,
+        missing,
+        5..=100_usize,
+        any::<bool>(),
+        any::<u64>(),
+    )
+        .prop_map(
+            |(missing, faults, trouble, batch_missing, batch_limit, poison, seed)| Habits {
+                missing,
+                faults,
+                trouble,
+                batch_missing,
+                batch_limit,
+                poison,
+                seed,
+            },
+        )
+}
+
+impl Habits {
+    fn script(&self) -> Script {
+        let mut script = Script::plain()
+            .batch_missing(self.batch_missing)
+            .batch_limit(self.batch_limit)
+            .seed(self.seed);
+        for (fault, share) in &self.faults {
+            script = script.fault(fault.clone(), *share);
+        }
+        if let Some(trouble) = self.trouble {
+            script = script.batch_trouble(trouble, 7);
+        }
+        if self.poison {
+            script.poison(&id(11))
+        } else {
+            script
+        }
+    }
+
+    fn scene(&self, count: u64) -> (Scene, Vec<String>) {
+        let all = ids(count);
+        let scene = Scene::new(self.script())
+            .input("ids.txt", list(&all))
+            .option("--rate unlimited");
+        let there = all
+            .iter()
+            .enumerate()
+            .filter(|(n, _)| *n as u64 % self.missing != 0);
+        scene
+            .server
+            .ledger()
+            .put_all(there.map(|(_, id)| id.clone()));
+        (scene, all)
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 24, max_shrink_iters: 20, ..ProptestConfig::default() })]
+
+    #[test]
+    fn rows_are_records_and_true(habits in habits(), batch_size in prop_oneof![Just(1_usize), 2..=100_usize]) {
+        let (scene, all) = habits.scene(150);
+        let ran = scene.run_with(&format!("--max-attempts 4 --batch-size {batch_size}"));
+        prop_assert!(matches!(ran.code, 0 | 1), "{}: {}", ran.code, ran.stderr);
+        let report = scene.report();
+        report.has_a_row_for_each_of(&all);
+        scene.check_truth(&report);
+        // The bound that `Deleter::settle` states; 429s are not counted there.
+        let ledger = scene.server.ledger();
+        prop_assert!(ledger.request_count() - ledger.answered_with(429) <= 3 * 150 * 4);
+    }
+
+    #[test]
+    fn a_kill_and_a_resume_lose_nothing_and_claim_nothing(
+        habits in habits(),
+        sizes in prop::collection::vec(prop_oneof![Just(1_usize), 2..=100_usize], 3),
+        kills in prop::collection::vec(0..60_u64, 2),
+    ) {
+        let (scene, all) = habits.scene(200);
+        for (size, kill_after) in sizes.iter().zip(&kills) {
+            let options = format!("--resume --max-attempts 3 --batch-size {size}");
+            let mut child = scene.start(scene.command().args(options.split(' ')));
+            let before = scene.server.ledger().request_count();
+            let deadline = std::time::Instant::now() + Duration::from_secs(20);
+            while scene.server.ledger().request_count() < before + kill_after
+                && child.try_wait().unwrap().is_none()
+                && std::time::Instant::now() < deadline
+            {
+                std::thread::sleep(Duration::from_micros(200));
+            }
+            if child.try_wait().unwrap().is_none() {
+                signal(&child, "KILL");
+            }
+            child.wait().unwrap();
+        }
+        let ran = scene.run_with(&format!("--resume --max-attempts 6 --batch-size {}", sizes[2]));
+        prop_assert!(matches!(ran.code, 0 | 1), "{}: {}", ran.code, ran.stderr);
+        let report = scene.report();
+        report.has_a_row_for_each_of(&all);
+        scene.check_truth(&report);
+    }
+}
