@@ -1,4 +1,32 @@
-//! imagekit-bulk-delete: deletes very many files from an ImageKit.io media library.
+//! Deletes very many files from an ImageKit.io media library, and writes one true report row for each.
+//!
+//! This is the library side of one program; the binary side (command line, progress, questions) lies
+//! beside it. The way of an ID through the house:
+//!
+//! ```text
+//!  CSV, stdin                                                  report row, then tally, then screen
+//!     |                                                                  ^
+//!  [source] --Target--> [job: admit, group, n in the air] ----Settled----+
+//!                          |                    ^
+//!                          v                    |
+//!                     [deleter]  turn -> intent -> attempt -> classify
+//!                      |   |    ^
+//!          [throttle] [backoff] [journal]      [client] = one HTTP exchange, no opinion on retry
+//! ```
+//!
+//! - [`target`] and [`outcome`] are the nouns that come in and go out; [`stop`] is the token that ends a run early.
+//! - [`source`] turns bytes into records, on a thread of its own.
+//! - [`job`] admits records (what is settled or a duplicate drops out), groups them, and hands each decision to one
+//!   `record`; if that fails, the run stops: no deletion without a record.
+//! - [`deleter`] is the life of one group, the only loop that retries, and the only owner of what is ambiguous.
+//! - [`throttle`] says who may send now; [`backoff`] is the arithmetic of delays.
+//! - [`client`] is one exchange with ImageKit; what is known of its wire format is stated there, once.
+//! - [`journal`] is `<report>.state`: the lock, and which IDs may be in the air.
+//! - [`report`] writes a row for each outcome, knows how to go on from itself, and is made whole at the end.
+//! - [`seen`] is the one set behind duplicates and resume.
+//! - [`summary`] counts outcomes and is the closing text and the exit code.
+//! - [`sandbox`] is a look-alike of ImageKit on loopback, for rehearsals and as the tests' other side.
+
 pub mod backoff;
 pub mod client;
 pub mod deleter;

@@ -1,4 +1,5 @@
 //! The real binary: exit codes, what it says, what it leaves, what the server saw of it.
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod fixture;
 
@@ -407,7 +408,7 @@ fn a_rate_is_never_exceeded_retries_included() {
             // What left in time may arrive bunched: a few milliseconds of a shared machine are allowed for.
             let most = 50.0 * (seconds + 0.1) + 5.0;
             assert!(
-                (last - first + 1) as f64 <= most,
+                f64::from(u32::try_from(last - first + 1).unwrap()) <= most,
                 "{} in {seconds} s",
                 last - first + 1
             );
@@ -458,7 +459,7 @@ fn stdin_is_served_line_by_line() {
         .option(IN_BATCHES)
         .option("-o -");
     scene.server.ledger().put_all(all.clone());
-    let mut child = scene.start(scene.command().stdin(Stdio::piped()));
+    let mut child = Scene::start(scene.command().stdin(Stdio::piped()));
     let mut stdin = child.stdin.take().unwrap();
     let mut rows = BufReader::new(child.stdout.take().unwrap()).lines();
     writeln!(stdin, "fileId").unwrap();
@@ -490,7 +491,7 @@ fn each_signal_stops_the_run_in_a_pause_and_leaves_it_resumable() {
         let scene = Scene::with_files(script, &all)
             .option(SINGLY)
             .option("--concurrency 1");
-        let child = scene.start(&mut scene.command());
+        let child = Scene::start(&mut scene.command());
         scene.wait_for_requests(10);
         signal(&child, name);
         Ran::new(child.wait_with_output().unwrap(), scene.folder.path())
@@ -511,7 +512,7 @@ fn a_stop_waits_for_what_is_in_the_air_and_a_second_signal_does_not() {
     let scene = Scene::with_files(script, &all)
         .option(SINGLY)
         .option("--concurrency 1 --timeout 2s");
-    let child = scene.start(&mut scene.command());
+    let child = Scene::start(&mut scene.command());
     scene.wait_for_requests(3);
     signal(&child, "INT");
     Ran::new(child.wait_with_output().unwrap(), scene.folder.path()).exits(130);
@@ -527,7 +528,7 @@ fn a_stop_waits_for_what_is_in_the_air_and_a_second_signal_does_not() {
     let scene = Scene::with_files(script, &all)
         .option(SINGLY)
         .option("--concurrency 1 --timeout 60s");
-    let mut child = scene.start(&mut scene.command());
+    let mut child = Scene::start(&mut scene.command());
     scene.wait_for_requests(3);
     let mut said = BufReader::new(child.stderr.take().unwrap()).lines();
     signal(&child, "TERM");
@@ -579,7 +580,7 @@ fn two_runs_on_one_report_do_not_meet() {
     let scene = Scene::with_files(script, &all)
         .option(SINGLY)
         .option("--timeout 3s");
-    let child = scene.start(&mut scene.command());
+    let child = Scene::start(&mut scene.command());
     scene.wait_for_requests(1);
     scene.run().exits(75).says("another run");
     scene.run_with("--resume").exits(75);
@@ -600,7 +601,7 @@ fn a_closed_stdout_stops_the_run() {
     let scene = Scene::with_files(script, &all)
         .option(SINGLY)
         .option("-o -");
-    let mut child = scene.start(&mut scene.command());
+    let mut child = Scene::start(&mut scene.command());
     let mut first = String::new();
     BufReader::new(child.stdout.take().unwrap())
         .read_line(&mut first)
@@ -634,7 +635,7 @@ fn caps_refuse_before_anything_is_sent_and_limits_stop_in_the_middle() {
         .exits(4)
         .says("--max-not-found");
     assert_eq!(scene.report().count("not_found"), 11);
-    let limit = Window::fixed(1, Duration::from_secs(60));
+    let limit = Window::fixed(1, Duration::from_mins(1));
     let scene = Scene::with_files(Script::plain().limit(limit), &all).option(SINGLY);
     scene
         .run_with("--max-duration 1s")
@@ -654,7 +655,7 @@ fn expect_count_reads_a_pipe_too() {
 
 impl Scene {
     fn clone_free_run(&self, all: &[String], option: &str, code: i32, requests: u64) {
-        let mut child = self.start(self.command().args(option.split(' ')).stdin(Stdio::piped()));
+        let mut child = Self::start(self.command().args(option.split(' ')).stdin(Stdio::piped()));
         child
             .stdin
             .take()

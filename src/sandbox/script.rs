@@ -150,10 +150,17 @@ impl Script {
             .missing_one_in(20)
             .latency(Duration::from_millis(30)..Duration::from_millis(60))
             .limit(Window::bucket(5, 20))
-            .fault_at(2, Fault::ResetAfter)
+            .fault_at(
+                1,
+                Fault::TooMany {
+                    reset: Some("400".into()),
+                },
+            )
             .fault_at(5, Fault::Html500)
+            .fault_at(7, Fault::ResetAfter)
             .fault(Fault::Text503 { retry_after: None }, 0.01)
             .fault(Fault::ResetAfter, 0.01)
+            .seed(5)
     }
 
     /// Takes this key instead of the sandbox's own.

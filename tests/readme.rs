@@ -1,0 +1,187 @@
+//! README's commands, each run as it stands, and each sample.
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+mod fixture;
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+use std::process::{Command, Stdio};
+
+use fixture::{Report, ids, list};
+use imagekit_bulk_delete::sandbox::{Sandbox, Script};
+use tempfile::TempDir;
+
+/// Stands in for cargo: `run` runs the binary that these tests were built with, the rest is the gate's own work.
+const CARGO: &str =
+    "#!/bin/sh\ncase \"$1\" in run) shift 3; exec imagekit-bulk-delete \"$@\";; esac\n";
+
+fn commands() -> Vec<String> {
+    let readme = fs::read_to_string("README.md").unwrap();
+    let blocks = readme
+        .split("```sh\n")
+        .skip(1)
+        .map(|block| block.split("```").next().unwrap());
+    blocks.flat_map(str::lines).map(str::to_owned).collect()
+}
+
+/// A folder with all that README's commands name.
+fn folder() -> TempDir {
+    let folder = TempDir::new().unwrap();
+    let put = |name: &str, text: String| fs::write(folder.path().join(name), text).unwrap();
+    let all = ids(20);
+    put(
+        "old-files.csv",
+        format!(
+            "fileId,name\n{}",
+            all.iter().map(|id| format!("{id},x\n")).collect::<String>()
+        ),
+    );
+    put(
+        "export.csv",
+        format!(
+            "a,b,c\n{}",
+            all.iter()
+                .map(|id| format!("1,2,{id}\n"))
+                .collect::<String>()
+        ),
+    );
+    for name in ["export.tsv", "more.tsv"] {
+        put(
+            name,
+            format!(
+                "x\tFile ID\n{}",
+                all.iter()
+                    .map(|id| format!("1\t{id}\n"))
+                    .collect::<String>()
+            ),
+        );
+    }
+    put("ids.txt", list(&all));
+    put("key.txt", Sandbox::key().into());
+    fs::create_dir_all(folder.path().join("bin")).unwrap();
+    let cargo = folder.path().join("bin/cargo");
+    fs::write(&cargo, CARGO).unwrap();
+    fs::set_permissions(&cargo, fs::Permissions::from_mode(0o755)).unwrap();
+    std::os::unix::fs::symlink(
+        fixture::BINARY,
+        folder.path().join("bin/imagekit-bulk-delete"),
+    )
+    .unwrap();
+    let here = std::env::current_dir().unwrap();
+    std::os::unix::fs::symlink(here.join("samples"), folder.path().join("samples")).unwrap();
+    folder
+}
+
+fn run(command: &str, folder: &Path, server: &Sandbox) -> (i32, String) {
+    let path = format!("{}:/usr/bin:/bin", folder.join("bin").display());
+    let output = Command::new("sh")
+        .args(["-euc", command])
+        .current_dir(folder)
+        .env_clear()
+        .envs([
+            ("PATH", path.as_str()),
+            ("IMAGE_KIT_BASE_URL", &server.base_url()),
+        ])
+        .env("IMAGEKIT_PRIVATE_KEY", Sandbox::key())
+        .stdin(Stdio::null())
+        .output()
+        .unwrap();
+    (
+        output.status.code().unwrap(),
+        String::from_utf8(output.stderr).unwrap(),
+    )
+}
+
+#[test]
+fn every_command_of_readme_does_what_it_says() {
+    let commands = commands();
+    assert!(commands.len() >= 10, "{commands:?}");
+    for command in commands {
+        if command.starts_with("tests/bench/") {
+            assert!(
+                Command::new("bash")
+                    .args(["-n", &command])
+                    .status()
+                    .unwrap()
+                    .success()
+            );
+            continue;
+        }
+        let folder = folder();
+        let server = Sandbox::start(Script::plain()).unwrap();
+        server.ledger().put_all(ids(20));
+        let (code, said) = run(&command, folder.path(), &server);
+        let is_job = command.contains("imagekit-bulk-delete ");
+        let asks = is_job && !command.contains("--yes");
+        let expected = if asks {
+            2
+        } else {
+            i32::from(command.contains("media-library-export"))
+        };
+        assert_eq!(code, expected, "{command}: {said}");
+        if asks {
+            assert!(said.contains("--yes"), "{said}");
+        } else if is_job {
+            assert_eq!(server.ledger().deleted_count(), 20, "{command}: {said}");
+        }
+    }
+}
+
+#[test]
+fn every_sample_runs_in_the_sandbox_and_shows_what_can_happen() {
+    let mut samples = 0;
+    for sample in fs::read_dir("samples").unwrap() {
+        let path = sample.unwrap().path();
+        let name = path.file_name().unwrap().to_str().unwrap().to_owned();
+        if !matches!(path.extension().unwrap().to_str(), Some("csv" | "txt")) {
+            continue;
+        }
+        samples += 1;
+        assert!(
+            fs::read_to_string(&path).unwrap().lines().count() <= 200,
+            "{name} is short"
+        );
+        let folder = folder();
+        let server = Sandbox::start(Script::plain()).unwrap();
+        let command = format!("imagekit-bulk-delete --sandbox -o out.csv samples/{name}");
+        let (code, said) = run(&command, folder.path(), &server);
+        let report = Report::read(&folder.path().join("out.sandbox.csv"));
+        assert!(report.count("deleted") > 20, "{name}: {said}");
+        assert_eq!(
+            code,
+            i32::from(report.count("invalid") > 0),
+            "{name}: {said}"
+        );
+        assert!(
+            report.rows.iter().any(|row| row.attempts > 1),
+            "{name} shows a retry"
+        );
+        assert!(
+            report
+                .rows
+                .iter()
+                .all(|row| row.request_id.is_empty() || row.request_id.starts_with("sandbox-"))
+        );
+        assert_eq!(
+            server.ledger().request_count(),
+            0,
+            "nothing leaves the process"
+        );
+        if name.contains("export") {
+            assert!(
+                report.count("not_found") > 0 && report.count("invalid") == 2,
+                "{:?}",
+                report.counts()
+            );
+        }
+        if name.contains("messy") {
+            assert_eq!(
+                (report.count("invalid"), report.count("duplicate")),
+                (5, 2),
+                "{said}"
+            );
+        }
+    }
+    assert_eq!(samples, 3);
+}
