@@ -2,7 +2,7 @@
 //!
 //! IDs come in, a typed [`Response`] or [`SendError`] leaves. This room knows
 //! addresses, the key and JSON; it never sleeps and never repeats. What is known
-//! of ImageKit's wire format is stated here and in [`response`], with how sure
+//! of ImageKit's wire format is stated here and in `response`, with how sure
 //! each fact is: `[spec]` its own documents, `[seen]` a real response quoted by a
 //! user, `[inferred]` our reading.
 

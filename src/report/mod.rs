@@ -1,7 +1,7 @@
 //! The report: one true row for each record, and its own journal of what is decided.
 //!
 //! Outcomes come in, rows are with the kernel before anything else is done with them. Rows are only
-//! ever appended while a run goes on; the last row of an ID counts. [`open`] reads what earlier runs
+//! ever appended while a run goes on; the last row of an ID counts. [`open()`] reads what earlier runs
 //! left, and [`Report::finish`] makes a resumed report whole again: one row a record.
 
 mod open;
