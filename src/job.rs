@@ -29,7 +29,7 @@ const LINGER: Duration = Duration::from_millis(50);
 const MOST_ROWS: usize = 256;
 
 /// How many decisions are recorded with one write, where so many are ready.
-const MOST_RECORDED: usize = 1024;
+const MOST_RECORDED: usize = 128;
 
 /// Runs until the records end or the stop is tripped, and all in the air has come down.
 ///

@@ -15,6 +15,7 @@ pub(super) const IMAGEKIT: &str = "https://api.imagekit.io";
 /// Where ImageKit's API is: https, or plain http on this machine only.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct BaseUrl {
+    url: Url,
     text: Box<str>,
     loopback: bool,
 }
@@ -58,8 +59,16 @@ impl BaseUrl {
         }
         Ok(Self {
             text: url.as_str().trim_end_matches('/').into(),
+            url,
             loopback,
         })
+    }
+
+    /// The URL with a path behind its own.
+    pub(super) fn join(&self, path: &str) -> Url {
+        let mut url = self.url.clone();
+        url.set_path(&format!("{}{path}", url.path().trim_end_matches('/')));
+        url
     }
 
     /// The URL as text, without a `/` at its end.

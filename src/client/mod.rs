@@ -10,8 +10,10 @@ mod connection;
 mod key;
 mod response;
 
+use std::fmt;
+
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
-use reqwest::{Method, RequestBuilder};
+use reqwest::{Method, RequestBuilder, Url};
 use thiserror::Error;
 
 pub use connection::{BaseUrl, BaseUrlError, Connection, ConnectionError};
@@ -48,7 +50,8 @@ pub enum SendError {
 #[derive(Debug, Clone)]
 pub struct Client {
     http: reqwest::Client,
-    files: Box<str>,
+    /// `.../v1/files`, parsed once: parsing the host anew for each ID would cost as much as the rest of a request.
+    files: Url,
     key: Key,
 }
 
@@ -57,7 +60,7 @@ impl Client {
     pub fn new(connection: &Connection, key: Key) -> Result<Self, ConnectionError> {
         Ok(Self {
             http: connection.build(&key)?,
-            files: format!("{}/v1/files", connection.base_url.as_str()).into(),
+            files: connection.base_url.join("/v1/files"),
             key,
         })
     }
@@ -68,26 +71,27 @@ impl Client {
     /// answered "Invalid CSRF Token". `[seen]`
     pub async fn delete(&self, file_id: &FileId) -> Exchange {
         let segment = utf8_percent_encode(file_id.as_str(), SEGMENT);
-        self.send(
-            self.http
-                .request(Method::DELETE, format!("{}/{segment}", self.files)),
-        )
-        .await
+        let url = self.below_files(format_args!("/{segment}"));
+        self.send(self.http.request(Method::DELETE, url)).await
     }
 
     /// `POST /v1/files/batch/deleteByFileIds`: deletes up to 100 files. `[spec]`
     pub async fn delete_batch(&self, file_ids: &[&FileId]) -> Exchange {
         let file_ids: Vec<&str> = file_ids.iter().map(|id| id.as_str()).collect();
         let body = serde_json::json!({ "fileIds": file_ids }).to_string();
+        let url = self.below_files(format_args!("/batch/deleteByFileIds"));
         let request = self
             .http
-            .request(
-                Method::POST,
-                format!("{}/batch/deleteByFileIds", self.files),
-            )
+            .request(Method::POST, url)
             .header(reqwest::header::CONTENT_TYPE, "application/json")
             .body(body);
         self.send(request).await
+    }
+
+    fn below_files(&self, path: fmt::Arguments<'_>) -> Url {
+        let mut url = self.files.clone();
+        url.set_path(&format!("{}{path}", self.files.path()));
+        url
     }
 
     async fn send(&self, request: RequestBuilder) -> Exchange {

@@ -160,7 +160,18 @@ impl Throttle {
     /// Waits until one request may leave. First come, first served for each endpoint; dropping the future
     /// gives the place up, dropping the turn unused says that nothing left.
     pub async fn turn(&self, endpoint: Endpoint) -> Turn<'_> {
-        let _first_in_line = self.queues[endpoint as usize].lock().await;
+        let queue = &self.queues[endpoint as usize];
+        if let Ok(_nobody_waits) = queue.try_lock()
+            && let Gate::Open = self
+                .state()
+                .try_leave(endpoint, self.concurrency, Instant::now())
+        {
+            return Turn {
+                throttle: self,
+                endpoint,
+            };
+        }
+        let _first_in_line = queue.lock().await;
         loop {
             let mut changed = std::pin::pin!(self.changed.notified());
             changed.as_mut().enable();
