@@ -40,6 +40,7 @@ impl Deleter {
                     let body = response.batch_body().unwrap_or_default();
                     self.read_answer(answer, &body, part, settled).await;
                 }
+                Next::TooLarge => self.settle_part(part, settled).await,
                 Next::GivenUp | Next::Again => self.settle_parts(part.split(), settled).await,
                 Next::Stopped => release(part, settled),
             }

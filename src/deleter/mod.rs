@@ -96,6 +96,14 @@ enum Next<F> {
     Final(F, Response),
     Again,
     GivenUp,
+    /// The host takes fewer IDs a request than this part has, as another answer told meanwhile.
+    TooLarge,
+    Stopped,
+}
+
+/// Why a request was not sent.
+enum Unsent {
+    TooLarge,
     Stopped,
 }
 
@@ -177,7 +185,7 @@ impl Deleter {
                 .attempt(Endpoint::Delete, &mut part, &mut tries, classify::one)
                 .await
             {
-                Next::Again => {}
+                Next::Again | Next::TooLarge => {}
                 Next::Final(One::Deleted, _) => break Final::Deleted,
                 Next::Final(One::Missing, _) => break Final::Missing,
                 Next::Final(One::Refused, _) => break Final::Refused,
@@ -196,8 +204,10 @@ impl Deleter {
         tries: &mut u32,
         classify: fn(&Exchange) -> Verdict<F>,
     ) -> Next<F> {
-        let Some((exchange, counted)) = self.exchange(endpoint, part).await else {
-            return Next::Stopped;
+        let (exchange, counted) = match self.exchange(endpoint, part).await {
+            Ok(exchanged) => exchanged,
+            Err(Unsent::TooLarge) => return Next::TooLarge,
+            Err(Unsent::Stopped) => return Next::Stopped,
         };
         part.note(&exchange);
         let verdict = classify(&exchange);
@@ -237,13 +247,20 @@ impl Deleter {
         }
     }
 
-    /// A turn, the intent, one exchange. `None` where a stop came before anything was sent.
-    async fn exchange(&self, endpoint: Endpoint, part: &mut Part) -> Option<(Exchange, Counted)> {
+    /// A turn, the intent, one exchange.
+    async fn exchange(
+        &self,
+        endpoint: Endpoint,
+        part: &mut Part,
+    ) -> Result<(Exchange, Counted), Unsent> {
         let turn = select! {
             biased;
-            () = self.stop.tripped() => return None,
+            () = self.stop.tripped() => return Err(Unsent::Stopped),
             turn = self.throttle.turn(endpoint) => turn,
         };
+        if endpoint == Endpoint::DeleteBatch && part.len() > self.group_size() {
+            return Err(Unsent::TooLarge);
+        }
         self.intend(part)?;
         self.traffic.requests.fetch_add(1, Ordering::Relaxed);
         self.traffic
@@ -266,7 +283,7 @@ impl Deleter {
             }
             Err(_) => turn.failed(part.group, Heard::Nothing),
         };
-        Some((exchange, counted))
+        Ok((exchange, counted))
     }
 
     async fn send(&self, endpoint: Endpoint, part: &Part) -> Exchange {
@@ -280,17 +297,17 @@ impl Deleter {
     }
 
     /// Puts the IDs on disk before they are sent, unless they stand there already.
-    fn intend(&self, part: &mut Part) -> Option<()> {
+    fn intend(&self, part: &mut Part) -> Result<(), Unsent> {
         if part.intent.is_none() {
             match self.journal.intend(&part.targets()) {
                 Ok(intent) => part.intent = Some(Rc::new(intent)),
                 Err(error) => {
                     self.stop.trip(Reason::ReportBroken(error.to_string()));
-                    return None;
+                    return Err(Unsent::Stopped);
                 }
             }
         }
-        Some(())
+        Ok(())
     }
 
     /// Takes the intent off the disk where no attempt of this run can have deleted anything, so that a
