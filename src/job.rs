@@ -7,6 +7,7 @@
 use std::collections::VecDeque;
 use std::fmt::Display;
 use std::pin::pin;
+use std::rc::Rc;
 use std::time::Duration;
 
 use futures::stream::{self, LocalBoxStream};
@@ -16,6 +17,7 @@ use tokio::sync::mpsc::Receiver;
 use tokio::time::timeout;
 
 use crate::deleter::{Deleter, Settled};
+use crate::journal::Intent;
 use crate::outcome::Outcome;
 use crate::report::Admission;
 use crate::stop::{Reason, Stop};
@@ -49,26 +51,33 @@ pub async fn run<SourceError: Display, RecordError: Display>(
         .flatten_unordered(concurrency)
         .ready_chunks(MOST_RECORDED);
     let mut settled = pin!(settled);
-    let mut is_recording = true;
+    let mut unrecorded = Vec::new();
     while let Some(chunk) = settled.next().await {
-        let outcomes: Vec<Outcome> = chunk.into_iter().filter_map(decided).collect();
-        if is_recording && let Err(error) = record(&outcomes) {
-            // What is in the air still comes down, but there is nowhere to write it.
-            is_recording = false;
-            stop.trip(Reason::ReportBroken(error.to_string()));
+        let (outcomes, intents): (Vec<Outcome>, Vec<_>) =
+            chunk.into_iter().filter_map(decided).unzip();
+        if unrecorded.is_empty() {
+            match record(&outcomes) {
+                Ok(()) => continue,
+                Err(error) => stop.trip(Reason::ReportBroken(error.to_string())),
+            }
         }
+        // Once a row could not be written none is, and the intents stand in its place.
+        unrecorded.extend(intents);
     }
 }
 
-fn decided(settled: Settled) -> Option<Outcome> {
+fn decided(settled: Settled) -> Option<(Outcome, Option<Rc<Intent>>)> {
     match settled {
-        Settled::Decided(outcome) => Some(outcome),
+        Settled::Decided { outcome, intent } => Some((outcome, intent)),
         Settled::Released(_) => None,
     }
 }
 
 fn settle(group: Group, deleter: &Deleter) -> LocalBoxStream<'_, Settled> {
-    let rows = stream::iter(group.rows).map(Settled::Decided);
+    let rows = stream::iter(group.rows).map(|outcome| Settled::Decided {
+        outcome,
+        intent: None,
+    });
     if group.targets.is_empty() {
         rows.boxed_local()
     } else if rows.size_hint().0 == 0 {

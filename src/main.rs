@@ -1,12 +1,7 @@
 //! The program: from the command line to an exit code.
 
-mod account;
-mod census;
 mod cli;
-mod confirm;
 mod progress;
-mod run;
-mod signals;
 
 use std::io::{self, Write};
 use std::process::ExitCode;
@@ -25,11 +20,11 @@ fn main() -> ExitCode {
             return ExitCode::from(code);
         }
     };
-    match run::run(&cli) {
+    match cli::run(&cli) {
         Ok(code) => ExitCode::from(code),
         Err(error) => {
             let _ = writeln!(io::stderr(), "error: {error:#}");
-            ExitCode::from(run::exit_code_of(&error))
+            ExitCode::from(cli::exit_code_of(&error))
         }
     }
 }

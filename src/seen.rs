@@ -13,7 +13,7 @@ use crate::target::looks_like_imagekit;
 const SHARDS: usize = 256;
 
 type Key = [u8; 12];
-type Shard = HashMap<Key, Marks, Passed>;
+type Shard = HashMap<Key, Marks, foldhash::fast::RandomState>;
 
 /// What is known of an ID, as bits, and a small count.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -69,16 +69,25 @@ impl Marks {
 pub struct Seen {
     imagekit: Box<[Shard]>,
     other: Box<[Shard]>,
-    hashers: [RandomState; 2],
+    /// Chooses the shard.
+    hasher: foldhash::fast::RandomState,
+    /// Make 12 bytes of an ID that is not ImageKit's.
+    digests: [RandomState; 2],
 }
 
 impl Default for Seen {
     fn default() -> Self {
-        let shards = || (0..SHARDS).map(|_| Shard::default()).collect();
+        let inner = foldhash::fast::RandomState::default();
+        let shards = || {
+            (0..SHARDS)
+                .map(|_| Shard::with_hasher(inner.clone()))
+                .collect()
+        };
         Self {
             imagekit: shards(),
             other: shards(),
-            hashers: [RandomState::new(), RandomState::new()],
+            hasher: foldhash::fast::RandomState::default(),
+            digests: [RandomState::new(), RandomState::new()],
         }
     }
 }
@@ -134,12 +143,12 @@ impl Seen {
             for (byte, digits) in key.iter_mut().zip(id.as_bytes().chunks_exact(2)) {
                 *byte = digit(digits[0]) << 4 | digit(digits[1]);
             }
-            (true, key, self.hashers[0].hash_one(key))
+            (true, key, self.hasher.hash_one(key))
         } else {
-            let hash = self.hashers[0].hash_one(id);
+            let hash = self.digests[0].hash_one(id);
             key[..8].copy_from_slice(&hash.to_le_bytes());
-            key[8..].copy_from_slice(&self.hashers[1].hash_one(id).to_le_bytes()[..4]);
-            (false, key, self.hashers[0].hash_one(key))
+            key[8..].copy_from_slice(&self.digests[1].hash_one(id).to_le_bytes()[..4]);
+            (false, key, self.hasher.hash_one(key))
         }
     }
 }
@@ -163,9 +172,6 @@ fn shard(hash: u64) -> usize {
     let fraction = (hash >> 12) as f64 / (1u64 << 52) as f64;
     (((1.0 + fraction).log2() * SHARDS as f64) as usize).min(SHARDS - 1)
 }
-
-/// Hashes a key once more for its place in the shard, apart from the hash that chose the shard.
-type Passed = std::hash::BuildHasherDefault<std::hash::DefaultHasher>;
 
 #[cfg(test)]
 mod tests {

@@ -93,8 +93,8 @@ pub struct Summary<'a> {
     pub limits: Vec<String>,
     /// The report's name.
     pub report: &'a str,
-    /// Whether a resume could go on.
-    pub is_resumable: bool,
+    /// The command that goes on with what is left; `None` where none can.
+    pub resume_command: Option<String>,
 }
 
 impl Summary<'_> {
@@ -176,11 +176,10 @@ impl Summary<'_> {
 
     fn write_next(&self, text: &mut String) {
         let _ = writeln!(text, "report: {}", self.report);
-        if self.is_resumable && (self.stopped.is_some() || self.unsettled() > 0) {
-            let _ = writeln!(
-                text,
-                "to go on with what is left, run the same command with --resume"
-            );
+        if let Some(command) = &self.resume_command
+            && (self.stopped.is_some() || self.unsettled() > 0)
+        {
+            let _ = writeln!(text, "to go on with what is left:\n  {command}");
         }
     }
 }

@@ -108,7 +108,7 @@ impl Deleter {
         let is_believable = !gone.is_empty() && gone.len() == named.len();
         if is_believable {
             for pending in gone {
-                give(settled, Settled::Decided(pending.decide(Final::Missing)));
+                give(settled, part.decided(pending, Final::Missing));
             }
             self.settle_part(part, settled).await;
         } else {
@@ -147,7 +147,7 @@ fn settle_listed(part: &mut Part, body: &BatchBody, settled: &Sender) {
         .collect();
     let is_deleted = |id: &str| listed.contains(id) && !errors.contains_key(id);
     for pending in part.take(|pending| is_deleted(pending.file_id().as_str())) {
-        give(settled, Settled::Decided(pending.decide(Final::Deleted)));
+        give(settled, part.decided(pending, Final::Deleted));
     }
     doubt_all(part);
     for (file_id, error) in errors {
@@ -165,8 +165,8 @@ fn doubt_all(part: &mut Part) {
         .for_each(super::part::Pending::set_doubt);
 }
 
-fn release(part: Part, settled: &Sender) {
-    for pending in part.pendings {
-        give(settled, pending.interrupted());
+fn release(mut part: Part, settled: &Sender) {
+    for pending in part.take(|_| true) {
+        give(settled, part.interrupted(pending));
     }
 }

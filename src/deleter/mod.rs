@@ -22,7 +22,7 @@ use tokio::select;
 
 use crate::backoff::Backoff;
 use crate::client::{Client, Exchange, Response, SendError};
-use crate::journal::Journal;
+use crate::journal::{Intent, Journal};
 use crate::outcome::{ErrorCode, Outcome};
 use crate::stop::{Reason, Stop};
 use crate::target::{FileId, Target};
@@ -42,7 +42,13 @@ const SERVER_ERRORS_A_BATCH: u32 = 3;
 #[derive(Debug)]
 pub enum Settled {
     /// It is decided.
-    Decided(Outcome),
+    Decided {
+        /// What is known of it.
+        outcome: Outcome,
+        /// What stands on disk as perhaps in the air, to be held until the outcome is recorded: its slot must
+        /// not be used again before the row that replaces it stands. `None` for what was never sent.
+        intent: Option<Rc<Intent>>,
+    },
     /// A stop left it untouched: nothing may be claimed, and no row is due.
     Released(Target),
 }
@@ -190,10 +196,14 @@ impl Deleter {
                 Next::Final(One::Missing, _) => break Final::Missing,
                 Next::Final(One::Refused, _) => break Final::Refused,
                 Next::GivenUp => break Final::Exhausted,
-                Next::Stopped => return the_one(part).interrupted(),
+                Next::Stopped => {
+                    let pending = part.take_only();
+                    return part.interrupted(pending);
+                }
             }
         };
-        Settled::Decided(the_one(part).decide(last))
+        let pending = part.take_only();
+        part.decided(pending, last)
     }
 
     /// One attempt and, where it is worth another, the wait before that.
@@ -363,10 +373,6 @@ impl Deleter {
 fn give(settled: &mpsc::UnboundedSender<Settled>, one: Settled) {
     // The receiver is polled together with the sender's future, so it is there.
     let _ = settled.unbounded_send(one);
-}
-
-fn the_one(mut part: Part) -> part::Pending {
-    part.pendings.pop().expect("a single call has one ID")
 }
 
 fn log(endpoint: Endpoint, file_ids: &[&FileId], exchange: &Exchange) {

@@ -67,7 +67,7 @@ impl Pending {
     }
 
     /// The outcome that the last answer and the doubt allow.
-    pub(super) fn decide(self, last: Final) -> Outcome {
+    fn decide(self, last: Final) -> Outcome {
         let doubt = if self.doubt || self.target.doubt {
             Doubt::Ambiguous
         } else {
@@ -95,15 +95,6 @@ impl Pending {
             finished_at: Timestamp::now(),
             request_id: self.request_id,
             message,
-        }
-    }
-
-    /// What a stop leaves: a row that says `unknown` if this run may have deleted it, else the untouched target.
-    pub(super) fn interrupted(self) -> Settled {
-        if self.doubt {
-            Settled::Decided(self.decide(Final::Exhausted))
-        } else {
-            Settled::Released(self.target)
         }
     }
 }
@@ -152,6 +143,29 @@ impl Part {
             group: self.group,
             intent: self.intent.clone(),
         }
+    }
+
+    /// An ID of this part, decided. The intent stands until the row does.
+    pub(super) fn decided(&self, pending: Pending, last: Final) -> Settled {
+        Settled::Decided {
+            outcome: pending.decide(last),
+            intent: self.intent.clone(),
+        }
+    }
+
+    /// What a stop leaves of an ID: a row that says `unknown` if this run may have deleted it, else the
+    /// untouched target.
+    pub(super) fn interrupted(&self, pending: Pending) -> Settled {
+        if pending.doubt {
+            self.decided(pending, Final::Exhausted)
+        } else {
+            Settled::Released(pending.target)
+        }
+    }
+
+    /// The ID of a part that has one.
+    pub(super) fn take_only(&mut self) -> Pending {
+        self.pendings.pop().expect("a single call has one ID")
     }
 
     pub(super) fn len(&self) -> usize {

@@ -4,9 +4,11 @@
 //! ever appended while a run goes on; the last row of an ID counts. [`open()`] reads what earlier runs
 //! left, and [`Report::finish`] makes a resumed report whole again: one row a record.
 
+mod lock;
 mod open;
 mod past;
 mod read;
+mod resume;
 mod row;
 mod whole;
 
@@ -87,11 +89,14 @@ pub struct Report {
     len: Arc<AtomicU64>,
     buffer: String,
     ends: Vec<usize>,
+    /// This run's rows.
     counts: Counts,
+    /// Rows that were there.
+    loaded: Counts,
     journal: Journal,
     header: StateHeader,
     /// The lock, for files.
-    state: Option<open::State>,
+    state: Option<lock::State>,
     undo: open::Undo,
     /// Where this run's rows begin.
     begin: u64,
@@ -133,6 +138,8 @@ pub enum Ending {
     Stopped,
     /// It stopped because the key was refused.
     KeyRefused,
+    /// Rows could not be written: what is in the air must stay in the state, as after a crash.
+    Broken,
 }
 
 impl Report {
@@ -226,6 +233,9 @@ impl Report {
             counts: self.counts,
             kept_rows: 0,
         };
+        if ending == Ending::Broken {
+            return Ok(finished);
+        }
         self.begin_buffer();
         self.write_buffer().1.map_err(|source| self.error(source))?;
         if let Ending::Completed { records } = ending {
@@ -275,7 +285,7 @@ impl Report {
     }
 
     fn remove_state(&mut self) -> Result<(), ReportError> {
-        match self.state.take().map(open::State::remove) {
+        match self.state.take().map(lock::State::remove) {
             None | Some(Ok(())) => Ok(()),
             Some(Err(source)) => Err(ReportError::Write {
                 name: format!("{}.state", self.name),

@@ -3,24 +3,19 @@
 //! The lock comes first, then whatever may refuse, and only then is anything changed. The lock is on
 //! the state file, because the report itself is replaced when it is made whole.
 
-use std::collections::HashMap;
-use std::fs::{self, File, OpenOptions, TryLockError};
-use std::io::{self, Seek, SeekFrom, Write};
-use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Write};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
-use std::time::Duration;
 
-use jiff::Timestamp;
 use thiserror::Error;
 
-use super::read::{self, Kind, Tail};
+use super::lock::State;
 use super::row::HEADER;
-use super::{Counts, Destination, Past, Report, ReportError, Sink, past};
-use crate::journal::{self, InAir, Job, Journal, JournalError, StateHeader};
-use crate::outcome::{ErrorCode, Outcome, Status};
-use crate::target::Origin;
+use super::{Counts, Destination, Past, Report, ReportError, Sink};
+use crate::journal::{self, Job, Journal, JournalError, StateHeader};
 
 const STATE_VERSION: u32 = 1;
 
@@ -132,63 +127,6 @@ pub(super) enum Undo {
     Resumed { had_state: bool },
 }
 
-/// The state file and its lock.
-#[derive(Debug)]
-pub(super) struct State {
-    file: File,
-    path: PathBuf,
-    /// What it held when it was opened; `None` if it was not there.
-    old: Option<Vec<u8>>,
-}
-
-impl State {
-    fn lock(report: &Path) -> io::Result<Option<Self>> {
-        let path = with_suffix(report, ".state");
-        loop {
-            let old = match fs::read(&path) {
-                Ok(bytes) => Some(bytes),
-                Err(error) if error.kind() == io::ErrorKind::NotFound => None,
-                Err(error) => return Err(error),
-            };
-            let file = OpenOptions::new()
-                .read(true)
-                .write(true)
-                .create(true)
-                .truncate(false)
-                .mode(0o600)
-                .open(&path)?;
-            match file.try_lock() {
-                Ok(()) => {}
-                Err(TryLockError::WouldBlock) => return Ok(None),
-                Err(TryLockError::Error(error)) => return Err(error),
-            }
-            // The run that held it may have removed it, or written to it, before we had the lock.
-            let is_same = fs::metadata(&path)
-                .is_ok_and(|now| file.metadata().is_ok_and(|held| held.ino() == now.ino()));
-            if is_same {
-                let old = old.and_then(|_| fs::read(&path).ok());
-                return Ok(Some(Self { file, path, old }));
-            }
-        }
-    }
-
-    /// Removes the state; the lock goes with it.
-    pub(super) fn remove(self) -> io::Result<()> {
-        fs::remove_file(&self.path)
-    }
-
-    fn restore(self, old: Option<&[u8]>) -> io::Result<()> {
-        match old {
-            Some(old) => {
-                self.file.set_len(0)?;
-                (&self.file).seek(SeekFrom::Start(0))?;
-                (&self.file).write_all(old)
-            }
-            None => self.remove(),
-        }
-    }
-}
-
 /// Opens a report and locks its job, before anything is sent.
 pub fn open(request: &Request<'_>) -> Result<Opened, OpenError> {
     let path = match request.destination {
@@ -229,6 +167,7 @@ fn to_stdout(request: &Request<'_>) -> Opened {
         buffer: String::new(),
         ends: Vec::new(),
         counts: Counts::default(),
+        loaded: Counts::default(),
         journal: Journal::none(),
         header: new_header(request),
         state: None,
@@ -243,7 +182,7 @@ fn to_stdout(request: &Request<'_>) -> Opened {
     }
 }
 
-fn new_header(request: &Request<'_>) -> StateHeader {
+pub(super) fn new_header(request: &Request<'_>) -> StateHeader {
     StateHeader {
         version: STATE_VERSION,
         job: request.job.clone(),
@@ -255,14 +194,14 @@ fn new_header(request: &Request<'_>) -> StateHeader {
     }
 }
 
-struct Opening<'a> {
-    request: &'a Request<'a>,
-    path: &'a Path,
-    name: &'a str,
+pub(super) struct Opening<'a> {
+    pub(super) request: &'a Request<'a>,
+    pub(super) path: &'a Path,
+    pub(super) name: &'a str,
 }
 
 impl Opening<'_> {
-    fn io(&self) -> impl Fn(io::Error) -> OpenError {
+    pub(super) fn io(&self) -> impl Fn(io::Error) -> OpenError {
         let name = self.name.to_owned();
         move |source| OpenError::Io {
             name: name.clone(),
@@ -304,7 +243,7 @@ impl Opening<'_> {
     }
 
     /// A report whose next row goes to the file's end.
-    fn report(
+    pub(super) fn report(
         &self,
         file: File,
         state: State,
@@ -326,179 +265,13 @@ impl Opening<'_> {
             buffer: String::new(),
             ends: Vec::new(),
             counts: Counts::default(),
+            loaded: Counts::default(),
             journal,
             header,
             state: Some(state),
             undo,
             begin,
         })
-    }
-
-    fn resume(&self, state: State) -> Result<Opened, OpenError> {
-        let mut file = OpenOptions::new()
-            .read(true)
-            .append(true)
-            .open(self.path)
-            .map_err(self.io())?;
-        match read::kind(&mut file).map_err(self.io())? {
-            Kind::Strange => return Err(self.not_ours(String::new())),
-            Kind::Unbegun => {
-                file.set_len(0)
-                    .and_then(|()| file.write_all(HEADER.as_bytes()))
-                    .map_err(self.io())?;
-            }
-            Kind::Ours => {}
-        }
-        let (old_header, in_air) = match state.old.as_deref().and_then(journal::read) {
-            Some((header, in_air)) => (Some(header), in_air),
-            None => (None, Vec::new()),
-        };
-        self.check_job(old_header.as_ref())?;
-        let mut loaded = self.load(&mut file, old_header.as_ref(), in_air)?;
-        self.append_doubts(&mut file, &mut loaded)?;
-        remove_half_made(self.path);
-        let header = StateHeader {
-            is_all_in_doubt: loaded.past.is_all_in_doubt,
-            ..new_header(self.request)
-        };
-        let undo = Undo::Resumed {
-            had_state: state.old.is_some(),
-        };
-        let report = self.report(file, state, undo, header)?;
-        Ok(Opened {
-            report,
-            past: loaded.past,
-            settled: loaded.settled,
-            notices: loaded.notices,
-        })
-    }
-
-    fn check_job(&self, header: Option<&StateHeader>) -> Result<(), OpenError> {
-        let Some(header) = header else { return Ok(()) };
-        let (theirs, ours) = (&header.job, self.request.job);
-        if theirs.host != ours.host {
-            return Err(OpenError::OtherHost {
-                name: self.name.into(),
-                host: theirs.host.clone(),
-            });
-        }
-        if theirs.key != ours.key && !header.was_key_refused {
-            return Err(OpenError::OtherKey(self.name.into()));
-        }
-        Ok(())
-    }
-
-    fn not_ours(&self, at: String) -> OpenError {
-        OpenError::NotOurs {
-            name: self.name.into(),
-            at,
-        }
-    }
-
-    /// Reads what earlier runs left, repairs a torn row, and finds who may have been in the air.
-    fn load(
-        &self,
-        file: &mut File,
-        header: Option<&StateHeader>,
-        in_air: Vec<InAir>,
-    ) -> Result<Loaded, OpenError> {
-        let mut loaded = Loaded::default();
-        let mut in_air: HashMap<String, InAir> = in_air
-            .into_iter()
-            .map(|one| (one.file_id.clone(), one))
-            .collect();
-        let tail = read::rows(file, |row| {
-            loaded.past.load(row.file_id, row.status);
-            loaded.counts[row.status as usize] += 1;
-            let is_newer = in_air
-                .get(row.file_id)
-                .is_some_and(|sent| row.begin >= sent.report_len);
-            if is_newer && past::is_own(row.status) {
-                in_air.remove(row.file_id);
-            }
-            Ok(())
-        })
-        .map_err(self.io())?;
-        let was_cut_off =
-            header.is_some_and(|header| !header.is_at_rest && header.boot != journal::boot());
-        let torn = match tail {
-            Tail::Whole => None,
-            Tail::Torn { begin, sent } => Some((begin, sent)),
-            // A power cut may leave anything behind the last flushed row.
-            Tail::Strange { begin, .. } if was_cut_off => Some((begin, None)),
-            Tail::Strange { line, .. } => return Err(self.not_ours(format!(" (line {line})"))),
-        };
-        if let Some((begin, sent)) = torn {
-            file.set_len(begin).map_err(self.io())?;
-            loaded.notices.push(format!(
-                "{}: a row that was cut off at the end was taken out",
-                self.name
-            ));
-            loaded.doubts.extend(sent.map(|file_id| InAir {
-                file_id,
-                line: 0,
-                report_len: 0,
-            }));
-        }
-        loaded.doubts.extend(in_air.into_values());
-        let unsettled =
-            loaded.counts[Status::Failed as usize] + loaded.counts[Status::Unknown as usize];
-        let has_no_word = header.is_none() && unsettled > 0;
-        loaded.past.is_all_in_doubt =
-            was_cut_off || has_no_word || header.is_some_and(|header| header.is_all_in_doubt);
-        for status in Status::ALL
-            .into_iter()
-            .filter(|status| status.settles_id() || !past::is_own(*status))
-        {
-            loaded.settled[status as usize] = loaded.counts[status as usize];
-        }
-        Ok(loaded)
-    }
-
-    /// Ends the dead run as a stop would have: an `unknown` row for each ID that may have been in the air.
-    /// They are on the disk before the slots that told of them are cleared.
-    fn append_doubts(&self, file: &mut File, loaded: &mut Loaded) -> Result<(), OpenError> {
-        let mut rows = String::new();
-        for sent in &loaded.doubts {
-            if loaded.past.needs_doubt(&sent.file_id) {
-                super::row::write(&mut rows, &interrupted(sent));
-                loaded.past.load(&sent.file_id, Status::Unknown);
-            }
-        }
-        if !rows.is_empty() {
-            file.write_all(rows.as_bytes())
-                .and_then(|()| file.sync_data())
-                .map_err(self.io())?;
-        }
-        Ok(())
-    }
-}
-
-#[derive(Default)]
-struct Loaded {
-    past: Past,
-    counts: Counts,
-    settled: Counts,
-    doubts: Vec<InAir>,
-    notices: Vec<String>,
-}
-
-fn interrupted(sent: &InAir) -> Outcome {
-    Outcome {
-        file_id: sent.file_id.as_str().into(),
-        origin: Origin {
-            line: sent.line,
-            input: Arc::from(""),
-            url: None,
-        },
-        status: Status::Unknown,
-        http_status: None,
-        error: Some(ErrorCode::Interrupted),
-        attempts: 0,
-        duration: Duration::ZERO,
-        finished_at: Timestamp::now(),
-        request_id: None,
-        message: Some("the run ended while this ID was in the air".into()),
     }
 }
 
@@ -537,11 +310,6 @@ pub(super) fn with_suffix(path: &Path, suffix: &str) -> PathBuf {
     let mut name = path.as_os_str().to_owned();
     name.push(suffix);
     name.into()
-}
-
-/// A run that died while it made the report whole leaves its copy; the report itself stands.
-fn remove_half_made(path: &Path) {
-    let _ = fs::remove_file(with_suffix(path, ".part"));
 }
 
 /// Flushes a folder, so that a file's name in it survives a power cut.

@@ -128,6 +128,18 @@ impl Past {
         }
     }
 
+    /// Whether each row stands for one record as it is: none is replaced by a later one, none has lost its record.
+    pub(super) fn is_whole(&self) -> bool {
+        let stands = |marks: Marks| {
+            let is_own_row_right =
+                !marks.has(Marks::HAS_ROW) || marks.has(Marks::SEEN) && !marks.has(Marks::REDONE);
+            is_own_row_right && marks.count() == 0
+        };
+        self.again.is_empty()
+            && self.many.values().all(|rows| *rows == 0)
+            && self.seen.marks().all(stands)
+    }
+
     fn add_one(&mut self, key: &str) {
         let marks = self.seen.entry(key);
         if marks.count() < Marks::MOST_COUNTED {

@@ -25,8 +25,15 @@ impl Report {
             });
         };
         let path = path.clone();
-        let (file, finished) =
-            replace(&path, self.begin, past).map_err(|source| self.error(source))?;
+        if past.is_whole() {
+            let counts = std::array::from_fn(|status| self.loaded[status] + self.counts[status]);
+            return Ok(Finished {
+                counts,
+                kept_rows: 0,
+            });
+        }
+        let replaced = replace(&path, self.begin, past);
+        let (file, finished) = replaced.map_err(|source| self.error(source))?;
         self.sink = Sink::File { file, path };
         Ok(finished)
     }

@@ -4,21 +4,18 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
-use hyper::header::{AUTHORIZATION, CONTENT_TYPE, HeaderName, RETRY_AFTER};
-use hyper::http::request::Parts;
-use hyper::{HeaderMap, Method};
-use percent_encoding::percent_decode_str;
+use hyper::header::{CONTENT_TYPE, HeaderName};
 use serde_json::{Value, json};
 use tokio::time::Instant;
 
+use super::asked::{Asked, Route};
+use super::fault::{fault_after, fault_before};
 use super::ledger::{Ledger, Request, spread};
 use super::limits::{Told, Window, pass};
 use super::script::{BatchMissing, BatchTrouble, Fault, LimitHeaders, Script};
 
 const HELP: &str = "For support kindly contact us at support@imagekit.io .";
-const PAGE: &str = "<html><body><h1>Internal Server Error</h1></body></html>";
+pub(super) const PAGE: &str = "<html><body><h1>Internal Server Error</h1></body></html>";
 
 /// How an answer goes over the wire.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -39,7 +36,7 @@ pub(super) struct Answer {
 }
 
 impl Answer {
-    fn text(status: u16, content_type: &str, body: impl Into<String>) -> Self {
+    pub(super) fn text(status: u16, content_type: &str, body: impl Into<String>) -> Self {
         let headers = vec![(CONTENT_TYPE, content_type.into())];
         Self {
             status,
@@ -49,15 +46,15 @@ impl Answer {
         }
     }
 
-    fn json(status: u16, body: &Value) -> Self {
+    pub(super) fn json(status: u16, body: &Value) -> Self {
         Self::text(status, "application/json; charset=utf-8", body.to_string())
     }
 
-    fn message(status: u16, message: &str) -> Self {
+    pub(super) fn message(status: u16, message: &str) -> Self {
         Self::json(status, &json!({"message": message, "help": HELP}))
     }
 
-    fn no_content() -> Self {
+    pub(super) fn no_content() -> Self {
         Self {
             status: 204,
             headers: Vec::new(),
@@ -66,110 +63,9 @@ impl Answer {
         }
     }
 
-    fn ending(mut self, ending: Ending) -> Self {
+    pub(super) fn ending(mut self, ending: Ending) -> Self {
         self.ending = ending;
         self
-    }
-}
-
-/// A request as far as the server looks at it.
-#[derive(Debug)]
-pub(super) struct Asked {
-    method: Method,
-    path: String,
-    query: HashMap<String, String>,
-    raw_path: String,
-    authorization: Option<String>,
-    body: Value,
-    route: Route,
-}
-
-#[derive(Debug, Clone, PartialEq, Eq)]
-enum Route {
-    Delete(String),
-    DeleteBatch(Vec<String>),
-    BadBatch(&'static str),
-    Purge,
-    PurgeStatus,
-    List,
-    Details(String),
-    None,
-}
-
-impl Asked {
-    pub(super) fn new(head: &Parts, body: &[u8]) -> Self {
-        let mut asked = Self {
-            method: head.method.clone(),
-            path: head.uri.path().into(),
-            query: head.uri.query().map(query).unwrap_or_default(),
-            raw_path: head.uri.to_string(),
-            authorization: authorization(&head.headers),
-            body: serde_json::from_slice(body).unwrap_or_default(),
-            route: Route::None,
-        };
-        asked.route = asked.find_route();
-        asked
-    }
-
-    fn find_route(&self) -> Route {
-        let Some(rest) = self.path.strip_prefix("/v1/files") else {
-            return Route::None;
-        };
-        let segments: Vec<&str> = rest.split('/').skip(1).collect();
-        match (self.method.as_str(), segments.as_slice()) {
-            ("DELETE", [id]) => Route::Delete(decoded(id)),
-            ("POST", ["batch", "deleteByFileIds"]) => batch(&self.body),
-            ("POST", ["purge"]) => Route::Purge,
-            ("GET", ["purge", _]) => Route::PurgeStatus,
-            ("GET", []) => Route::List,
-            ("GET", [id, "details"]) => Route::Details(decoded(id)),
-            _ => Route::None,
-        }
-    }
-
-    fn file_ids(&self) -> Vec<String> {
-        match &self.route {
-            Route::Delete(id) | Route::Details(id) => vec![id.clone()],
-            Route::DeleteBatch(ids) => ids.clone(),
-            _ => Vec::new(),
-        }
-    }
-}
-
-fn decoded(segment: &str) -> String {
-    percent_decode_str(segment).decode_utf8_lossy().into_owned()
-}
-
-fn query(text: &str) -> HashMap<String, String> {
-    let pair = |pair: &str| {
-        let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
-        (decoded(name), decoded(&value.replace('+', " ")))
-    };
-    text.split('&').map(pair).collect()
-}
-
-fn authorization(headers: &HeaderMap) -> Option<String> {
-    let encoded = headers
-        .get(AUTHORIZATION)?
-        .to_str()
-        .ok()?
-        .strip_prefix("Basic ")?;
-    let decoded = String::from_utf8(STANDARD.decode(encoded).ok()?).ok()?;
-    // Any password is ignored. [spec]
-    decoded.split_once(':').map(|(key, _)| key.to_owned())
-}
-
-fn batch(body: &Value) -> Route {
-    match body.get("fileIds") {
-        None => Route::BadBatch("Your request is missing the fileIds parameter."),
-        Some(Value::Array(ids)) if ids.is_empty() => Route::BadBatch("fileIds is empty."),
-        Some(Value::Array(ids)) => Route::DeleteBatch(
-            ids.iter()
-                .filter_map(Value::as_str)
-                .map(str::to_owned)
-                .collect(),
-        ),
-        Some(_) => Route::BadBatch("fileIds should be an Array."),
     }
 }
 
@@ -503,50 +399,4 @@ fn limit_headers(told: Told) -> [(HeaderName, String); 3] {
             reset.to_string(),
         ),
     ]
-}
-
-/// The answer of a fault that comes before anything is done.
-fn fault_before(fault: &Fault) -> Option<Answer> {
-    Some(match fault {
-        Fault::ResetBefore => Answer::no_content().ending(Ending::Reset),
-        Fault::HangBefore => Answer::no_content().ending(Ending::Hang),
-        Fault::Html500 => Answer::text(500, "text/html", PAGE),
-        Fault::Text503 { retry_after } => {
-            let mut answer = Answer::text(503, "text/plain", "service unavailable");
-            answer
-                .headers
-                .extend(retry_after.map(|seconds| (RETRY_AFTER, seconds.to_string())));
-            answer
-        }
-        Fault::Status(status) => Answer::message(*status, "A scripted answer."),
-        Fault::TooMany { reset } => {
-            let mut answer = Answer::json(429, &json!({"message": "rate limit exceeded"}));
-            let name = HeaderName::from_static("x-ratelimit-reset");
-            answer
-                .headers
-                .extend(reset.clone().map(|reset| (name, reset)));
-            answer
-        }
-        Fault::ResetAfter
-        | Fault::HangAfter
-        | Fault::HalfBody
-        | Fault::Json500After
-        | Fault::Garbage200 => {
-            return None;
-        }
-    })
-}
-
-/// What a fault makes of an answer whose work is done.
-fn fault_after(fault: &Fault, answer: Answer) -> Answer {
-    match fault {
-        Fault::ResetAfter => answer.ending(Ending::Reset),
-        Fault::HangAfter => answer.ending(Ending::Hang),
-        // A 204 has no body to break off.
-        Fault::HalfBody if answer.body.is_empty() => answer.ending(Ending::Reset),
-        Fault::HalfBody => answer.ending(Ending::Half),
-        Fault::Json500After => Answer::message(500, "We have encountered an internal error."),
-        Fault::Garbage200 => Answer::text(200, "application/json", "{\"successfullyDel"),
-        _ => answer,
-    }
 }

@@ -4,6 +4,8 @@
 //! what really happened. The same server is `--sandbox` and the tests' other side.
 
 mod answer;
+mod asked;
+mod fault;
 mod ledger;
 mod limits;
 mod script;
@@ -31,7 +33,8 @@ pub use ledger::{Ledger, Request};
 pub use limits::Window;
 pub use script::{BatchMissing, BatchTrouble, Fault, LimitHeaders, Script};
 
-use answer::{Answer, Asked, Ending, Server};
+use answer::{Answer, Ending, Server};
+use asked::Asked;
 
 /// A server that runs until it is dropped.
 #[derive(Debug)]

@@ -2,34 +2,33 @@
 
 use std::cell::RefCell;
 use std::fs::File;
-use std::io::IsTerminal as _;
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::{Context as _, Error, Result, anyhow, bail};
+use anyhow::{Context as _, Error, Result, anyhow};
 use imagekit_bulk_delete::client::Client;
 use imagekit_bulk_delete::deleter::{Deleter, Effort};
 use imagekit_bulk_delete::job;
 use imagekit_bulk_delete::outcome::{Outcome, Status};
 use imagekit_bulk_delete::report::{
-    self, Admission, Counts, Ending, OpenError, Opened, Past, Report, ReportError, Request,
+    self, Counts, Ending, OpenError, Opened, Report, ReportError, Request,
 };
 use imagekit_bulk_delete::source::{SourceError, Sources};
 use imagekit_bulk_delete::stop::{Reason, Stop};
 use imagekit_bulk_delete::summary::{Summary, Tally, grouped, seconds};
-use imagekit_bulk_delete::target::{Record, Target};
 use imagekit_bulk_delete::throttle::{SeenLimit, Throttle};
 use tokio::select;
 use tokio::task::{JoinSet, spawn_blocking};
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep};
 use tracing::level_filters::LevelFilter;
 
-use crate::account::{self, Account};
-use crate::census::{self, Census};
-use crate::cli::{Cli, LogFormat, LogLevel};
-use crate::confirm::{Question, Terminal};
+use super::account::{self, Account};
+use super::books::Books;
+use super::options::{Cli, LogFormat, LogLevel};
+use super::prepare::{Readiness, make_ready, open_sources, required_terminal};
+use super::resume_command::resume_command;
+use super::signals::Signals;
 use crate::progress::{Progress, Sight};
-use crate::signals::Signals;
 
 /// Another run holds the report (contract: Exit codes); `EX_TEMPFAIL` of sysexits.h.
 const LOCKED: u8 = 75;
@@ -47,7 +46,7 @@ pub(crate) fn run(cli: &Cli) -> Result<u8> {
         let progress = Progress::new(cli.display.progress, cli.display.quiet);
         start_log(cli, &progress);
         match cli.safety.sandbox_listen {
-            Some(address) => crate::account::serve_sandbox(address, &progress).await,
+            Some(address) => super::account::serve_sandbox(address, &progress).await,
             None => delete(cli, &progress).await,
         }
     });
@@ -142,88 +141,6 @@ async fn delete(cli: &Cli, progress: &Progress) -> Result<u8> {
     }
 }
 
-enum Readiness {
-    Go { total: Option<u64> },
-    Left(u8),
-}
-
-fn required_terminal() -> Result<Terminal> {
-    Terminal::open().ok_or_else(|| {
-        anyhow!("there is no terminal to ask on, and deleting is for good; add --yes to delete without being asked")
-    })
-}
-
-fn open_sources(cli: &Cli, progress: &Progress) -> Result<Sources> {
-    if cli.input.is_empty() && std::io::stdin().is_terminal() {
-        bail!(
-            "no input; name a CSV file, or pipe IDs in, as in `imagekit-bulk-delete old-files.csv`"
-        );
-    }
-    let sources = Sources::open(&cli.inputs()?, &cli.reading.options()?)?;
-    sources
-        .notices()
-        .iter()
-        .for_each(|notice| progress.notice(notice));
-    Ok(sources)
-}
-
-/// Counts, checks the caps and asks, where that is wanted; nothing is sent before.
-async fn make_ready(
-    cli: &Cli,
-    account: &Account,
-    sources: &mut Sources,
-    past: &mut Past,
-    terminal: Option<Terminal>,
-) -> Result<Readiness> {
-    let has_caps = cli.safety.max_delete.is_some() || cli.safety.expect_count.is_some();
-    if terminal.is_none() && !has_caps {
-        return Ok(Readiness::Go { total: None });
-    }
-    sources.spool()?;
-    let census = census::take(sources, past)?;
-    check_caps(cli, &census)?;
-    if let Some(terminal) = terminal
-        && census.to_send > 0
-    {
-        let question = Question {
-            ids: census.to_send,
-            inputs: &sources.names(),
-            host: account.connection.base_url.as_str(),
-            key: &account.key.masked(),
-        };
-        if !terminal
-            .confirms(&question)
-            .await
-            .context("cannot ask on the terminal; add --yes")?
-        {
-            bail!("declined; nothing was deleted");
-        }
-    }
-    Ok(Readiness::Go {
-        total: Some(census.records),
-    })
-}
-
-fn check_caps(cli: &Cli, census: &Census) -> Result<()> {
-    if let Some(most) = cli.safety.max_delete.filter(|most| census.to_send > *most) {
-        bail!(
-            "{} IDs would be sent, more than --max-delete {most}; nothing was sent",
-            census.to_send
-        );
-    }
-    if let Some(expected) = cli
-        .safety
-        .expect_count
-        .filter(|expected| census.distinct != *expected)
-    {
-        let found = census.distinct;
-        bail!(
-            "the input holds {found} distinct valid IDs, not {expected} as --expect-count says; nothing was sent"
-        );
-    }
-    Ok(())
-}
-
 /// A run for which everything is opened.
 struct Run<'a> {
     cli: &'a Cli,
@@ -261,12 +178,7 @@ impl Run<'_> {
         };
         add_earlier(&sight.tally, &opened.settled);
 
-        let mut books = Books {
-            opened,
-            progress: self.progress,
-            records: 0,
-            odd_ids: 0,
-        };
+        let mut books = Books::new(opened, self.progress);
         let mut guards = self.guards(&books.opened.report, &stop, &sight.throttle)?;
         let left_at_once = select! {
             biased;
@@ -391,7 +303,7 @@ impl Run<'_> {
         } = books;
         let mut past = opened.past;
         let report_name = opened.report.name().to_owned();
-        let is_resumable = opened.report.is_resumable();
+        let resume_command = opened.report.is_resumable().then(resume_command);
         let mut stopped = stop.reason();
         if let Some(Reason::Unreachable(_)) = stopped {
             opened.report.discard()?;
@@ -403,6 +315,7 @@ impl Run<'_> {
         let ending = match &stopped {
             None => Ending::Completed { records },
             Some(Reason::KeyRefused(_)) => Ending::KeyRefused,
+            Some(Reason::ReportBroken(_)) => Ending::Broken,
             Some(_) => Ending::Stopped,
         };
         let finished = opened.report.finish(&mut past, ending);
@@ -436,47 +349,10 @@ impl Run<'_> {
             elapsed,
             limits,
             report: &report_name,
-            is_resumable,
+            resume_command,
         };
         self.progress.summary(&summary.text());
         Ok(summary.exit_code())
-    }
-}
-
-/// The report, what earlier runs left, and what was admitted.
-struct Books<'a> {
-    opened: Opened,
-    progress: &'a Progress,
-    records: u64,
-    /// IDs to be sent that do not look like ImageKit's.
-    odd_ids: u64,
-}
-
-impl Books<'_> {
-    fn admit(&mut self, record: Record) -> Admission {
-        self.records += 1;
-        match record {
-            Record::Target(target) => {
-                self.watch_for_odd_ids(&target);
-                self.opened.past.admit(target)
-            }
-            Record::Rejected(rejected) => self.opened.past.admit_rejected(rejected),
-        }
-    }
-
-    /// Warns of the first; the summary has the count.
-    fn watch_for_odd_ids(&mut self, target: &Target) {
-        if target.file_id.looks_like_imagekit() {
-            return;
-        }
-        if self.odd_ids == 0 {
-            let (id, origin) = (&target.file_id, &target.origin);
-            self.progress.notice(&format!(
-                "warning: {:?} ({} line {}) does not look like an ID of ImageKit's (24 lower-case hex digits); it is sent as it is",
-                id.as_str(), origin.input, origin.line
-            ));
-        }
-        self.odd_ids += 1;
     }
 }
 

@@ -12,9 +12,9 @@ use imagekit_bulk_delete::report::{self, Destination, Existing};
 use imagekit_bulk_delete::sandbox::{Sandbox, Script};
 use jiff::Timestamp;
 
-use crate::cli::Cli;
+use super::options::Cli;
+use super::signals::Signals;
 use crate::progress::Progress;
-use crate::signals::Signals;
 
 const KEY_VARIABLE: &str = "IMAGEKIT_PRIVATE_KEY";
 

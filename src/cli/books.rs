@@ -1,0 +1,55 @@
+//! The books of a run: the report, what earlier runs left, and what was admitted.
+
+use imagekit_bulk_delete::report::{Admission, Opened};
+use imagekit_bulk_delete::target::{Record, Target};
+
+use crate::progress::Progress;
+
+/// The report, what earlier runs left, and what was admitted.
+pub(crate) struct Books<'a> {
+    pub(crate) opened: Opened,
+    progress: &'a Progress,
+    /// Records so far.
+    pub(crate) records: u64,
+    /// IDs to be sent that do not look like ImageKit's.
+    pub(crate) odd_ids: u64,
+}
+
+impl<'a> Books<'a> {
+    /// Books in which nothing was admitted yet.
+    pub(crate) fn new(opened: Opened, progress: &'a Progress) -> Self {
+        Self {
+            opened,
+            progress,
+            records: 0,
+            odd_ids: 0,
+        }
+    }
+
+    /// What becomes of a record before anything is sent.
+    pub(crate) fn admit(&mut self, record: Record) -> Admission {
+        self.records += 1;
+        match record {
+            Record::Target(target) => {
+                self.watch_for_odd_ids(&target);
+                self.opened.past.admit(target)
+            }
+            Record::Rejected(rejected) => self.opened.past.admit_rejected(rejected),
+        }
+    }
+
+    /// Warns of the first; the summary has the count.
+    fn watch_for_odd_ids(&mut self, target: &Target) {
+        if target.file_id.looks_like_imagekit() {
+            return;
+        }
+        if self.odd_ids == 0 {
+            let (id, origin) = (&target.file_id, &target.origin);
+            self.progress.notice(&format!(
+                "warning: {:?} ({} line {}) does not look like an ID of ImageKit's (24 lower-case hex digits); it is sent as it is",
+                id.as_str(), origin.input, origin.line
+            ));
+        }
+        self.odd_ids += 1;
+    }
+}

@@ -1,0 +1,17 @@
+//! The command line's side of the program: typed options in, an exit code out.
+//!
+//! [`options`] is what can be typed, [`run`] one run of it; the others are what a run needs from the
+//! person and the machine: the account's key, the census and the question before, signals meanwhile.
+
+mod account;
+mod books;
+mod census;
+mod confirm;
+mod options;
+mod prepare;
+mod resume_command;
+mod run;
+mod signals;
+
+pub(crate) use options::{Cli, ProgressMode};
+pub(crate) use run::{exit_code_of, run};

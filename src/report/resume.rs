@@ -1,0 +1,197 @@
+//! Goes on from what earlier runs left: reads the rows, repairs a torn one, and ends the dead run as a stop would
+//! have, with an `unknown` row for each ID that may have been in the air.
+
+use std::collections::HashMap;
+use std::fs::{self, File, OpenOptions};
+use std::io::Write;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use jiff::Timestamp;
+
+use super::lock::State;
+use super::open::{OpenError, Opened, Opening, Undo, new_header, with_suffix};
+use super::read::{self, Kind, Tail};
+use super::row::HEADER;
+use super::{Counts, Past, past};
+use crate::journal::{self, InAir, StateHeader};
+use crate::outcome::{ErrorCode, Outcome, Status};
+use crate::target::Origin;
+
+impl Opening<'_> {
+    /// Goes on from what earlier runs left.
+    pub(super) fn resume(&self, state: State) -> Result<Opened, OpenError> {
+        let mut file = OpenOptions::new()
+            .read(true)
+            .append(true)
+            .open(self.path)
+            .map_err(self.io())?;
+        match read::kind(&mut file).map_err(self.io())? {
+            Kind::Strange => return Err(self.not_ours(String::new())),
+            Kind::Unbegun => {
+                file.set_len(0)
+                    .and_then(|()| file.write_all(HEADER.as_bytes()))
+                    .map_err(self.io())?;
+            }
+            Kind::Ours => {}
+        }
+        let (old_header, in_air) = match state.old.as_deref().and_then(journal::read) {
+            Some((header, in_air)) => (Some(header), in_air),
+            None => (None, Vec::new()),
+        };
+        self.check_job(old_header.as_ref())?;
+        let mut loaded = self.load(&mut file, old_header.as_ref(), in_air)?;
+        self.append_doubts(&mut file, &mut loaded)?;
+        remove_half_made(self.path);
+        let header = StateHeader {
+            is_all_in_doubt: loaded.past.is_all_in_doubt,
+            ..new_header(self.request)
+        };
+        let undo = Undo::Resumed {
+            had_state: state.old.is_some(),
+        };
+        let mut report = self.report(file, state, undo, header)?;
+        report.loaded = loaded.counts;
+        Ok(Opened {
+            report,
+            past: loaded.past,
+            settled: loaded.settled,
+            notices: loaded.notices,
+        })
+    }
+
+    fn check_job(&self, header: Option<&StateHeader>) -> Result<(), OpenError> {
+        let Some(header) = header else { return Ok(()) };
+        let (theirs, ours) = (&header.job, self.request.job);
+        if theirs.host != ours.host {
+            return Err(OpenError::OtherHost {
+                name: self.name.into(),
+                host: theirs.host.clone(),
+            });
+        }
+        if theirs.key != ours.key && !header.was_key_refused {
+            return Err(OpenError::OtherKey(self.name.into()));
+        }
+        Ok(())
+    }
+
+    fn not_ours(&self, at: String) -> OpenError {
+        OpenError::NotOurs {
+            name: self.name.into(),
+            at,
+        }
+    }
+
+    /// Reads what earlier runs left, repairs a torn row, and finds who may have been in the air.
+    fn load(
+        &self,
+        file: &mut File,
+        header: Option<&StateHeader>,
+        in_air: Vec<InAir>,
+    ) -> Result<Loaded, OpenError> {
+        let mut loaded = Loaded::default();
+        let mut in_air: HashMap<String, InAir> = in_air
+            .into_iter()
+            .map(|one| (one.file_id.clone(), one))
+            .collect();
+        let tail = read::rows(file, |row| {
+            loaded.past.load(row.file_id, row.status);
+            loaded.counts[row.status as usize] += 1;
+            let is_newer = in_air
+                .get(row.file_id)
+                .is_some_and(|sent| row.begin >= sent.report_len);
+            if is_newer && past::is_own(row.status) {
+                in_air.remove(row.file_id);
+            }
+            Ok(())
+        })
+        .map_err(self.io())?;
+        let was_cut_off =
+            header.is_some_and(|header| !header.is_at_rest && header.boot != journal::boot());
+        let torn = match tail {
+            Tail::Whole => None,
+            Tail::Torn { begin, sent } => Some((begin, sent)),
+            // A power cut may leave anything behind the last flushed row.
+            Tail::Strange { begin, .. } if was_cut_off => Some((begin, None)),
+            Tail::Strange { line, .. } => return Err(self.not_ours(format!(" (line {line})"))),
+        };
+        if let Some((begin, sent)) = torn {
+            file.set_len(begin).map_err(self.io())?;
+            loaded.notices.push(format!(
+                "{}: a row that was cut off at the end was taken out",
+                self.name
+            ));
+            loaded.doubts.extend(sent.map(|file_id| InAir {
+                file_id,
+                line: 0,
+                report_len: 0,
+            }));
+        }
+        loaded.doubts.extend(in_air.into_values());
+        let unsettled =
+            loaded.counts[Status::Failed as usize] + loaded.counts[Status::Unknown as usize];
+        let has_no_word = header.is_none() && unsettled > 0;
+        loaded.past.is_all_in_doubt =
+            was_cut_off || has_no_word || header.is_some_and(|header| header.is_all_in_doubt);
+        for status in Status::ALL
+            .into_iter()
+            .filter(|status| status.settles_id() || !past::is_own(*status))
+        {
+            loaded.settled[status as usize] = loaded.counts[status as usize];
+        }
+        Ok(loaded)
+    }
+
+    /// Ends the dead run as a stop would have: an `unknown` row for each ID that may have been in the air.
+    /// They are on the disk before the slots that told of them are cleared.
+    fn append_doubts(&self, file: &mut File, loaded: &mut Loaded) -> Result<(), OpenError> {
+        let mut rows = String::new();
+        for sent in &loaded.doubts {
+            if loaded.past.needs_doubt(&sent.file_id) {
+                super::row::write(&mut rows, &interrupted(sent));
+                loaded.counts[Status::Unknown as usize] += 1;
+                loaded.past.load(&sent.file_id, Status::Unknown);
+            }
+        }
+        if !rows.is_empty() {
+            file.write_all(rows.as_bytes())
+                .and_then(|()| file.sync_data())
+                .map_err(self.io())?;
+        }
+        Ok(())
+    }
+}
+
+#[derive(Default)]
+struct Loaded {
+    past: Past,
+    counts: Counts,
+    settled: Counts,
+    doubts: Vec<InAir>,
+    notices: Vec<String>,
+}
+
+fn interrupted(sent: &InAir) -> Outcome {
+    Outcome {
+        file_id: sent.file_id.as_str().into(),
+        origin: Origin {
+            line: sent.line,
+            input: Arc::from(""),
+            url: None,
+        },
+        status: Status::Unknown,
+        http_status: None,
+        error: Some(ErrorCode::Interrupted),
+        attempts: 0,
+        duration: Duration::ZERO,
+        finished_at: Timestamp::now(),
+        request_id: None,
+        message: Some("the run ended while this ID was in the air".into()),
+    }
+}
+
+/// A run that died while it made the report whole leaves its copy; the report itself stands.
+fn remove_half_made(path: &Path) {
+    let _ = fs::remove_file(with_suffix(path, ".part"));
+}

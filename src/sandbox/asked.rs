@@ -1,0 +1,113 @@
+//! Requests, as far as the server looks at them.
+
+use std::collections::HashMap;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use hyper::header::AUTHORIZATION;
+use hyper::http::request::Parts;
+use hyper::{HeaderMap, Method};
+use percent_encoding::percent_decode_str;
+use serde_json::Value;
+
+/// A request as far as the server looks at it.
+#[derive(Debug)]
+pub(super) struct Asked {
+    pub(super) method: Method,
+    path: String,
+    pub(super) query: HashMap<String, String>,
+    pub(super) raw_path: String,
+    /// The key that was sent.
+    pub(super) authorization: Option<String>,
+    pub(super) body: Value,
+    pub(super) route: Route,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Route {
+    Delete(String),
+    DeleteBatch(Vec<String>),
+    BadBatch(&'static str),
+    Purge,
+    PurgeStatus,
+    List,
+    Details(String),
+    None,
+}
+
+impl Asked {
+    pub(super) fn new(head: &Parts, body: &[u8]) -> Self {
+        let mut asked = Self {
+            method: head.method.clone(),
+            path: head.uri.path().into(),
+            query: head.uri.query().map(query).unwrap_or_default(),
+            raw_path: head.uri.to_string(),
+            authorization: authorization(&head.headers),
+            body: serde_json::from_slice(body).unwrap_or_default(),
+            route: Route::None,
+        };
+        asked.route = asked.find_route();
+        asked
+    }
+
+    fn find_route(&self) -> Route {
+        let Some(rest) = self.path.strip_prefix("/v1/files") else {
+            return Route::None;
+        };
+        let segments: Vec<&str> = rest.split('/').skip(1).collect();
+        match (self.method.as_str(), segments.as_slice()) {
+            ("DELETE", [id]) => Route::Delete(decoded(id)),
+            ("POST", ["batch", "deleteByFileIds"]) => batch(&self.body),
+            ("POST", ["purge"]) => Route::Purge,
+            ("GET", ["purge", _]) => Route::PurgeStatus,
+            ("GET", []) => Route::List,
+            ("GET", [id, "details"]) => Route::Details(decoded(id)),
+            _ => Route::None,
+        }
+    }
+
+    pub(super) fn file_ids(&self) -> Vec<String> {
+        match &self.route {
+            Route::Delete(id) | Route::Details(id) => vec![id.clone()],
+            Route::DeleteBatch(ids) => ids.clone(),
+            _ => Vec::new(),
+        }
+    }
+}
+
+fn decoded(segment: &str) -> String {
+    percent_decode_str(segment).decode_utf8_lossy().into_owned()
+}
+
+fn query(text: &str) -> HashMap<String, String> {
+    let pair = |pair: &str| {
+        let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
+        (decoded(name), decoded(&value.replace('+', " ")))
+    };
+    text.split('&').map(pair).collect()
+}
+
+fn authorization(headers: &HeaderMap) -> Option<String> {
+    let encoded = headers
+        .get(AUTHORIZATION)?
+        .to_str()
+        .ok()?
+        .strip_prefix("Basic ")?;
+    let decoded = String::from_utf8(STANDARD.decode(encoded).ok()?).ok()?;
+    // Any password is ignored. [spec]
+    decoded.split_once(':').map(|(key, _)| key.to_owned())
+}
+
+fn batch(body: &Value) -> Route {
+    match body.get("fileIds") {
+        None => Route::BadBatch("Your request is missing the fileIds parameter."),
+        Some(Value::Array(ids)) if ids.is_empty() => Route::BadBatch("fileIds is empty."),
+        Some(Value::Array(ids)) => Route::DeleteBatch(
+            ids.iter()
+                .filter_map(Value::as_str)
+                .map(str::to_owned)
+                .collect(),
+        ),
+        Some(_) => Route::BadBatch("fileIds should be an Array."),
+    }
+}

@@ -1,0 +1,53 @@
+//! Faults: what a script makes of an answer.
+
+use hyper::header::{HeaderName, RETRY_AFTER};
+use serde_json::json;
+
+use super::answer::{Answer, Ending, PAGE};
+use super::script::Fault;
+
+/// The answer of a fault that comes before anything is done.
+pub(super) fn fault_before(fault: &Fault) -> Option<Answer> {
+    Some(match fault {
+        Fault::ResetBefore => Answer::no_content().ending(Ending::Reset),
+        Fault::HangBefore => Answer::no_content().ending(Ending::Hang),
+        Fault::Html500 => Answer::text(500, "text/html", PAGE),
+        Fault::Text503 { retry_after } => {
+            let mut answer = Answer::text(503, "text/plain", "service unavailable");
+            answer
+                .headers
+                .extend(retry_after.map(|seconds| (RETRY_AFTER, seconds.to_string())));
+            answer
+        }
+        Fault::Status(status) => Answer::message(*status, "A scripted answer."),
+        Fault::TooMany { reset } => {
+            let mut answer = Answer::json(429, &json!({"message": "rate limit exceeded"}));
+            let name = HeaderName::from_static("x-ratelimit-reset");
+            answer
+                .headers
+                .extend(reset.clone().map(|reset| (name, reset)));
+            answer
+        }
+        Fault::ResetAfter
+        | Fault::HangAfter
+        | Fault::HalfBody
+        | Fault::Json500After
+        | Fault::Garbage200 => {
+            return None;
+        }
+    })
+}
+
+/// What a fault makes of an answer whose work is done.
+pub(super) fn fault_after(fault: &Fault, answer: Answer) -> Answer {
+    match fault {
+        Fault::ResetAfter => answer.ending(Ending::Reset),
+        Fault::HangAfter => answer.ending(Ending::Hang),
+        // A 204 has no body to break off.
+        Fault::HalfBody if answer.body.is_empty() => answer.ending(Ending::Reset),
+        Fault::HalfBody => answer.ending(Ending::Half),
+        Fault::Json500After => Answer::message(500, "We have encountered an internal error."),
+        Fault::Garbage200 => Answer::text(200, "application/json", "{\"successfullyDel"),
+        _ => answer,
+    }
+}

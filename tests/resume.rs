@@ -1,0 +1,473 @@
+//! Resume, write by write: a run that dies behind any write, or in the middle of one, is gone on with, and each
+//! record has exactly one true row. The server is a set here, so that every moment can be tried.
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+mod fixture;
+
+use std::collections::HashSet;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use fixture::{Report, Scene, id, ids, list};
+use imagekit_bulk_delete::journal::{Intent, Job};
+use imagekit_bulk_delete::outcome::{ErrorCode, Outcome, Status};
+use imagekit_bulk_delete::report::{
+    self, Admission, Destination, Ending, Existing, Opened, Request,
+};
+use imagekit_bulk_delete::sandbox::{Fault, Script};
+use imagekit_bulk_delete::target::{FileId, Origin, Target};
+use tempfile::TempDir;
+
+/// Which files the server has, and which a request of ours deleted.
+#[derive(Debug, Clone, Default)]
+struct Server {
+    there: HashSet<String>,
+    deleted: HashSet<String>,
+}
+
+impl Server {
+    fn delete(&mut self, id: &str) -> bool {
+        let was_there = self.there.remove(id);
+        if was_there {
+            self.deleted.insert(id.into());
+        }
+        was_there
+    }
+}
+
+fn target(id: &str, line: u64) -> Target {
+    let origin = Origin {
+        line,
+        input: Arc::from("ids.txt"),
+        url: None,
+    };
+    Target {
+        file_id: FileId::parse(id).unwrap(),
+        origin,
+        doubt: false,
+    }
+}
+
+fn outcome(target: &Target, status: Status) -> Outcome {
+    Outcome {
+        file_id: target.file_id.as_str().into(),
+        origin: target.origin.clone(),
+        status,
+        http_status: None,
+        error: (status != Status::Deleted).then_some(ErrorCode::ServerError),
+        attempts: 1,
+        duration: Duration::ZERO,
+        finished_at: jiff::Timestamp::now(),
+        request_id: None,
+        message: Some("says \"no\", twice".into()),
+    }
+}
+
+/// A folder with a report and its state, copied as they are at one moment.
+#[derive(Debug, Clone)]
+struct Moment {
+    name: String,
+    server: Server,
+    files: Vec<(String, Vec<u8>)>,
+}
+
+struct Job1 {
+    folder: TempDir,
+    server: Server,
+    moments: Vec<Moment>,
+}
+
+fn open(folder: &Path) -> Opened {
+    report::open(&Request {
+        destination: &Destination::File(folder.join("r.csv")),
+        existing: Existing::Resume,
+        job: &Job {
+            host: "https://host".into(),
+            key: "k".into(),
+        },
+        batch_size: 2,
+    })
+    .unwrap()
+}
+
+impl Job1 {
+    fn new(all: &[String]) -> Self {
+        let there = all
+            .iter()
+            .enumerate()
+            .filter(|(n, _)| n % 4 != 3)
+            .map(|(_, id)| id.clone())
+            .collect();
+        Self {
+            folder: TempDir::new().unwrap(),
+            server: Server {
+                there,
+                deleted: HashSet::new(),
+            },
+            moments: Vec::new(),
+        }
+    }
+
+    fn files(&self) -> Vec<(String, Vec<u8>)> {
+        let mut files = Vec::new();
+        for entry in fs::read_dir(self.folder.path()).unwrap() {
+            let path: PathBuf = entry.unwrap().path();
+            files.push((
+                path.file_name().unwrap().to_str().unwrap().to_owned(),
+                fs::read(path).unwrap(),
+            ));
+        }
+        files
+    }
+
+    /// Notes the moment, and each moment at which the last write to a file had come half-way.
+    fn note(&mut self, name: &str, before: &[(String, Vec<u8>)]) {
+        let now = self.files();
+        for (file, new) in &now {
+            let old = before
+                .iter()
+                .find(|(known, _)| known == file)
+                .map_or(&[][..], |(_, old)| old);
+            if old == new {
+                continue;
+            }
+            let first = old.iter().zip(new).take_while(|(a, b)| a == b).count();
+            for cut in first..new.len() {
+                // Up to `cut` the new bytes are there, behind it the old ones, if there were any.
+                let mut torn = new[..cut].to_vec();
+                torn.extend(old.get(cut..).unwrap_or_default());
+                let mut files = before.to_vec();
+                files.retain(|(known, _)| known != file);
+                files.push((file.clone(), torn));
+                self.moments.push(Moment {
+                    name: format!("{name}, {file} to byte {cut}"),
+                    server: self.server.clone(),
+                    files,
+                });
+                if cut > first + 400 && cut + 400 < new.len() {
+                    // The padding of a header has nothing to tell.
+                    break;
+                }
+            }
+        }
+        self.moments.push(Moment {
+            name: name.into(),
+            server: self.server.clone(),
+            files: now,
+        });
+    }
+
+    /// A run over all IDs, two a request, that notes each moment and never ends.
+    fn run(&mut self, all: &[String], fails: impl Fn(usize) -> bool) {
+        let mut opened = open(self.folder.path());
+        let journal = opened.report.journal();
+        let mut intents: Vec<Intent> = Vec::new();
+        for (number, pair) in all.chunks(2).enumerate() {
+            let targets: Vec<Target> = pair.iter().map(|id| target(id, 1)).collect();
+            let sent: Vec<Target> = targets
+                .into_iter()
+                .filter_map(|target| match opened.past.admit(target) {
+                    Admission::Send(target) => Some(target),
+                    Admission::Decided(_) | Admission::Settled => None,
+                })
+                .collect();
+            if sent.is_empty() {
+                continue;
+            }
+            let before = self.files();
+            let intent = journal.intend(&sent.iter().collect::<Vec<_>>()).unwrap();
+            self.note(&format!("intent {number}"), &before);
+            let outcomes: Vec<Outcome> = sent
+                .iter()
+                .map(|target| self.ask(target, fails(number)))
+                .collect();
+            let before = self.files();
+            self.note(&format!("answer {number}"), &before);
+            opened.report.append(&outcomes, &mut opened.past).unwrap();
+            self.note(&format!("row {number}"), &before);
+            // Every other request stays in its slot, so that slots are stale and reused by turns.
+            if number % 2 == 0 {
+                drop(intent);
+            } else {
+                intents.push(intent);
+            }
+        }
+    }
+
+    fn ask(&mut self, target: &Target, fails: bool) -> Outcome {
+        if fails {
+            return outcome(target, Status::Failed);
+        }
+        let status = match (self.server.delete(target.file_id.as_str()), target.doubt) {
+            (true, _) => Status::Deleted,
+            (false, true) => Status::Gone,
+            (false, false) => Status::NotFound,
+        };
+        outcome(target, status)
+    }
+}
+
+/// Goes on from a moment to the end and holds the report against the server.
+fn check(moment: &Moment, all: &[String]) {
+    let mut job = Job1 {
+        folder: TempDir::new().unwrap(),
+        server: moment.server.clone(),
+        moments: Vec::new(),
+    };
+    for (name, bytes) in &moment.files {
+        fs::write(job.folder.path().join(name), bytes).unwrap();
+    }
+    let mut opened = open(job.folder.path());
+    for (line, id) in all.iter().enumerate() {
+        if let Admission::Send(target) = opened.past.admit(target(id, line as u64 + 1)) {
+            let row = job.ask(&target, false);
+            opened.report.append(&[row], &mut opened.past).unwrap();
+        }
+    }
+    let ending = Ending::Completed {
+        records: all.len() as u64,
+    };
+    let finished = opened
+        .report
+        .finish(&mut opened.past, ending)
+        .unwrap_or_else(|error| panic!("{}: {error}", moment.name));
+    assert_eq!(finished.kept_rows, 0, "{}", moment.name);
+    let report = Report::read(&job.folder.path().join("r.csv"));
+    report.has_a_row_for_each_of(all);
+    for row in &report.rows {
+        let deleted = job.server.deleted.contains(&row.file_id);
+        match row.status.as_str() {
+            "deleted" => assert!(deleted, "{}: {row:?}", moment.name),
+            "not_found" => assert!(!deleted, "{}: {row:?}", moment.name),
+            "gone" => assert!(
+                !job.server.there.contains(&row.file_id),
+                "{}: {row:?}",
+                moment.name
+            ),
+            status => panic!("{}: {status}", moment.name),
+        }
+    }
+    assert_eq!(
+        fs::read_dir(job.folder.path()).unwrap().count(),
+        1,
+        "{}: the state and its copies are gone",
+        moment.name
+    );
+}
+
+#[test]
+fn a_death_behind_any_write_or_within_it_loses_nothing() {
+    let all = ids(8);
+    let mut job = Job1::new(&all);
+    job.run(&all, |number| number == 1);
+    assert!(job.moments.len() > 300, "{}", job.moments.len());
+    for moment in &job.moments {
+        check(moment, &all);
+    }
+}
+
+#[test]
+fn a_death_in_a_run_that_goes_on_from_a_death_loses_nothing() {
+    let all = ids(8);
+    let mut job = Job1::new(&all);
+    job.run(&all[..4], |number| number == 1);
+    job.moments.clear();
+    job.run(&all, |number| number == 2);
+    for moment in job.moments.iter().step_by(3) {
+        check(moment, &all);
+    }
+}
+
+#[test]
+fn a_death_while_the_report_is_made_whole_loses_nothing() {
+    let all = ids(6);
+    let mut job = Job1::new(&all);
+    job.run(&all, |number| number != 0);
+    let mut opened = open(job.folder.path());
+    for id in &all {
+        if let Admission::Send(target) = opened.past.admit(target(id, 1)) {
+            let row = job.ask(&target, false);
+            opened.report.append(&[row], &mut opened.past).unwrap();
+        }
+    }
+    let before = job.files();
+    let ending = Ending::Completed { records: 6 };
+    opened.report.finish(&mut opened.past, ending).unwrap();
+    let whole = fs::read(job.folder.path().join("r.csv")).unwrap();
+    let state = &before
+        .iter()
+        .find(|(name, _)| name == "r.csv.state")
+        .unwrap()
+        .1;
+    let cleared = state[..4096].to_vec();
+    let old = before
+        .iter()
+        .find(|(name, _)| name == "r.csv")
+        .unwrap()
+        .1
+        .clone();
+    assert!(whole.len() < old.len(), "rows were left out");
+    for cut in 0..=whole.len() {
+        let part = ("r.csv.part".to_owned(), whole[..cut].to_vec());
+        let files = vec![
+            ("r.csv".into(), old.clone()),
+            ("r.csv.state".into(), cleared.clone()),
+            part,
+        ];
+        check(
+            &Moment {
+                name: format!("copy to byte {cut}"),
+                server: job.server.clone(),
+                files,
+            },
+            &all,
+        );
+    }
+    let renamed = vec![("r.csv".into(), whole), ("r.csv.state".into(), cleared)];
+    check(
+        &Moment {
+            name: "renamed".into(),
+            server: job.server,
+            files: renamed,
+        },
+        &all,
+    );
+}
+
+#[test]
+fn an_input_that_changed_in_between_has_one_row_for_each_record_that_it_has_now() {
+    let all = ids(30);
+    let scene = Scene::with_files(Script::plain(), &all[..20]).option("--rate unlimited");
+    scene.run().exits(0);
+    // Reordered, one dropped, one added, one given twice, and an empty record.
+    let mut now: Vec<String> = all[1..21].iter().rev().cloned().collect();
+    now.extend([all[5].clone(), String::from("\"\""), String::from("\"\"")]);
+    fs::write(scene.path("ids.txt"), list(&now)).unwrap();
+    scene
+        .run_with("--resume --no-header")
+        .exits(1)
+        .says("1 rows of earlier runs");
+    let mut expected = now.clone();
+    expected.push(all[0].clone());
+    let expected: Vec<String> = expected
+        .iter()
+        .map(|id| id.trim_matches('"').to_owned())
+        .collect();
+    scene.report().has_a_row_for_each_of(&expected);
+    let asked = scene.server.ledger().request_count();
+    for _ in 0..2 {
+        scene.run_with("--resume --no-header").exits(1);
+        scene.report().has_a_row_for_each_of(&expected);
+    }
+    assert_eq!(
+        scene.server.ledger().request_count(),
+        asked,
+        "settled IDs are not asked again"
+    );
+}
+
+#[test]
+fn failed_and_unknown_rows_are_done_again_and_doubt_is_kept() {
+    let all = ids(12);
+    let script = Script::plain()
+        .faults_for(&all[3], vec![Fault::ResetAfter; 2])
+        .faults_for(&all[4], vec![Fault::Status(400); 1]);
+    let scene =
+        Scene::with_files(script, &all).option("--rate unlimited --batch-size 1 --max-attempts 1");
+    scene.run().exits(1);
+    let report = scene.report();
+    assert_eq!(
+        (
+            report.row(&all[3]).status.as_str(),
+            report.row(&all[4]).status.as_str()
+        ),
+        ("unknown", "failed")
+    );
+    assert!(scene.path("ids.report.csv.state").exists());
+    scene.run_with("--resume").exits(1);
+    assert_eq!(scene.report().row(&all[3]).status, "unknown", "lost again");
+    scene.run_with("--resume").exits(0);
+    let report = scene.report();
+    report.has_a_row_for_each_of(&all);
+    assert_eq!(
+        (
+            report.row(&all[3]).status.as_str(),
+            report.row(&all[4]).status.as_str()
+        ),
+        ("gone", "deleted")
+    );
+    assert!(!scene.path("ids.report.csv.state").exists());
+}
+
+#[test]
+fn a_disk_that_fills_up_stops_the_run_and_loses_nothing() {
+    let all = ids(400);
+    for how in ["--batch-size 1", "--batch-size 20"] {
+        let latency = Duration::from_millis(1)..Duration::from_millis(3);
+        let scene = Scene::with_files(Script::plain().latency(latency), &all)
+            .option("--rate unlimited")
+            .option(how);
+        // A limit on a file's size stands for a full disk; the signal that comes with it is ignored.
+        let command = scene.command();
+        let mut limited = std::process::Command::new("bash");
+        limited.args(["-c", "trap '' XFSZ; ulimit -f 24; exec \"$@\"", "bash"]);
+        limited
+            .arg(command.get_program())
+            .args(command.get_args())
+            .current_dir(scene.folder.path());
+        limited.env_clear().envs(
+            command
+                .get_envs()
+                .filter_map(|(name, value)| Some((name, value?))),
+        );
+        let ran = fixture::Ran::new(limited.output().unwrap(), scene.folder.path());
+        ran.exits(5).says("cannot be written").says("--resume");
+        let deleted = scene.server.ledger().deleted_count();
+        assert!((50..390).contains(&deleted), "{deleted}");
+        scene.check_truth(&scene.report());
+        scene.run_with("--resume").exits(0);
+        let report = scene.report();
+        report.has_a_row_for_each_of(&all);
+        scene.check_truth(&report);
+        assert_eq!(
+            report.count("not_found"),
+            0,
+            "what was deleted without a row is told gone: {how}"
+        );
+    }
+}
+
+#[test]
+fn after_a_power_cut_what_has_no_row_is_in_doubt() {
+    let all = ids(10);
+    let scene = Scene::with_files(Script::plain().fault_at(6, Fault::HangAfter), &all)
+        .option("--rate unlimited --batch-size 1 --concurrency 1 --timeout 60s");
+    let child = Scene::start(&mut scene.command());
+    scene.wait_for_requests(6);
+    fixture::signal(&child, "KILL");
+    child.wait_with_output().unwrap();
+    // Another boot's state, and the last rows lost with it.
+    let state_path = scene.path("ids.report.csv.state");
+    let boot = fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap();
+    let mut state = fs::read(&state_path).unwrap();
+    let at = state
+        .windows(36)
+        .position(|window| window == boot.trim().as_bytes())
+        .unwrap();
+    state[at] = if state[at] == b'0' { b'1' } else { b'0' };
+    fs::write(&state_path, state).unwrap();
+    let text = fs::read_to_string(scene.report_path()).unwrap();
+    let kept: Vec<&str> = text.lines().take(4).collect();
+    fs::write(scene.report_path(), kept.join("\n") + "\n").unwrap();
+    scene.run_with("--resume").exits(0);
+    let report = scene.report();
+    report.has_a_row_for_each_of(&all);
+    scene.check_truth(&report);
+    let gone: Vec<&str> = all[3..6]
+        .iter()
+        .map(|id| report.row(id).status.as_str())
+        .collect();
+    assert_eq!(gone, ["gone"; 3], "{}", id(0));
+}
