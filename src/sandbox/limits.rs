@@ -31,10 +31,13 @@ enum Kind {
 
 /// What an answer's headers say of a window.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Told {
-    pub(super) limit: u64,
-    pub(super) interval: Duration,
-    pub(super) reset: Duration,
+pub struct Told {
+    /// Requests per interval.
+    pub limit: u64,
+    /// The interval.
+    pub interval: Duration,
+    /// When the window has room again.
+    pub reset: Duration,
 }
 
 impl Window {
@@ -142,12 +145,16 @@ impl Window {
 }
 
 /// Lets a request pass through all windows, or tells of the one that it exceeds.
-pub(super) fn pass(windows: &mut [Window], now: Instant) -> Result<Option<Told>, Told> {
-    for window in windows.iter_mut() {
+pub fn pass(windows: &mut [Window], now: Instant) -> Result<Option<Told>, Told> {
+    let waits = windows.iter_mut().map(|window| {
         let wait = window.wait(now);
-        if !wait.is_zero() {
-            return Err(window.told(wait));
-        }
+        window.told(wait)
+    });
+    if let Some(exceeded) = waits
+        .filter(|told| !told.reset.is_zero())
+        .max_by_key(|told| told.reset)
+    {
+        return Err(exceeded);
     }
     for window in windows.iter_mut() {
         window.take(now);

@@ -30,7 +30,7 @@ use tokio::task::LocalSet;
 use tokio::time::sleep;
 
 pub use ledger::{Ledger, Request};
-pub use limits::Window;
+pub use limits::{Told, Window, pass};
 pub use script::{BatchMissing, BatchTrouble, Fault, LimitHeaders, Script};
 
 use answer::{Answer, Ending, Server};

@@ -1,11 +1,16 @@
 //! The throttle: who may send now, one turn a request. The only owner of that waiting.
 //!
 //! Askers come in with an endpoint and get a [`Turn`]; what the answer said goes back with the turn.
-//! governor keeps `--rate` and `--burst`; pauses told by a 429, the places in the air and outages are
-//! arithmetic of our own, looked at again on each wake, so that requests already queued hold too.
+//! governor keeps `--rate` and `--burst`; limits that the answers tell, pauses told by a 429, the places in the air
+//! and outages are arithmetic of our own, looked at again on each wake, so that requests already queued hold too.
 
+mod controller;
+mod jitter;
+mod lane;
 mod outage;
 mod pace;
+mod sends;
+mod window;
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -16,18 +21,9 @@ use tokio::time::{Instant, sleep_until};
 
 pub use pace::{Pace, Rate};
 
-use crate::backoff::Backoff;
+use lane::{Held, Lane};
 use outage::Outage;
-use pace::Limiter;
-
-/// A 429 never makes the run wait longer than this at a time, whatever it says.
-const LONGEST_PAUSE: Duration = Duration::from_mins(5);
-
-/// Nor shorter: a server that says "0 ms" would be asked without end.
-const SHORTEST_PAUSE: Duration = Duration::from_millis(20);
-
-/// A server that invents a new window with each answer must not fill the memory.
-const MOST_SEEN_LIMITS: usize = 16;
+use pace::Cap;
 
 /// What a request asks of ImageKit; limits are kept for each apart.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -46,6 +42,13 @@ impl Endpoint {
         match self {
             Self::Delete => "delete",
             Self::DeleteBatch => "delete_batch",
+        }
+    }
+
+    /// Requests a second and the burst that ImageKit documents; deletions are writes. `[one source]`
+    const fn documented(self) -> (f64, f64) {
+        match self {
+            Self::Delete | Self::DeleteBatch => (5.0, 20.0),
         }
     }
 }
@@ -108,28 +111,20 @@ pub struct Throttle {
 
 #[derive(Debug)]
 struct State {
-    limiter: Limiter,
+    cap: Cap,
+    lanes: [Lane; Endpoint::ALL.len()],
     in_air: usize,
     /// An answer of any kind has come; until then one request at a time is sent.
     was_answered: bool,
     outage: Outage,
     /// 429s without a stated end came, and no success since.
     is_endless: bool,
-    pauses: [Pause; Endpoint::ALL.len()],
     throttled: u64,
     paused: Duration,
-    seen: Vec<SeenLimit>,
-}
-
-#[derive(Debug, Clone, Copy, Default)]
-struct Pause {
-    until: Option<Instant>,
-    /// Pauses in a row without a stated end.
-    in_a_row: u32,
 }
 
 enum Gate {
-    Open,
+    Open(Instant),
     At(Instant),
     Full,
 }
@@ -143,15 +138,14 @@ impl Throttle {
             max_outage,
             queues: Default::default(),
             state: Mutex::new(State {
-                limiter: Limiter::new(rate),
+                cap: Cap::new(rate),
+                lanes: Endpoint::ALL.map(|endpoint| Lane::new(endpoint, rate, Instant::now())),
                 in_air: 0,
                 was_answered: false,
                 outage: Outage::default(),
                 is_endless: false,
-                pauses: Default::default(),
                 throttled: 0,
                 paused: Duration::ZERO,
-                seen: Vec::new(),
             }),
             changed: Notify::new(),
         }
@@ -162,35 +156,35 @@ impl Throttle {
     pub async fn turn(&self, endpoint: Endpoint) -> Turn<'_> {
         let queue = &self.queues[endpoint as usize];
         if let Ok(_nobody_waits) = queue.try_lock()
-            && let Gate::Open = self
-                .state()
-                .try_leave(endpoint, self.concurrency, Instant::now())
+            && let Gate::Open(sent) = self.knock(endpoint)
         {
-            return Turn {
-                throttle: self,
-                endpoint,
-            };
+            return self.turn_of(endpoint, sent);
         }
         let _first_in_line = queue.lock().await;
         loop {
             let mut changed = std::pin::pin!(self.changed.notified());
             changed.as_mut().enable();
-            let gate = self
-                .state()
-                .try_leave(endpoint, self.concurrency, Instant::now());
-            match gate {
-                Gate::Open => {
-                    return Turn {
-                        throttle: self,
-                        endpoint,
-                    };
-                }
+            match self.knock(endpoint) {
+                Gate::Open(sent) => return self.turn_of(endpoint, sent),
                 Gate::Full => changed.await,
                 Gate::At(instant) => select! {
                     () = sleep_until(instant) => {}
                     () = changed => {}
                 },
             }
+        }
+    }
+
+    fn knock(&self, endpoint: Endpoint) -> Gate {
+        self.state()
+            .try_leave(endpoint, self.concurrency, Instant::now())
+    }
+
+    fn turn_of(&self, endpoint: Endpoint, sent: Instant) -> Turn<'_> {
+        Turn {
+            throttle: self,
+            endpoint,
+            sent,
         }
     }
 
@@ -201,16 +195,15 @@ impl Throttle {
             return Some(Waiting::Outage { next_try });
         }
         let now = Instant::now();
-        let paused = |endpoint: &Endpoint| {
-            let until = state.pauses[*endpoint as usize]
-                .until
-                .filter(|until| *until > now)?;
-            Some(Waiting::Paused {
-                endpoint: *endpoint,
-                until,
-            })
-        };
-        Endpoint::ALL.iter().find_map(paused)
+        Endpoint::ALL.into_iter().find_map(|endpoint| {
+            let until = state.lanes[endpoint as usize].paused_until(now)?;
+            Some(Waiting::Paused { endpoint, until })
+        })
+    }
+
+    /// Requests a second that may leave for an endpoint as things are; infinite if nothing holds them back.
+    pub fn rate(&self, endpoint: Endpoint) -> f64 {
+        self.state().lanes[endpoint as usize].rate(Instant::now())
     }
 
     /// Completes when `max_outage` has passed without one success, in an outage or under 429s without a stated
@@ -236,7 +229,8 @@ impl Throttle {
 
     /// Limits as ImageKit told them.
     pub fn seen_limits(&self) -> Vec<SeenLimit> {
-        self.state().seen.clone()
+        let state = self.state();
+        state.lanes.iter().flat_map(Lane::seen_limits).collect()
     }
 
     /// 429s so far.
@@ -256,8 +250,8 @@ impl Throttle {
 
 impl State {
     fn try_leave(&mut self, endpoint: Endpoint, concurrency: usize, now: Instant) -> Gate {
-        let is_probing = self.outage.next_try().is_some();
-        let most = if self.was_answered && !is_probing {
+        let next_probe = self.outage.next_try();
+        let most = if self.was_answered && next_probe.is_none() {
             concurrency
         } else {
             1
@@ -265,18 +259,18 @@ impl State {
         if self.in_air >= most {
             return Gate::Full;
         }
-        let paused = self.pauses[endpoint as usize].until;
-        if let Some(instant) = paused
-            .max(self.outage.next_try())
-            .filter(|instant| *instant > now)
-        {
+        let lane = &mut self.lanes[endpoint as usize];
+        match lane.held(next_probe, now) {
+            Some(Held::UntilAnAnswer) => return Gate::Full,
+            Some(Held::Until(instant)) => return Gate::At(instant),
+            None => {}
+        }
+        if let Some(instant) = self.cap.try_leave(now) {
             return Gate::At(instant);
         }
-        if let Some(instant) = self.limiter.try_leave(endpoint, now) {
-            return Gate::At(instant);
-        }
+        lane.left(now);
         self.in_air += 1;
-        Gate::Open
+        Gate::Open(now)
     }
 
     fn failing_since(&self) -> Option<Instant> {
@@ -284,57 +278,22 @@ impl State {
         self.outage.since().filter(|_| is_failing)
     }
 
-    fn succeed(&mut self, endpoint: Endpoint, pace: &Pace) {
+    fn succeed(&mut self, endpoint: Endpoint, sent: Instant, pace: &Pace) {
         self.was_answered = true;
         self.is_endless = false;
         self.outage.succeeded();
-        self.pauses[endpoint as usize].in_a_row = 0;
-        self.learn(endpoint, pace);
+        self.lanes[endpoint as usize].accepted(sent, Instant::now(), pace);
     }
 
-    fn pause(&mut self, endpoint: Endpoint, pace: &Pace, now: Instant) {
+    fn pause(&mut self, endpoint: Endpoint, sent: Instant, pace: &Pace) {
+        let now = Instant::now();
         self.was_answered = true;
         self.throttled += 1;
-        self.learn(endpoint, pace);
-        let pause = &mut self.pauses[endpoint as usize];
-        let paused_already = pause.until.filter(|until| *until > now);
-        let wait = if let Some(wait) = pace.wait.filter(|wait| !wait.is_zero()) {
-            wait.clamp(SHORTEST_PAUSE, LONGEST_PAUSE)
-        } else {
+        let paused = self.lanes[endpoint as usize].refused(sent, now, pace);
+        self.paused += paused.by;
+        if !paused.has_end {
             self.is_endless = true;
             self.outage.unanswered(now);
-            // Answers to requests that left together are one refusal.
-            pause.in_a_row += u32::from(paused_already.is_none());
-            let backoff = Backoff::default();
-            backoff.delay(
-                pause.in_a_row,
-                Some(backoff.ceiling(pause.in_a_row) / 2),
-                fastrand::f64(),
-            )
-        };
-        let until = pause.until.max(Some(now + wait)).unwrap_or(now);
-        self.paused += until - paused_already.unwrap_or(now);
-        pause.until = Some(until);
-    }
-
-    fn learn(&mut self, endpoint: Endpoint, pace: &Pace) {
-        let (Some(limit @ 1..), Some(interval)) = (
-            pace.limit,
-            pace.interval.filter(|interval| !interval.is_zero()),
-        ) else {
-            return;
-        };
-        let is_this = |seen: &SeenLimit| seen.endpoint == endpoint && seen.interval == interval;
-        match self.seen.iter().position(is_this) {
-            Some(known) => self.seen[known].limit = limit,
-            None if self.seen.len() < MOST_SEEN_LIMITS => {
-                self.seen.push(SeenLimit {
-                    endpoint,
-                    limit,
-                    interval,
-                });
-            }
-            None => {}
         }
     }
 }
@@ -344,19 +303,20 @@ impl State {
 pub struct Turn<'a> {
     throttle: &'a Throttle,
     endpoint: Endpoint,
+    sent: Instant,
 }
 
 impl Turn<'_> {
     /// The API works: any answer of its own but a 429 and a 5xx.
     pub fn succeeded(self, pace: &Pace) {
-        self.throttle.state().succeed(self.endpoint, pace);
+        self.throttle
+            .state()
+            .succeed(self.endpoint, self.sent, pace);
     }
 
     /// A 429.
     pub fn throttled(self, pace: &Pace) {
-        self.throttle
-            .state()
-            .pause(self.endpoint, pace, Instant::now());
+        self.throttle.state().pause(self.endpoint, self.sent, pace);
     }
 
     /// A 5xx, a time-out, a broken connection; `group` is the group of IDs that it was about.
@@ -373,7 +333,10 @@ impl Turn<'_> {
 
 impl Drop for Turn<'_> {
     fn drop(&mut self) {
-        self.throttle.state().in_air -= 1;
+        let mut state = self.throttle.state();
+        state.in_air -= 1;
+        state.lanes[self.endpoint as usize].landed(self.sent);
+        drop(state);
         self.throttle.changed.notify_waiters();
     }
 }

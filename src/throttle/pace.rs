@@ -10,18 +10,10 @@ use governor::state::{InMemoryState, NotKeyed};
 use governor::{Quota, RateLimiter};
 use tokio::time::Instant;
 
-use super::Endpoint;
-
-/// ImageKit's documented limit for deletions: 5 a second, in bursts of up to 20.
-const DOCUMENTED: Rate = Rate::PerSecond {
-    per_second: 5.0,
-    burst: 20,
-};
-
 /// How fast requests may leave.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum Rate {
-    /// ImageKit's documented limit, for each endpoint apart.
+    /// Starts from ImageKit's documented limit, for each endpoint apart, and follows what the answers say.
     Auto,
     /// At most `per_second * T + burst` in any T seconds, all endpoints together.
     PerSecond {
@@ -45,6 +37,15 @@ pub struct Pace {
     pub wait: Option<Duration>,
 }
 
+impl Pace {
+    /// Limit and interval, where both are usable.
+    pub(super) fn window(&self) -> Option<(u64, Duration)> {
+        let limit = self.limit.filter(|limit| *limit > 0)?;
+        let interval = self.interval.filter(|interval| !interval.is_zero())?;
+        Some((limit, interval))
+    }
+}
+
 /// tokio's clock for governor, so that paused time works in tests.
 #[derive(Debug, Clone)]
 pub(super) struct TokioClock(Instant);
@@ -57,45 +58,30 @@ impl Clock for TokioClock {
     }
 }
 
-pub(super) type Governor = RateLimiter<NotKeyed, InMemoryState, TokioClock, NoOpMiddleware<Nanos>>;
+type Governor = RateLimiter<NotKeyed, InMemoryState, TokioClock, NoOpMiddleware<Nanos>>;
 
+/// What the user allows, for all endpoints together.
 #[derive(Debug)]
-pub(super) enum Limiter {
-    Unlimited,
-    Common(Governor),
-    ForEach([Governor; Endpoint::ALL.len()]),
-}
+pub(super) struct Cap(Option<Governor>);
 
-impl Limiter {
+impl Cap {
     pub(super) fn new(rate: Rate) -> Self {
-        match rate {
-            Rate::Unlimited => Self::Unlimited,
-            Rate::Auto => Self::ForEach(Endpoint::ALL.map(|_| governor(DOCUMENTED))),
-            Rate::PerSecond { .. } => Self::Common(governor(rate)),
-        }
+        Self(match rate {
+            Rate::Auto | Rate::Unlimited => None,
+            Rate::PerSecond { per_second, burst } => Some(governor(per_second, burst)),
+        })
     }
 
     /// Takes one request's share, or says when to ask again.
-    pub(super) fn try_leave(&self, endpoint: Endpoint, now: Instant) -> Option<Instant> {
-        let governor = match self {
-            Self::Unlimited => return None,
-            Self::Common(governor) => governor,
-            Self::ForEach(governors) => &governors[endpoint as usize],
-        };
+    pub(super) fn try_leave(&self, now: Instant) -> Option<Instant> {
+        let governor = self.0.as_ref()?;
         let not_until = governor.check().err()?;
-        Some(
-            now + not_until
-                .wait_time_from(governor.clock().now())
-                .max(Duration::from_micros(1)),
-        )
+        let wait = not_until.wait_time_from(governor.clock().now());
+        Some(now + wait.max(Duration::from_micros(1)))
     }
 }
 
-fn governor(rate: Rate) -> Governor {
-    let (per_second, burst) = match rate {
-        Rate::PerSecond { per_second, burst } => (per_second, burst),
-        Rate::Auto | Rate::Unlimited => (f64::MAX, 1),
-    };
+fn governor(per_second: f64, burst: u32) -> Governor {
     let period = Duration::from_secs_f64(1.0 / per_second).max(Duration::from_nanos(1));
     let quota = Quota::with_period(period).expect("a period is at least a nanosecond");
     let burst = NonZeroU32::new(burst).unwrap_or(NonZeroU32::MIN);

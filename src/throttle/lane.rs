@@ -1,0 +1,176 @@
+//! The lane of one endpoint: its pause, how many requests may leave together after it, and its controller.
+
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use super::controller::{Controller, Documented};
+use super::pace::{Pace, Rate};
+use super::{Endpoint, SeenLimit};
+use crate::backoff::Backoff;
+
+/// A 429 never makes the run wait longer than this at a time, whatever it says.
+const LONGEST_PAUSE: Duration = Duration::from_mins(5);
+
+/// Nor shorter: a server that says "0 ms" would be asked without end.
+const SHORTEST_PAUSE: Duration = Duration::from_millis(20);
+
+/// At the start and after a pause so many may be in the air, and one more for each that succeeds: what was
+/// held up together does not run into the next 429 together.
+const FIRST_IN_AIR: usize = 2;
+
+#[derive(Debug)]
+pub(super) struct Lane {
+    endpoint: Endpoint,
+    /// `None` with `--rate unlimited`: only pauses hold.
+    controller: Controller,
+    is_paced: bool,
+    paused_until: Option<Instant>,
+    /// Pauses in a row without a stated end.
+    endless_pauses: u32,
+    in_air: usize,
+    ramp: Ramp,
+}
+
+/// Requests in the air since the last pause, and how many may be.
+#[derive(Debug, Clone, Copy)]
+struct Ramp {
+    since: Instant,
+    in_air: usize,
+    most: usize,
+}
+
+/// What a 429 did.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Paused {
+    /// By how much the waiting was prolonged.
+    pub(super) by: Duration,
+    /// The 429 said when it ends.
+    pub(super) has_end: bool,
+}
+
+/// Why nothing leaves on a lane.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Held {
+    Until(Instant),
+    UntilAnAnswer,
+}
+
+impl Lane {
+    pub(super) fn new(endpoint: Endpoint, rate: Rate, now: Instant) -> Self {
+        let (per_second, burst) = endpoint.documented();
+        let controller = match rate {
+            Rate::Auto => Controller::new(Documented { per_second, burst }, now),
+            Rate::PerSecond { .. } | Rate::Unlimited => Controller::follower(now),
+        };
+        Self {
+            endpoint,
+            controller,
+            is_paced: rate != Rate::Unlimited,
+            paused_until: None,
+            endless_pauses: 0,
+            in_air: 0,
+            ramp: Ramp {
+                since: now,
+                in_air: 0,
+                most: FIRST_IN_AIR,
+            },
+        }
+    }
+
+    /// Whether a request may leave; `not_before` is what holds all lanes.
+    pub(super) fn held(&mut self, not_before: Option<Instant>, now: Instant) -> Option<Held> {
+        if self.ramp.in_air >= self.ramp.most {
+            return Some(Held::UntilAnAnswer);
+        }
+        let by_controller = if self.is_paced {
+            self.controller.not_before(now)
+        } else {
+            None
+        };
+        self.paused_until
+            .max(not_before)
+            .max(by_controller)
+            .filter(|until| *until > now)
+            .map(Held::Until)
+    }
+
+    /// A request leaves now.
+    pub(super) fn left(&mut self, now: Instant) {
+        self.in_air += 1;
+        self.ramp.in_air += 1;
+        self.controller.left(now);
+    }
+
+    /// A request that left at `sent` has come down, whatever came of it.
+    pub(super) fn landed(&mut self, sent: Instant) {
+        self.in_air -= 1;
+        if sent >= self.ramp.since {
+            self.ramp.in_air = self.ramp.in_air.saturating_sub(1);
+        }
+    }
+
+    /// A request that left at `sent` was let through.
+    pub(super) fn accepted(&mut self, sent: Instant, now: Instant, pace: &Pace) {
+        if sent >= self.ramp.since {
+            self.ramp.most = self.ramp.most.saturating_add(1);
+            self.endless_pauses = 0;
+        }
+        self.controller.accepted(sent, now, pace);
+    }
+
+    /// A request that left at `sent` was refused by a 429.
+    pub(super) fn refused(&mut self, sent: Instant, now: Instant, pace: &Pace) -> Paused {
+        // This one is not down yet.
+        let others_in_air = self.in_air.saturating_sub(1) as u64;
+        self.controller.refused(sent, now, pace, others_in_air);
+        let paused_already = self.paused_until.filter(|until| *until > now);
+        let stated = pace.wait.filter(|wait| !wait.is_zero());
+        let wait = match stated {
+            Some(wait) => wait.clamp(SHORTEST_PAUSE, LONGEST_PAUSE),
+            None => self.unstated_wait(sent >= self.ramp.since),
+        };
+        let until = self.paused_until.max(Some(now + wait)).unwrap_or(now);
+        self.paused_until = Some(until);
+        self.ramp = Ramp {
+            since: until,
+            in_air: 0,
+            most: FIRST_IN_AIR,
+        };
+        Paused {
+            by: until - paused_already.unwrap_or(now),
+            has_end: stated.is_some(),
+        }
+    }
+
+    /// Answers to requests that left together are one refusal.
+    fn unstated_wait(&mut self, is_another: bool) -> Duration {
+        self.endless_pauses += u32::from(is_another || self.endless_pauses == 0);
+        let backoff = Backoff::default();
+        let least = backoff.ceiling(self.endless_pauses) / 2;
+        backoff.delay(self.endless_pauses, Some(least), fastrand::f64())
+    }
+
+    /// Until when a 429 holds the lane; `None` if none does.
+    pub(super) fn paused_until(&self, now: Instant) -> Option<Instant> {
+        self.paused_until.filter(|until| *until > now)
+    }
+
+    /// Requests a second as things are; infinite if nothing holds them back.
+    pub(super) fn rate(&self, now: Instant) -> f64 {
+        if self.is_paced {
+            self.controller.rate(now)
+        } else {
+            f64::INFINITY
+        }
+    }
+
+    /// Limits as ImageKit told them.
+    pub(super) fn seen_limits(&self) -> impl Iterator<Item = SeenLimit> + '_ {
+        self.controller.windows().iter().map(|window| SeenLimit {
+            endpoint: self.endpoint,
+            limit: window.limit,
+            interval: window.interval,
+        })
+    }
+}

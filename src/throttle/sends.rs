@@ -1,0 +1,124 @@
+//! What was sent lately: a count for each moment, in flat memory at any rate. Arithmetic only.
+
+use std::collections::VecDeque;
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+/// Sends closer together than this part of the span are one moment, the latest of them: memory stays flat, and
+/// what that costs is less than half a percent of a limit.
+const MOMENTS: u32 = 256;
+
+/// Requests of a span of time, oldest first.
+#[derive(Debug, Default)]
+pub(super) struct Sends {
+    grain: Duration,
+    pub(super) moments: VecDeque<Moment>,
+    pub(super) count: u64,
+}
+
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Moment {
+    first: Instant,
+    pub(super) last: Instant,
+    pub(super) count: u64,
+}
+
+impl Sends {
+    /// For looking back over `span`.
+    pub(super) fn over(span: Duration) -> Self {
+        Self {
+            grain: span / MOMENTS,
+            ..Self::default()
+        }
+    }
+
+    /// The part of it that lies in the `span` before now.
+    pub(super) fn recent(&self, span: Duration, now: Instant) -> Self {
+        let mut recent = Self::over(span);
+        let is_recent = |moment: &&Moment| now.duration_since(moment.last) < span;
+        recent.moments = self.moments.iter().filter(is_recent).copied().collect();
+        recent.count = recent.moments.iter().map(|moment| moment.count).sum();
+        recent
+    }
+
+    pub(super) fn add(&mut self, now: Instant) {
+        self.count += 1;
+        match self.moments.back_mut() {
+            Some(moment) if now.duration_since(moment.first) < self.grain => {
+                moment.last = now;
+                moment.count += 1;
+            }
+            _ => self.moments.push_back(Moment {
+                first: now,
+                last: now,
+                count: 1,
+            }),
+        }
+    }
+
+    /// Takes back one that was sent at this instant.
+    pub(super) fn remove(&mut self, sent: Instant) {
+        let moment = self
+            .moments
+            .iter_mut()
+            .rev()
+            .find(|moment| moment.first <= sent && sent <= moment.last && moment.count > 0);
+        if let Some(moment) = moment {
+            moment.count -= 1;
+            self.count -= 1;
+        }
+    }
+
+    /// Forgets what is older than `span`.
+    pub(super) fn forget(&mut self, now: Instant, span: Duration) {
+        while let Some(oldest) = self
+            .moments
+            .front()
+            .filter(|moment| now.duration_since(moment.last) >= span)
+        {
+            self.count -= oldest.count;
+            self.moments.pop_front();
+        }
+    }
+
+    pub(super) fn clear(&mut self) {
+        self.moments.clear();
+        self.count = 0;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn memory_is_flat_at_any_rate() {
+        let (start, span) = (Instant::now(), Duration::from_secs(1));
+        let mut sends = Sends::over(span);
+        for micros in 0..2_000_000 {
+            let now = start + Duration::from_micros(micros);
+            sends.add(now);
+            sends.forget(now, span);
+            assert!(sends.moments.len() <= MOMENTS as usize + 2);
+        }
+        assert!(
+            (1_000_000..=1_004_000).contains(&sends.count),
+            "{}",
+            sends.count
+        );
+    }
+
+    #[test]
+    fn a_shorter_look_back_holds_the_latest_only() {
+        let start = Instant::now();
+        let mut sends = Sends::over(Duration::from_mins(1));
+        for seconds in 0..30 {
+            sends.add(start + Duration::from_secs(seconds));
+        }
+        let now = start + Duration::from_secs(29);
+        assert_eq!(sends.recent(Duration::from_secs(10), now).count, 10);
+        sends.remove(now);
+        assert_eq!(sends.recent(Duration::from_secs(10), now).count, 9);
+    }
+}

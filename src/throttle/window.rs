@@ -1,0 +1,140 @@
+//! A window of a limit: so many requests in each interval, held against what we sent ourselves.
+
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use super::sends::Sends;
+
+/// A limit that was last heard of so long ago, and is kept all that time, is tried out anew.
+const QUIET: Duration = Duration::from_mins(1);
+
+/// How fast the trying out grows: by the square of the seconds, 5 % after 5 s, 22 % after 10 s.
+const GROWTH: f64 = 0.002;
+
+/// One window as ImageKit told it, and our own requests in it.
+#[derive(Debug)]
+pub(super) struct Window {
+    pub(super) limit: u64,
+    pub(super) interval: Duration,
+    told_at: Instant,
+    sends: Sends,
+}
+
+impl Window {
+    /// A window that was told now; `earlier` is what was sent before it was known.
+    pub(super) fn new(limit: u64, interval: Duration, earlier: &Sends, now: Instant) -> Self {
+        Self {
+            limit,
+            interval,
+            told_at: now,
+            sends: earlier.recent(interval, now),
+        }
+    }
+
+    /// ImageKit told the limit again; whether it is another one now.
+    pub(super) fn told(&mut self, limit: u64, now: Instant) -> bool {
+        self.told_at = now;
+        std::mem::replace(&mut self.limit, limit) != limit
+    }
+
+    /// Requests that may be sent in one interval: the limit, or a little more after a quiet time, to find out
+    /// whether it was raised.
+    #[expect(clippy::cast_precision_loss, reason = "a limit is far below 2^52")]
+    pub(super) fn allowed(&self, now: Instant) -> f64 {
+        let quiet = now.duration_since(self.told_at);
+        let tried_out = quiet.saturating_sub(QUIET.max(2 * self.interval));
+        self.limit as f64 * (GROWTH * tried_out.as_secs_f64().powi(2)).min(3.0).exp()
+    }
+
+    /// Notes a request that leaves now.
+    pub(super) fn left(&mut self, now: Instant) {
+        self.sends.add(now);
+    }
+
+    /// A request that left at `sent` was refused: it does not count.
+    pub(super) fn refused(&mut self, sent: Instant) {
+        self.sends.remove(sent);
+    }
+
+    /// Whether more were let through than a window that slides would have: what was sent before tells nothing
+    /// then. `in_air` requests may yet be refused.
+    pub(super) fn begin_anew_if_exceeded(&mut self, now: Instant, in_air: u64) -> bool {
+        self.sends.forget(now, self.interval);
+        let is_exceeded = self.sends.count > self.limit.saturating_add(in_air);
+        if is_exceeded {
+            self.sends.clear();
+        }
+        is_exceeded
+    }
+
+    /// When the next request has room; `None` if it has now. `guard` is added to the interval, as requests do
+    /// not take equally long to arrive.
+    #[expect(clippy::cast_precision_loss, reason = "a count is far below 2^52")]
+    pub(super) fn full_until(&mut self, now: Instant, guard: Duration) -> Option<Instant> {
+        let span = self.interval + guard;
+        self.sends.forget(now, span);
+        let allowed = self.allowed(now).max(1.0);
+        let mut count = self.sends.count as f64;
+        if count + 1.0 <= allowed {
+            return None;
+        }
+        let leaves_room = self.sends.moments.iter().find(|moment| {
+            count -= moment.count as f64;
+            count + 1.0 <= allowed
+        });
+        leaves_room.map(|moment| moment.last + span)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SECOND: Duration = Duration::from_secs(1);
+    const GUARD: Duration = Duration::from_millis(20);
+
+    #[test]
+    fn the_next_request_waits_until_the_oldest_has_left_the_window() {
+        let start = Instant::now();
+        let at = |millis| start + Duration::from_millis(millis);
+        let mut window = Window::new(3, SECOND, &Sends::default(), start);
+        for millis in [0, 100, 200] {
+            assert_eq!(window.full_until(at(millis), GUARD), None);
+            window.left(at(millis));
+        }
+        assert_eq!(window.full_until(at(300), GUARD), Some(at(1020)));
+        window.refused(at(100));
+        assert_eq!(
+            window.full_until(at(300), GUARD),
+            None,
+            "a refused request does not count"
+        );
+        window.left(at(300));
+        assert_eq!(window.full_until(at(1020), GUARD), None);
+    }
+
+    #[test]
+    fn a_limit_is_tried_out_after_a_quiet_minute() {
+        let start = Instant::now();
+        let mut window = Window::new(100, SECOND, &Sends::default(), start);
+        assert!((window.allowed(start + QUIET) - 100.0).abs() < 0.01);
+        assert!((window.allowed(start + QUIET + 5 * SECOND) - 105.1).abs() < 0.1);
+        assert!(!window.told(100, start + QUIET + 5 * SECOND));
+        assert!((window.allowed(start + QUIET + 6 * SECOND) - 100.0).abs() < 0.01);
+        assert!(window.told(50, start + 2 * QUIET));
+    }
+
+    #[test]
+    fn a_window_that_let_more_through_begins_anew() {
+        let start = Instant::now();
+        let mut window = Window::new(2, SECOND, &Sends::default(), start);
+        window.left(start);
+        window.left(start);
+        assert!(!window.begin_anew_if_exceeded(start, 0));
+        window.left(start);
+        assert!(!window.begin_anew_if_exceeded(start, 1));
+        assert!(window.begin_anew_if_exceeded(start, 0));
+        assert_eq!(window.full_until(start, GUARD), None);
+    }
+}

@@ -1,0 +1,451 @@
+//! The pace of `--rate auto` against limits that it is not told: in virtual time, so that minutes cost nothing
+//! and figures are exact. The server's side is the sandbox's own windows; round trips take 40 to 60 ms.
+
+use std::cell::{Cell, RefCell};
+use std::time::Duration;
+
+use futures::future::join_all;
+use imagekit_bulk_delete::sandbox::{Told, Window, pass};
+use imagekit_bulk_delete::throttle::{Endpoint, Pace, Rate, SeenLimit, Throttle};
+use proptest::prelude::*;
+use tokio::select;
+use tokio::time::{Instant, sleep, sleep_until};
+
+const SECOND: Duration = Duration::from_secs(1);
+const CONCURRENCY: usize = 16;
+
+/// When the server says what its limit is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Headers {
+    Always,
+    On429,
+    Never,
+}
+
+/// A server's limits, and what came to it.
+struct Server {
+    windows: RefCell<Vec<Window>>,
+    /// Other limits that hold from this moment on.
+    change: RefCell<Option<(Duration, Vec<Window>)>>,
+    headers: Headers,
+    /// Limit and interval as they are told, where that is not what holds.
+    told_as: Option<(u64, Duration)>,
+    start: Instant,
+    asked: RefCell<Vec<Asked>>,
+}
+
+/// One request as the server saw it.
+#[derive(Debug, Clone, Copy)]
+struct Asked {
+    at: f64,
+    is_refused: bool,
+}
+
+impl Server {
+    fn new(windows: &[Window], headers: Headers) -> Self {
+        Self {
+            windows: RefCell::new(windows.to_vec()),
+            change: RefCell::new(None),
+            headers,
+            told_as: None,
+            start: Instant::now(),
+            asked: RefCell::default(),
+        }
+    }
+
+    fn changing(self, at: Duration, windows: &[Window]) -> Self {
+        self.change.replace(Some((at, windows.to_vec())));
+        self
+    }
+
+    fn ask(&self) -> Result<Pace, Pace> {
+        let at = self.start.elapsed();
+        if let Some((_, windows)) = self.change.borrow_mut().take_if(|(from, _)| at >= *from) {
+            self.windows.replace(windows);
+        }
+        let passed = pass(&mut self.windows.borrow_mut(), Instant::now());
+        self.asked.borrow_mut().push(Asked {
+            at: at.as_secs_f64(),
+            is_refused: passed.is_err(),
+        });
+        let told = match passed {
+            Ok(told) => Ok(told.filter(|_| self.headers == Headers::Always)),
+            Err(told) => Err(Some(told).filter(|_| self.headers != Headers::Never)),
+        };
+        told.map(|told| self.pace(told))
+            .map_err(|told| self.pace(told))
+    }
+
+    fn pace(&self, told: Option<Told>) -> Pace {
+        let Some(told) = told else {
+            return Pace::default();
+        };
+        let (limit, interval) = self.told_as.unwrap_or((told.limit, told.interval));
+        let milliseconds = told.reset.as_micros().div_ceil(1000);
+        Pace {
+            limit: Some(limit),
+            interval: Some(interval),
+            wait: Some(Duration::from_millis(
+                u64::try_from(milliseconds).unwrap_or(u64::MAX),
+            )),
+        }
+    }
+
+    fn requests(&self) -> usize {
+        self.asked.borrow().len()
+    }
+
+    fn refused(&self) -> usize {
+        self.refused_since(0.0)
+    }
+
+    fn refused_since(&self, second: f64) -> usize {
+        let asked = self.asked.borrow();
+        let is_late = |asked: &&Asked| asked.at >= second && asked.is_refused;
+        asked.iter().filter(is_late).count()
+    }
+}
+
+/// Half a round trip.
+fn way() -> Duration {
+    Duration::from_micros(fastrand::u64(20_000..=30_000))
+}
+
+/// The same round trips in each run, so that the figures are the same.
+fn auto() -> Throttle {
+    fastrand::seed(5);
+    Throttle::new(Rate::Auto, CONCURRENCY, SECOND * 600)
+}
+
+/// Sends requests, each as often as it takes, until none is left; the time that took.
+async fn send(requests: u64, throttle: &Throttle, server: &Server) -> f64 {
+    let left = Cell::new(requests);
+    let start = Instant::now();
+    let one_by_one = || async {
+        while left.get() > 0 {
+            left.set(left.get() - 1);
+            loop {
+                let turn = throttle.turn(Endpoint::Delete).await;
+                sleep(way()).await;
+                let answer = server.ask();
+                sleep(way()).await;
+                match answer {
+                    Ok(pace) => break turn.succeeded(&pace),
+                    Err(pace) => turn.throttled(&pace),
+                }
+            }
+        }
+    };
+    join_all((0..CONCURRENCY).map(|_| one_by_one())).await;
+    start.elapsed().as_secs_f64()
+}
+
+/// A limit of issue 5, so many requests, and the least time in which it lets them through.
+struct Case {
+    name: &'static str,
+    windows: Vec<Window>,
+    requests: u64,
+    ideal: f64,
+}
+
+/// Runs of `seconds` at the limit, a multiple of ten.
+fn cases(seconds: u32) -> Vec<Case> {
+    let ideal = f64::from(seconds);
+    let of = |per_second: u64| per_second * u64::from(seconds);
+    let case = |name, windows, requests, ideal| Case {
+        name,
+        windows,
+        requests,
+        ideal,
+    };
+    let ten = 10 * SECOND;
+    vec![
+        case(
+            "a bucket of 5/s, burst 20",
+            vec![Window::bucket(5, 20)],
+            20 + of(5),
+            ideal,
+        ),
+        case(
+            "a bucket of 100/s, burst 100",
+            vec![Window::bucket(100, 100)],
+            100 + of(100),
+            ideal,
+        ),
+        case(
+            "20 in each second",
+            vec![Window::fixed(20, SECOND)],
+            of(20),
+            ideal - 1.0,
+        ),
+        case(
+            "20 in any second",
+            vec![Window::sliding(20, SECOND)],
+            of(20),
+            ideal - 1.0,
+        ),
+        case(
+            "100 in any second",
+            vec![Window::sliding(100, SECOND)],
+            of(100),
+            ideal - 1.0,
+        ),
+        case(
+            "50 in each second and 250 in each 10 s",
+            vec![Window::fixed(50, SECOND), Window::fixed(250, ten)],
+            of(25),
+            ideal - 6.0,
+        ),
+        case(
+            "50 in any second and 250 in any 10 s",
+            vec![Window::sliding(50, SECOND), Window::sliding(250, ten)],
+            of(25),
+            ideal - 6.0,
+        ),
+    ]
+}
+
+#[expect(clippy::cast_precision_loss, reason = "counts of a test")]
+fn share(part: usize, whole: usize) -> f64 {
+    part as f64 / whole as f64
+}
+
+#[tokio::test(start_paused = true)]
+async fn limits_that_are_told_are_used_to_the_full_at_the_price_of_few_refusals() {
+    for headers in [Headers::Always, Headers::On429] {
+        for case in cases(40) {
+            let server = Server::new(&case.windows, headers);
+            let took = send(case.requests, &auto(), &server).await;
+            let (refused, requests) = (server.refused(), server.requests());
+            let told = format!("{}, {headers:?}: {took:.1} s, {refused} refused", case.name);
+            assert!(took <= 1.03 * case.ideal + 1.2, "{told}");
+            assert!(
+                share(refused, requests) <= 0.005 + 20.0 * share(1, requests),
+                "{told}"
+            );
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn without_any_headers_the_limit_is_found_and_held() {
+    for case in cases(80) {
+        let server = Server::new(&case.windows, Headers::Never);
+        let took = send(case.requests, &auto(), &server).await;
+        let refused = share(server.refused(), server.requests());
+        let told = format!(
+            "{}: {took:.1} s, {:.1} % refused",
+            case.name,
+            refused * 100.0
+        );
+        assert!(took <= 1.35 * case.ideal, "{told}");
+        assert!(refused <= 0.05, "{told}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_limit_that_halves_is_found_again_within_ten_seconds() {
+    let kinds = [
+        (
+            vec![Window::fixed(20, SECOND)],
+            vec![Window::fixed(10, SECOND)],
+        ),
+        (
+            vec![Window::sliding(20, SECOND)],
+            vec![Window::sliding(10, SECOND)],
+        ),
+        (vec![Window::bucket(20, 20)], vec![Window::bucket(10, 20)]),
+    ];
+    for headers in [Headers::Always, Headers::On429, Headers::Never] {
+        for (before, after) in &kinds {
+            let server = Server::new(before, headers).changing(20 * SECOND, after);
+            send(800, &auto(), &server).await;
+            let asked = server.asked.borrow();
+            let let_through = asked
+                .iter()
+                .filter(|asked| (30.0..50.0).contains(&asked.at) && !asked.is_refused)
+                .count();
+            let told = format!("{headers:?}, {after:?}: {let_through} in 20 s");
+            let (least, most_refused) = if headers == Headers::Never {
+                (120, 10)
+            } else {
+                (180, 3)
+            };
+            assert!(let_through >= least, "{told}");
+            assert!(server.refused_since(30.0) <= most_refused, "{told}");
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_limit_that_is_raised_is_found_within_two_minutes_though_only_429s_tell_it() {
+    let server = Server::new(&[Window::sliding(10, SECOND)], Headers::On429)
+        .changing(30 * SECOND, &[Window::sliding(40, SECOND)]);
+    let throttle = auto();
+    send(8000, &throttle, &server).await;
+    let asked = server.asked.borrow();
+    let late = asked
+        .iter()
+        .filter(|asked| (150.0..160.0).contains(&asked.at));
+    assert!(late.count() > 350, "{:?}", throttle.seen_limits());
+    assert!(server.refused() < 50);
+}
+
+#[tokio::test(start_paused = true)]
+async fn with_another_client_in_the_same_limit_both_make_progress() {
+    for headers in [Headers::Always, Headers::On429, Headers::Never] {
+        for window in [
+            Window::fixed(20, SECOND),
+            Window::sliding(20, SECOND),
+            Window::bucket(20, 20),
+        ] {
+            let server = Server::new(std::slice::from_ref(&window), headers);
+            let throttle = auto();
+            let others = Cell::new((0, 0));
+            let other_client = async {
+                for request in 1_u32.. {
+                    sleep_until(server.start + request * SECOND / 10).await;
+                    let (sent, refused) = others.get();
+                    others.set((sent + 1, refused + usize::from(server.ask().is_err())));
+                }
+            };
+            let took = select! {
+                () = other_client => f64::INFINITY,
+                took = send(600, &throttle, &server) => took,
+            };
+            let (sent, refused) = others.get();
+            let told = format!(
+                "{window:?}, {headers:?}: {took:.1} s, others' refused {refused} of {sent}"
+            );
+            assert!(took < 1.5 * 60.0, "{told}");
+            assert!(share(server.refused(), server.requests()) < 0.05, "{told}");
+            assert!(share(refused, sent) < 0.07, "{told}");
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_bucket_that_is_told_as_something_else_is_still_kept() {
+    for told_as in [
+        (20, SECOND),
+        (20, 4 * SECOND),
+        (300, 60 * SECOND),
+        (1, SECOND / 5),
+    ] {
+        for headers in [Headers::Always, Headers::On429] {
+            let mut server = Server::new(&[Window::bucket(5, 20)], headers);
+            server.told_as = Some(told_as);
+            let took = send(220, &auto(), &server).await;
+            let told = format!(
+                "{told_as:?}, {headers:?}: {took:.1} s, {} refused",
+                server.refused()
+            );
+            assert!(took < 1.15 * 40.0, "{told}");
+            assert!(server.refused() <= 20, "{told}");
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_hour_at_the_limit_is_an_hour() {
+    let server = Server::new(&[Window::sliding(5, SECOND)], Headers::Always);
+    let took = send(18_000, &auto(), &server).await;
+    assert!((3599.0..3700.0).contains(&took), "{took}");
+    assert!(server.refused() <= 20, "{} refused", server.refused());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_rate_of_the_user_caps_what_is_learnt() {
+    let server = Server::new(&[Window::sliding(100, SECOND)], Headers::Always);
+    let rate = Rate::PerSecond {
+        per_second: 30.0,
+        burst: 3,
+    };
+    let throttle = Throttle::new(rate, CONCURRENCY, SECOND * 600);
+    send(900, &throttle, &server).await;
+    let asked = server.asked.borrow();
+    for (first, asked_first) in asked.iter().enumerate() {
+        let in_ten_seconds = asked[first..]
+            .iter()
+            .take_while(|asked| asked.at < asked_first.at + 10.0)
+            .count();
+        // Requests leave within the cap; 20 ms more or less on their way make one more here.
+        assert!(in_ten_seconds <= 30 * 10 + 3 + 1, "{in_ten_seconds}");
+    }
+    let seen = SeenLimit {
+        endpoint: Endpoint::Delete,
+        limit: 100,
+        interval: SECOND,
+    };
+    assert_eq!(throttle.seen_limits(), [seen]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn absurd_limits_stop_nobody_for_good() {
+    for told_as in [
+        (1, Duration::from_secs(u64::MAX / 1000)),
+        (u64::MAX, Duration::from_nanos(1)),
+    ] {
+        let mut server = Server::new(&[Window::bucket(5, 20)], Headers::Always);
+        server.told_as = Some(told_as);
+        let took = send(40, &auto(), &server).await;
+        assert!(took < 40.0 * 300.0, "{told_as:?}: {took}");
+    }
+}
+
+fn window() -> impl Strategy<Value = (Window, f64, f64)> {
+    let interval = prop_oneof![
+        Just(250_u32),
+        Just(1000),
+        Just(1000),
+        Just(5000),
+        Just(10_000)
+    ];
+    (0..3_u8, 3..=100_u32, interval, 1..=3_u32).prop_map(
+        |(kind, per_second, milliseconds, burst)| {
+            let interval = Duration::from_millis(milliseconds.into());
+            let limit = u64::from(per_second) * u64::from(milliseconds) / 1000;
+            let limit = limit.max(1);
+            #[expect(clippy::cast_precision_loss, reason = "some hundreds")]
+            let rate = limit as f64 / interval.as_secs_f64();
+            match kind {
+                0 => (Window::fixed(limit, interval), rate, interval.as_secs_f64()),
+                1 => (
+                    Window::sliding(limit, interval),
+                    rate,
+                    interval.as_secs_f64(),
+                ),
+                _ => (
+                    Window::bucket(per_second, per_second * burst),
+                    per_second.into(),
+                    1.0,
+                ),
+            }
+        },
+    )
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 150, ..ProptestConfig::default() })]
+
+    #[test]
+    fn any_limit_of_any_kind_is_found_and_held(
+        (window, rate, interval) in window(),
+        headers in prop_oneof![Just(Headers::Always), Just(Headers::On429)],
+    ) {
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_time()
+            .start_paused(true)
+            .build()
+            .expect("a runtime of one thread starts");
+        #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "some thousands")]
+        let requests = (rate * 60.0).ceil() as u64;
+        let (took, refused) = runtime.block_on(async {
+            let server = Server::new(std::slice::from_ref(&window), headers);
+            let took = send(requests, &auto(), &server).await;
+            (took, share(server.refused(), server.requests()))
+        });
+        prop_assert!(took <= 1.08 * 60.0 + interval + 2.0, "{took:.1} s");
+        prop_assert!(refused <= 0.02 + 16.0 / (rate * 60.0), "{:.1} % refused", refused * 100.0);
+    }
+}
