@@ -7,6 +7,7 @@ mod account;
 mod books;
 mod census;
 mod confirm;
+mod disk;
 mod options;
 mod prepare;
 mod resume_command;

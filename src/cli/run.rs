@@ -24,6 +24,7 @@ use tracing::level_filters::LevelFilter;
 
 use super::account::{self, Account};
 use super::books::Books;
+use super::disk;
 use super::options::{Cli, LogFormat, LogLevel};
 use super::prepare::{Readiness, make_ready, open_sources, required_terminal};
 use super::resume_command::resume_command;
@@ -108,6 +109,9 @@ async fn delete(cli: &Cli, progress: &Progress) -> Result<u8> {
     let mut sources = open_sources(cli, progress)?;
     let mut signals = Signals::listen().context("cannot listen for signals")?;
     let destination = account.destination(cli, sources.first_name());
+    if let Some(warning) = disk::warning(&destination, &sources) {
+        progress.notice(&warning);
+    }
     let mut opened = report::open(&Request {
         destination: &destination,
         existing: account::existing(cli),
@@ -368,7 +372,14 @@ fn limit_in_words(seen: &SeenLimit) -> String {
         limit,
         interval,
     } = seen;
-    format!("{limit} in {} ({})", seconds(*interval), endpoint.as_str())
+    let per = match interval.as_millis() {
+        1000 => "s".into(),
+        60_000 => "min".into(),
+        3_600_000 => "h".into(),
+        milliseconds if milliseconds % 1000 == 0 => format!("{} s", milliseconds / 1000),
+        milliseconds => format!("{milliseconds} ms"),
+    };
+    format!("{}/{per} ({})", grouped(*limit), endpoint.as_str())
 }
 
 /// Rows survive a power cut to within a second. Flushing takes long, so it has a thread of its own.

@@ -3,6 +3,7 @@
 use std::fs::File;
 use std::io::{self, BufReader, Cursor, Read, Seek, SeekFrom, Write};
 use std::os::fd::AsFd;
+use std::os::unix::fs::FileExt;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use super::Input;
@@ -45,6 +46,22 @@ impl Bytes {
 
     pub(super) fn is_rereadable(&self) -> bool {
         matches!(self, Self::File(..))
+    }
+
+    /// Roughly how many lines there are, by the first of them; `None` where that cannot be told.
+    pub(super) fn rough_lines(&self) -> Option<u64> {
+        let Self::File(file, start) = self else {
+            return None;
+        };
+        let mut first = vec![0; BLOCK];
+        let length = file.read_at(&mut first, *start).ok()?;
+        first.truncate(length);
+        if first.starts_with(GZIP) || first.starts_with(ZSTD) {
+            return None;
+        }
+        let lines = first.iter().filter(|byte| **byte == b'\n').count() as u64;
+        let bytes = file.metadata().ok()?.len().saturating_sub(*start);
+        Some(lines * bytes / (length as u64).max(1))
     }
 
     /// The text, decompressed and without a byte order mark, from the start.

@@ -191,6 +191,14 @@ impl Sources {
         names
     }
 
+    /// Roughly how many records there are; `None` where an input is a pipe or compressed.
+    pub fn rough_records(&self) -> Option<u64> {
+        self.sources
+            .iter()
+            .map(|source| source.bytes.rough_lines())
+            .sum()
+    }
+
     /// Copies pipes to unlinked temporary files, so that everything can be read twice.
     pub fn spool(&mut self) -> Result<(), SourceError> {
         for source in &mut self.sources {
