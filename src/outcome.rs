@@ -95,6 +95,25 @@ pub enum ErrorCode {
 }
 
 impl ErrorCode {
+    /// All codes, in the contract's order.
+    pub const ALL: [Self; 10] = [
+        Self::NotFound,
+        Self::InvalidId,
+        Self::NotAFile,
+        Self::Rejected,
+        Self::ServerError,
+        Self::Timeout,
+        Self::Connection,
+        Self::BadResponse,
+        Self::Duplicate,
+        Self::Interrupted,
+    ];
+
+    /// The code that a word in a report means; `None` for any other word.
+    pub fn parse(word: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|code| code.as_str() == word)
+    }
+
     /// The word in the report.
     pub const fn as_str(self) -> &'static str {
         match self {
@@ -109,6 +128,44 @@ impl ErrorCode {
             Self::Duplicate => "duplicate",
             Self::Interrupted => "interrupted",
         }
+    }
+}
+
+/// What became of the purge of a file's URL from the CDN (contract: Cache).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Purge {
+    /// ImageKit took the request.
+    Requested,
+    /// It was refused, or got no clear answer.
+    Failed,
+    /// The file's URL is not known.
+    NoUrl,
+    /// The account's purges are used up.
+    OverLimit,
+}
+
+impl Purge {
+    /// All of them, in the contract's order.
+    pub const ALL: [Self; 4] = [Self::Requested, Self::Failed, Self::NoUrl, Self::OverLimit];
+
+    /// The word in the report.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Requested => "requested",
+            Self::Failed => "failed",
+            Self::NoUrl => "no_url",
+            Self::OverLimit => "over_limit",
+        }
+    }
+
+    /// What a word in a report means; `None` for any other word.
+    pub fn parse(word: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|purge| purge.as_str() == word)
+    }
+
+    /// Whether there is nothing left to do, so that a resume does not try again.
+    pub const fn is_settled(self) -> bool {
+        matches!(self, Self::Requested | Self::NoUrl)
     }
 }
 
@@ -135,6 +192,10 @@ pub struct Outcome {
     pub request_id: Option<Box<str>>,
     /// Why, for people; already free of the key. `report` cleans and cuts it.
     pub message: Option<Box<str>>,
+    /// What became of the purge; `None` without `--purge-cache`, or while it is still due.
+    pub purge: Option<Purge>,
+    /// `requestId` of the purge, by which ImageKit tells its progress.
+    pub purge_request_id: Option<Box<str>>,
 }
 
 impl Outcome {
@@ -183,6 +244,8 @@ impl Outcome {
             finished_at: Timestamp::now(),
             request_id: None,
             message: Some(message.into()),
+            purge: None,
+            purge_request_id: None,
         }
     }
 }

@@ -62,6 +62,8 @@ fn outcome(target: &Target, status: Status) -> Outcome {
         finished_at: jiff::Timestamp::now(),
         request_id: None,
         message: Some("says \"no\", twice".into()),
+        purge: None,
+        purge_request_id: None,
     }
 }
 

@@ -6,6 +6,7 @@
 mod account;
 mod books;
 mod census;
+mod closing;
 mod confirm;
 mod disk;
 mod options;

@@ -5,18 +5,16 @@ use std::fs::File;
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::{Context as _, Error, Result, anyhow};
+use anyhow::{Context as _, Error, Result};
 use imagekit_bulk_delete::client::Client;
 use imagekit_bulk_delete::deleter::{Deleter, Effort};
 use imagekit_bulk_delete::job;
 use imagekit_bulk_delete::outcome::{Outcome, Status};
-use imagekit_bulk_delete::report::{
-    self, Counts, Ending, OpenError, Opened, Report, ReportError, Request,
-};
+use imagekit_bulk_delete::report::{self, Counts, OpenError, Opened, Report, ReportError, Request};
 use imagekit_bulk_delete::source::{SourceError, Sources};
 use imagekit_bulk_delete::stop::{Reason, Stop};
-use imagekit_bulk_delete::summary::{Summary, Tally, grouped, seconds};
-use imagekit_bulk_delete::throttle::{SeenLimit, Throttle};
+use imagekit_bulk_delete::summary::{Tally, grouped, seconds};
+use imagekit_bulk_delete::throttle::Throttle;
 use tokio::select;
 use tokio::task::{JoinSet, spawn_blocking};
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep};
@@ -24,10 +22,10 @@ use tracing::level_filters::LevelFilter;
 
 use super::account::{self, Account};
 use super::books::Books;
+use super::closing;
 use super::disk;
 use super::options::{Cli, LogFormat, LogLevel};
 use super::prepare::{Readiness, make_ready, open_sources, required_terminal};
-use super::resume_command::resume_command;
 use super::signals::Signals;
 use crate::progress::{Progress, Sight};
 
@@ -197,7 +195,7 @@ impl Run<'_> {
                 .say("left at once; what was in the air is settled by --resume");
             return Ok(Reason::Signal(number).exit_code());
         }
-        self.close(books, &stop, &sight, started.elapsed())
+        closing::close(self.progress, books, &stop, &sight, started.elapsed())
     }
 
     async fn delete(
@@ -296,90 +294,12 @@ impl Run<'_> {
             }
         }
     }
-
-    /// Makes the report whole, tells what happened, and says the exit code.
-    fn close(&self, books: Books<'_>, stop: &Stop, sight: &Sight, elapsed: Duration) -> Result<u8> {
-        let Books {
-            opened,
-            records,
-            odd_ids,
-            ..
-        } = books;
-        let mut past = opened.past;
-        let report_name = opened.report.name().to_owned();
-        let resume_command = opened.report.is_resumable().then(resume_command);
-        let mut stopped = stop.reason();
-        if let Some(Reason::Unreachable(_)) = stopped {
-            opened.report.discard()?;
-            return Err(anyhow!(
-                "{}",
-                stopped.map(|reason| reason.to_string()).unwrap_or_default()
-            ));
-        }
-        let ending = match &stopped {
-            None => Ending::Completed { records },
-            Some(Reason::KeyRefused(_)) => Ending::KeyRefused,
-            Some(Reason::ReportBroken(_)) => Ending::Broken,
-            Some(_) => Ending::Stopped,
-        };
-        let finished = opened.report.finish(&mut past, ending);
-        let (tally, kept_rows) = match finished {
-            Ok(finished) if stopped.is_none() => {
-                (Arc::new(Tally::of(finished.counts)), finished.kept_rows)
-            }
-            Ok(_) => (Arc::clone(&sight.tally), 0),
-            Err(error) => {
-                let broken = Reason::ReportBroken(error.to_string());
-                stopped = Some(stopped.map_or(broken.clone(), |reason| reason.min(broken)));
-                (Arc::clone(&sight.tally), 0)
-            }
-        };
-        let limits = sight
-            .throttle
-            .seen_limits()
-            .iter()
-            .map(limit_in_words)
-            .collect();
-        let summary = Summary {
-            tally: &tally,
-            stopped,
-            records,
-            kept_rows,
-            odd_ids,
-            requests: sight.traffic.requests(),
-            retries: sight.traffic.retries(),
-            throttled: sight.throttle.throttled_count(),
-            paused: sight.throttle.paused(),
-            elapsed,
-            limits,
-            report: &report_name,
-            resume_command,
-        };
-        self.progress.summary(&summary.text());
-        Ok(summary.exit_code())
-    }
 }
 
 fn add_earlier(tally: &Tally, settled: &Counts) {
     for status in Status::ALL {
         tally.add_earlier(status, settled[status as usize]);
     }
-}
-
-fn limit_in_words(seen: &SeenLimit) -> String {
-    let SeenLimit {
-        endpoint,
-        limit,
-        interval,
-    } = seen;
-    let per = match interval.as_millis() {
-        1000 => "s".into(),
-        60_000 => "min".into(),
-        3_600_000 => "h".into(),
-        milliseconds if milliseconds % 1000 == 0 => format!("{} s", milliseconds / 1000),
-        milliseconds => format!("{milliseconds} ms"),
-    };
-    format!("{}/{per} ({})", grouped(*limit), endpoint.as_str())
 }
 
 /// Rows survive a power cut to within a second. Flushing takes long, so it has a thread of its own.

@@ -95,6 +95,8 @@ impl Pending {
             finished_at: Timestamp::now(),
             request_id: self.request_id,
             message,
+            purge: None,
+            purge_request_id: None,
         }
     }
 }

@@ -23,6 +23,7 @@ use thiserror::Error;
 
 pub use open::{Existing, OpenError, Opened, Request, open};
 pub use past::{Admission, Past};
+pub use read::Rows;
 
 use crate::journal::{Journal, JournalError, StateHeader};
 use crate::outcome::{Outcome, Status};

@@ -2,11 +2,12 @@
 
 use std::fs::File;
 use std::io::{self, BufReader, Read, Seek, SeekFrom};
+use std::path::Path;
 
 use csv::{ByteRecord, ReaderBuilder};
 
-use super::row::HEADER;
-use crate::outcome::Status;
+use super::row::{self, HEADER};
+use crate::outcome::{Outcome, Status};
 
 const BLOCK: usize = 256 * 1024;
 const COLUMNS: usize = 14;
@@ -36,6 +37,52 @@ pub(super) fn kind(file: &mut File) -> io::Result<Kind> {
     } else {
         Kind::Strange
     })
+}
+
+/// Whole rows of a report, one after the other in constant memory; ends at the first that is not one, as the
+/// report of a run that goes on may end in the middle of a row.
+#[derive(Debug)]
+pub struct Rows {
+    reader: csv::Reader<File>,
+    record: ByteRecord,
+}
+
+impl Rows {
+    /// Opens a report of ours; any other file is an error of kind `InvalidData`.
+    pub fn open(path: &Path) -> io::Result<Self> {
+        let mut file = File::open(path)?;
+        if kind(&mut file)? != Kind::Ours {
+            let text = format!("{} is not a report of this program", path.display());
+            return Err(io::Error::new(io::ErrorKind::InvalidData, text));
+        }
+        Self::from(file, HEADER.len() as u64)
+    }
+
+    /// Rows from a place on at which one begins.
+    pub(super) fn from(mut file: File, begin: u64) -> io::Result<Self> {
+        file.seek(SeekFrom::Start(begin))?;
+        let reader = ReaderBuilder::new()
+            .has_headers(false)
+            .flexible(true)
+            .buffer_capacity(BLOCK)
+            .from_reader(file);
+        Ok(Self {
+            reader,
+            record: ByteRecord::new(),
+        })
+    }
+}
+
+impl Iterator for Rows {
+    type Item = io::Result<Outcome>;
+
+    fn next(&mut self) -> Option<io::Result<Outcome>> {
+        match self.reader.read_byte_record(&mut self.record) {
+            Ok(true) => row::parse(&self.record).map(Ok),
+            Ok(false) => None,
+            Err(error) => Some(Err(error.into())),
+        }
+    }
 }
 
 /// One row, as far as a resume needs it.

@@ -188,6 +188,8 @@ fn interrupted(sent: &InAir) -> Outcome {
         finished_at: Timestamp::now(),
         request_id: None,
         message: Some("the run ended while this ID was in the air".into()),
+        purge: None,
+        purge_request_id: None,
     }
 }
 

@@ -1,8 +1,13 @@
 //! A row: the columns of the contract, and how cells are written.
 
 use std::fmt::Write as _;
+use std::sync::Arc;
+use std::time::Duration;
 
-use crate::outcome::Outcome;
+use csv::ByteRecord;
+
+use crate::outcome::{ErrorCode, Outcome, Purge, Status};
+use crate::target::Origin;
 
 /// The report's header; its first column makes a report valid input again.
 pub(super) const HEADER: &str = "file_id,status,http_status,error,attempts,duration_ms,finished_at,request_id,line,input,message,url,purge,purge_request_id\n";
@@ -44,7 +49,57 @@ pub(super) fn write(row: &mut String, outcome: &Outcome) {
         &harmless(outcome.origin.url.as_deref().unwrap_or_default()),
         Quote::Needed,
     );
-    row.push_str(",,\n");
+    let purge = outcome.purge.map_or("", Purge::as_str);
+    let _ = write!(row, ",{purge},");
+    cell(
+        row,
+        &one_line(outcome.purge_request_id.as_deref().unwrap_or_default()),
+        Quote::Needed,
+    );
+    row.push('\n');
+}
+
+/// Reads a row back; `None` if it is not one of ours. A formula's prefix stays, and so is written again.
+pub(super) fn parse(record: &ByteRecord) -> Option<Outcome> {
+    let cells: Vec<&str> = record
+        .iter()
+        .map(|cell| std::str::from_utf8(cell).ok())
+        .collect::<Option<_>>()?;
+    let [
+        file_id,
+        status,
+        http_status,
+        error,
+        attempts,
+        duration,
+        finished_at,
+        request_id,
+        line,
+        input,
+        message,
+        url,
+        purge,
+        purge_request_id,
+    ] = cells.try_into().ok()?;
+    let given = |cell: &str| (!cell.is_empty()).then(|| Box::from(cell));
+    Some(Outcome {
+        file_id: file_id.into(),
+        origin: Origin {
+            line: line.parse().ok()?,
+            input: Arc::from(input),
+            url: given(url),
+        },
+        status: Status::parse(status)?,
+        http_status: http_status.parse().ok(),
+        error: ErrorCode::parse(error),
+        attempts: attempts.parse().ok()?,
+        duration: Duration::from_millis(duration.parse().ok()?),
+        finished_at: finished_at.parse().ok()?,
+        request_id: given(request_id),
+        message: given(message),
+        purge: Purge::parse(purge),
+        purge_request_id: given(purge_request_id),
+    })
 }
 
 #[derive(Clone, Copy)]
@@ -99,14 +154,9 @@ fn one_line(text: &str) -> String {
 #[cfg(test)]
 #[expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 mod tests {
-    use std::sync::Arc;
-    use std::time::Duration;
-
     use jiff::Timestamp;
 
     use super::*;
-    use crate::outcome::{ErrorCode, Status};
-    use crate::target::Origin;
 
     fn outcome() -> Outcome {
         Outcome {
@@ -124,6 +174,8 @@ mod tests {
             finished_at: Timestamp::from_millisecond(1_764_000_000_007).unwrap(),
             request_id: Some("r-1".into()),
             message: Some("=no \"way\"\r\nat\u{1b}all".into()),
+            purge: None,
+            purge_request_id: None,
         }
     }
 
@@ -139,6 +191,22 @@ mod tests {
                         \"'=no \"\"way\"\"  at all\",'=x,,\n";
         assert_eq!(written(&outcome()), expected);
         assert_eq!(HEADER.split(',').count(), 14);
+    }
+
+    #[test]
+    fn a_row_that_is_read_back_is_written_the_same() {
+        let row = written(&Outcome {
+            purge: Some(Purge::OverLimit),
+            purge_request_id: Some("p-1".into()),
+            ..outcome()
+        });
+        assert!(row.ends_with(",over_limit,p-1\n"), "{row}");
+        let mut reader = csv::ReaderBuilder::new()
+            .has_headers(false)
+            .from_reader(row.as_bytes());
+        let mut record = ByteRecord::new();
+        assert!(reader.read_byte_record(&mut record).unwrap());
+        assert_eq!(written(&parse(&record).unwrap()), row);
     }
 
     #[test]

@@ -59,7 +59,7 @@ impl Bytes {
         if first.starts_with(GZIP) || first.starts_with(ZSTD) {
             return None;
         }
-        let lines = first.iter().filter(|byte| **byte == b'\n').count() as u64;
+        let lines = first.split(|byte| *byte == b'\n').count() as u64 - 1;
         let bytes = file.metadata().ok()?.len().saturating_sub(*start);
         Some(lines * bytes / (length as u64).max(1))
     }
