@@ -32,6 +32,8 @@ pub mod client;
 pub mod deleter;
 pub mod job;
 pub mod journal;
+pub mod line;
+pub mod lookup;
 pub mod outcome;
 pub mod report;
 pub mod sandbox;

@@ -7,7 +7,7 @@ use std::io::{self, IsTerminal, Write};
 use std::sync::Arc;
 use std::time::Duration;
 
-use imagekit_bulk_delete::deleter::Traffic;
+use imagekit_bulk_delete::line::Traffic;
 use imagekit_bulk_delete::summary::{Tally, grouped};
 use imagekit_bulk_delete::throttle::{Throttle, Waiting};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};

@@ -2,13 +2,15 @@
 
 use std::cell::RefCell;
 use std::fs::File;
+use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context as _, Error, Result};
 use imagekit_bulk_delete::client::Client;
-use imagekit_bulk_delete::deleter::{Deleter, Effort};
+use imagekit_bulk_delete::deleter::Deleter;
 use imagekit_bulk_delete::job;
+use imagekit_bulk_delete::line::Line;
 use imagekit_bulk_delete::outcome::{Outcome, Status};
 use imagekit_bulk_delete::report::{self, Counts, OpenError, Opened, Report, ReportError, Request};
 use imagekit_bulk_delete::source::{SourceError, Sources};
@@ -162,20 +164,20 @@ impl Run<'_> {
             speed.max_outage,
         ));
         let client = Client::new(&self.account.connection, self.account.key.clone())?;
-        let effort = Effort {
-            max_attempts: speed.max_attempts,
-            batch_size: speed.batch_size(),
-        };
-        let deleter = Deleter::new(
+        let line = Rc::new(Line::new(
             client,
             Arc::clone(&throttle),
-            opened.report.journal(),
             stop.clone(),
-            effort,
+            speed.max_attempts,
+        ));
+        let deleter = Deleter::new(
+            Rc::clone(&line),
+            opened.report.journal(),
+            speed.batch_size(),
         );
         let sight = Sight {
             tally: Arc::default(),
-            traffic: deleter.traffic(),
+            traffic: line.traffic(),
             throttle,
         };
         add_earlier(&sight.tally, &opened.settled);

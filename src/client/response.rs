@@ -8,6 +8,7 @@ use reqwest::header::HeaderMap;
 use serde::Deserialize;
 use serde_json::Value;
 
+use super::file::FileInfo;
 use super::key::Key;
 use crate::throttle::Pace;
 
@@ -111,6 +112,35 @@ impl Response {
                 }
                 Body::Empty | Body::Cut | Body::Foreign(_) => false,
             }
+    }
+
+    /// The files of a list; `None` if the answer is no list. What is no file in it is passed over.
+    pub fn files(&self) -> Option<Vec<FileInfo>> {
+        match &self.body {
+            Body::Json(Value::Array(files)) => Some(
+                files
+                    .iter()
+                    .filter_map(|file| FileInfo::deserialize(file).ok())
+                    .collect(),
+            ),
+            _ => None,
+        }
+    }
+
+    /// The file that details tell of; `None` if they are of another form.
+    pub fn file(&self) -> Option<FileInfo> {
+        match &self.body {
+            Body::Json(file @ Value::Object(_)) => FileInfo::deserialize(file).ok(),
+            _ => None,
+        }
+    }
+
+    /// The `requestId` of a purge. `[spec]`
+    pub fn purge_request_id(&self) -> Option<&str> {
+        match &self.body {
+            Body::Json(json) => json.get("requestId").and_then(Value::as_str),
+            _ => None,
+        }
     }
 
     /// The body of a batch answer; `None` if it is not of that form.

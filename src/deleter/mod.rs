@@ -12,28 +12,23 @@ mod truth;
 
 use std::cell::Cell;
 use std::rc::Rc;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 
 use futures::channel::mpsc;
 use futures::stream::{self, FuturesUnordered, LocalBoxStream};
 use futures::{FutureExt, StreamExt};
-use tokio::select;
 
-use crate::backoff::Backoff;
-use crate::client::{Client, Exchange, Response, SendError};
+use crate::client::{Exchange, Response};
 use crate::journal::{Intent, Journal};
+use crate::line::verdict::{Arrival, Transient, Verdict};
+use crate::line::{Line, Trial};
 use crate::outcome::{ErrorCode, Outcome};
-use crate::stop::{Reason, Stop};
+use crate::stop::Reason;
 use crate::target::{FileId, Target};
-use crate::throttle::{Counted, Endpoint, Heard, Throttle};
+use crate::throttle::{Counted, Endpoint};
 
-use classify::{Arrival, One, Transient, Verdict};
+use classify::One;
 use part::Part;
 use truth::Final;
-
-/// How often a host is tried that was never reached, before the run is given up.
-const TRIES_TO_REACH: u32 = 3;
 
 /// How many 5xx answers a batch gets before it is halved: an answer, unlike a lost one, is likely about its IDs.
 const SERVER_ERRORS_A_BATCH: u32 = 3;
@@ -53,49 +48,13 @@ pub enum Settled {
     Released(Target),
 }
 
-/// How hard the deleter tries.
-#[derive(Debug, Clone, Copy)]
-pub struct Effort {
-    /// Attempts for an ID or a batch before it is given up or halved.
-    pub max_attempts: u32,
-    /// IDs a request; 1 uses the single-file endpoint throughout.
-    pub batch_size: usize,
-}
-
-/// What was sent so far. Shared with whoever shows it.
-#[derive(Debug, Default)]
-pub struct Traffic {
-    requests: AtomicU64,
-    retries: AtomicU64,
-}
-
-impl Traffic {
-    /// Requests sent, of any kind.
-    pub fn requests(&self) -> u64 {
-        self.requests.load(Ordering::Relaxed)
-    }
-
-    /// Requests that named an ID again.
-    pub fn retries(&self) -> u64 {
-        self.retries.load(Ordering::Relaxed)
-    }
-}
-
 /// Deletes groups of IDs.
 #[derive(Debug)]
 pub struct Deleter {
-    client: Client,
-    throttle: Arc<Throttle>,
+    line: Rc<Line>,
     journal: Journal,
-    backoff: Backoff,
-    stop: Stop,
-    effort: Effort,
-    traffic: Arc<Traffic>,
-    next_group: Cell<u64>,
     /// The most IDs that the host takes in one request, as far as it told; 1 where it has no batch route.
     batch_limit: Cell<usize>,
-    was_answered: Cell<bool>,
-    failed_connections: Cell<u32>,
 }
 
 enum Next<F> {
@@ -114,32 +73,14 @@ enum Unsent {
 }
 
 impl Deleter {
-    /// A deleter that sends with `client`, when `throttle` lets it, after `journal` holds the intent.
-    pub fn new(
-        client: Client,
-        throttle: Arc<Throttle>,
-        journal: Journal,
-        stop: Stop,
-        effort: Effort,
-    ) -> Self {
+    /// A deleter that sends over `line`, `batch_size` IDs a request at the most, after `journal` holds the intent.
+    /// A batch size of 1 uses the single-file endpoint throughout.
+    pub fn new(line: Rc<Line>, journal: Journal, batch_size: usize) -> Self {
         Self {
-            client,
-            throttle,
+            line,
             journal,
-            backoff: Backoff::default(),
-            stop,
-            effort,
-            traffic: Arc::default(),
-            next_group: Cell::new(0),
-            batch_limit: Cell::new(effort.batch_size.max(1)),
-            was_answered: Cell::new(false),
-            failed_connections: Cell::new(0),
+            batch_limit: Cell::new(batch_size.max(1)),
         }
-    }
-
-    /// What was sent so far.
-    pub fn traffic(&self) -> Arc<Traffic> {
-        Arc::clone(&self.traffic)
     }
 
     /// How many IDs a group should have now: `--batch-size`, or less where the host takes less.
@@ -153,7 +94,7 @@ impl Deleter {
     /// request belongs to a single call (n of them), to a batch that is halved when its attempts are used up
     /// (at most n - 1 halvings), or to a batch that an answer made smaller (at most n times).
     pub fn settle(&self, targets: Vec<Target>) -> LocalBoxStream<'_, Settled> {
-        let part = Part::new(targets, self.next_group.replace(self.next_group.get() + 1));
+        let part = Part::new(targets, self.line.next_group());
         if part.len() == 1 {
             return stream::once(self.settle_one(part)).boxed_local();
         }
@@ -240,13 +181,13 @@ impl Deleter {
                 if *tries >= self.most_tries(endpoint, transient) {
                     return Next::GivenUp;
                 }
-                if counted == Counted::Yes && !self.wait(*tries, hint).await {
+                if counted == Counted::Yes && !self.line.wait(*tries, hint).await {
                     return Next::Stopped;
                 }
                 Next::Again
             }
             (Verdict::Abort(reason, _), _) => {
-                self.stop.trip(reason);
+                self.line.stop().trip(reason);
                 self.withdraw_if_free(part);
                 Next::Stopped
             }
@@ -263,44 +204,26 @@ impl Deleter {
         endpoint: Endpoint,
         part: &mut Part,
     ) -> Result<(Exchange, Counted), Unsent> {
-        let turn = select! {
-            biased;
-            () = self.stop.tripped() => return Err(Unsent::Stopped),
-            turn = self.throttle.turn(endpoint) => turn,
-        };
+        let turn = self.line.turn(endpoint).await.ok_or(Unsent::Stopped)?;
         if endpoint == Endpoint::DeleteBatch && part.len() > self.group_size() {
             return Err(Unsent::TooLarge);
         }
         self.intend(part)?;
-        self.traffic.requests.fetch_add(1, Ordering::Relaxed);
-        self.traffic
-            .retries
-            .fetch_add(u64::from(part.was_attempted()), Ordering::Relaxed);
-        part.begin_attempt();
-        let exchange = self.send(endpoint, part).await;
-        self.watch_reachability(&exchange);
-        let counted = match &exchange {
-            Ok(response) if response.status == 429 => {
-                turn.throttled(&response.pace);
-                Counted::No
-            }
-            Ok(response) if response.status >= 500 || response.status == 408 => {
-                turn.failed(part.group, Heard::Answer)
-            }
-            Ok(response) => {
-                turn.succeeded(&response.pace);
-                Counted::Yes
-            }
-            Err(_) => turn.failed(part.group, Heard::Nothing),
+        let trial = if part.was_attempted() {
+            Trial::Again
+        } else {
+            Trial::First
         };
-        Ok((exchange, counted))
+        part.begin_attempt();
+        let sent = self.send(endpoint, part);
+        Ok(self.line.exchange(turn, part.group, trial, sent).await)
     }
 
     async fn send(&self, endpoint: Endpoint, part: &Part) -> Exchange {
         let file_ids: Vec<&FileId> = part.pendings.iter().map(part::Pending::file_id).collect();
         let exchange = match (endpoint, file_ids.as_slice()) {
-            (Endpoint::Delete, [file_id]) => self.client.delete(file_id).await,
-            _ => self.client.delete_batch(&file_ids).await,
+            (Endpoint::Delete, [file_id]) => self.line.client().delete(file_id).await,
+            _ => self.line.client().delete_batch(&file_ids).await,
         };
         log(endpoint, &file_ids, &exchange);
         exchange
@@ -312,7 +235,9 @@ impl Deleter {
             match self.journal.intend(&part.targets()) {
                 Ok(intent) => part.intent = Some(Rc::new(intent)),
                 Err(error) => {
-                    self.stop.trip(Reason::ReportBroken(error.to_string()));
+                    self.line
+                        .stop()
+                        .trip(Reason::ReportBroken(error.to_string()));
                     return Err(Unsent::Stopped);
                 }
             }
@@ -329,43 +254,18 @@ impl Deleter {
         if let Some(Ok(intent)) = part.intent.take().map(Rc::try_unwrap)
             && let Err(error) = intent.withdraw()
         {
-            self.stop.trip(Reason::ReportBroken(error.to_string()));
-        }
-    }
-
-    /// A host that was never reached at all is given up soon: it is a typing error more often than an outage.
-    fn watch_reachability(&self, exchange: &Exchange) {
-        match exchange {
-            Err(SendError::NeverLeft(why)) if !self.was_answered.get() => {
-                self.failed_connections
-                    .set(self.failed_connections.get() + 1);
-                if self.failed_connections.get() >= TRIES_TO_REACH {
-                    self.stop.trip(Reason::Unreachable(why.to_string()));
-                }
-            }
-            Err(SendError::NeverLeft(_)) => {}
-            Ok(_) | Err(SendError::Timeout(_) | SendError::Broken(_)) => {
-                self.was_answered.set(true);
-            }
+            self.line
+                .stop()
+                .trip(Reason::ReportBroken(error.to_string()));
         }
     }
 
     fn most_tries(&self, endpoint: Endpoint, transient: Transient) -> u32 {
         match (endpoint, transient.error) {
             (Endpoint::DeleteBatch, ErrorCode::ServerError) => {
-                self.effort.max_attempts.min(SERVER_ERRORS_A_BATCH)
+                self.line.max_attempts().min(SERVER_ERRORS_A_BATCH)
             }
-            _ => self.effort.max_attempts,
-        }
-    }
-
-    /// Waits before a retry; false if a stop came.
-    async fn wait(&self, tries: u32, hint: Option<std::time::Duration>) -> bool {
-        let delay = self.backoff.delay(tries, hint, fastrand::f64());
-        select! {
-            biased;
-            () = self.stop.tripped() => false,
-            () = tokio::time::sleep(delay) => true,
+            _ => self.line.max_attempts(),
         }
     }
 }

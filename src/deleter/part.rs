@@ -6,10 +6,10 @@ use jiff::Timestamp;
 use tokio::time::Instant;
 
 use super::Settled;
-use super::classify::{Arrival, Transient};
 use super::truth::{self, Doubt, Final};
 use crate::client::{Exchange, Response};
 use crate::journal::Intent;
+use crate::line::verdict::{Arrival, Transient};
 use crate::outcome::{ErrorCode, Outcome, Status};
 use crate::target::{FileId, Target};
 

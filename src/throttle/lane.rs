@@ -15,9 +15,12 @@ const LONGEST_PAUSE: Duration = Duration::from_mins(5);
 /// Nor shorter: a server that says "0 ms" would be asked without end.
 const SHORTEST_PAUSE: Duration = Duration::from_millis(20);
 
-/// At the start and after a pause so many may be in the air, and one more for each that succeeds: what was
-/// held up together does not run into the next 429 together.
-const FIRST_IN_AIR: usize = 2;
+/// After a pause so many may be in the air, and one more for each that succeeds: what was held up together does
+/// not run into the next 429 together.
+const FIRST_AFTER_A_PAUSE: usize = 2;
+
+/// The first request of an endpoint goes alone: that reads work proves nothing about deleting.
+const FIRST_EVER: usize = 1;
 
 #[derive(Debug)]
 pub(super) struct Lane {
@@ -73,7 +76,7 @@ impl Lane {
             ramp: Ramp {
                 since: now,
                 in_air: 0,
-                most: FIRST_IN_AIR,
+                most: FIRST_EVER,
             },
         }
     }
@@ -135,7 +138,7 @@ impl Lane {
         self.ramp = Ramp {
             since: until,
             in_air: 0,
-            most: FIRST_IN_AIR,
+            most: FIRST_AFTER_A_PAUSE,
         };
         Paused {
             by: until - paused_already.unwrap_or(now),

@@ -32,23 +32,39 @@ pub enum Endpoint {
     Delete,
     /// `POST /v1/files/batch/deleteByFileIds`.
     DeleteBatch,
+    /// `GET /v1/files`.
+    List,
+    /// `GET /v1/files/{fileId}/details`.
+    Details,
+    /// `POST /v1/files/purge`.
+    Purge,
 }
 
 impl Endpoint {
-    const ALL: [Self; 2] = [Self::Delete, Self::DeleteBatch];
+    const ALL: [Self; 5] = [
+        Self::Delete,
+        Self::DeleteBatch,
+        Self::List,
+        Self::Details,
+        Self::Purge,
+    ];
 
     /// The endpoint's name in logs and summaries.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Delete => "delete",
             Self::DeleteBatch => "delete_batch",
+            Self::List => "list",
+            Self::Details => "details",
+            Self::Purge => "purge",
         }
     }
 
-    /// Requests a second and the burst that ImageKit documents; deletions are writes. `[one source]`
-    const fn documented(self) -> (f64, f64) {
+    /// Requests a second and the burst that ImageKit documents; deletions and purges are writes. `[one source]`
+    pub const fn documented(self) -> (f64, f64) {
         match self {
-            Self::Delete | Self::DeleteBatch => (5.0, 20.0),
+            Self::Delete | Self::DeleteBatch | Self::Purge => (5.0, 20.0),
+            Self::List | Self::Details => (40.0, 100.0),
         }
     }
 }
