@@ -1,0 +1,145 @@
+//! What stands behind an option: text comes in, a typed value leaves, or an error that says how to write it.
+
+use std::time::Duration;
+
+use anyhow::{Context as _, Result, anyhow, bail};
+use jiff::SignedDuration;
+
+/// `--rate` as typed.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(super) enum Pace {
+    Auto,
+    PerSecond(f64),
+    Unlimited,
+}
+
+/// A number, or a share of what is decided.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(crate) enum Share {
+    Number(u64),
+    Percent(f64),
+}
+
+impl Share {
+    /// A share is not judged before so many are decided.
+    const LEAST_DECIDED: u64 = 1000;
+
+    /// Whether `count` of `decided` is more than this.
+    pub(crate) fn is_exceeded(self, count: u64, decided: u64) -> bool {
+        match self {
+            Self::Number(most) => count > most,
+            #[expect(
+                clippy::cast_precision_loss,
+                reason = "a share of counts far below 2^52"
+            )]
+            Self::Percent(most) => {
+                decided >= Self::LEAST_DECIDED && count as f64 * 100.0 > most * decided as f64
+            }
+        }
+    }
+}
+
+impl std::fmt::Display for Share {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Number(most) => write!(formatter, "{most}"),
+            Self::Percent(most) => write!(formatter, "{most}%"),
+        }
+    }
+}
+
+/// `30s`, `10m`, `1h30m`, or a bare number of seconds; never zero.
+pub(super) fn duration(text: &str) -> Result<Duration> {
+    let signed: SignedDuration = match text.parse::<u32>() {
+        Ok(seconds) => SignedDuration::from_secs(seconds.into()),
+        Err(_) => text
+            .parse()
+            .map_err(|_| anyhow!("not a duration; write it like 30s, 10m or 1h30m"))?,
+    };
+    let duration = Duration::try_from(signed)
+        .ok()
+        .filter(|duration| !duration.is_zero());
+    duration.ok_or_else(|| anyhow!("must be more than zero"))
+}
+
+/// One ASCII character, or `tab`.
+pub(super) fn delimiter(text: &str) -> Result<u8> {
+    match (text, text.as_bytes()) {
+        ("tab" | "\\t", _) => Ok(b'\t'),
+        (_, [byte]) if byte.is_ascii() && !matches!(byte, b'"' | b'\n' | b'\r') => Ok(*byte),
+        _ => bail!("must be one ASCII character, or tab"),
+    }
+}
+
+/// `auto`, `unlimited`, or a number of requests a second (`5`, `5/s`) or a minute (`300/m`).
+pub(super) fn pace(text: &str) -> Result<Pace> {
+    match text {
+        "auto" => return Ok(Pace::Auto),
+        "unlimited" => return Ok(Pace::Unlimited),
+        _ => {}
+    }
+    let (number, per) = match text.split_once('/') {
+        None | Some((_, "s")) => (text.trim_end_matches("/s"), 1.0),
+        Some((number, "m")) => (number, 60.0),
+        Some(_) => bail!("write it like 5, 5/s, 300/m, auto or unlimited"),
+    };
+    let number: f64 = number
+        .parse()
+        .context("write it like 5, 5/s, 300/m, auto or unlimited")?;
+    let per_second = number / per;
+    if !(per_second > 0.0 && per_second <= 1e6) {
+        bail!("must be more than zero and at most 1000000/s; unlimited is a word of its own");
+    }
+    Ok(Pace::PerSecond(per_second))
+}
+
+/// `100`, or `5%`.
+pub(super) fn share(text: &str) -> Result<Share> {
+    match text.strip_suffix('%') {
+        None => Ok(Share::Number(
+            text.parse().context("write it like 100 or 5%")?,
+        )),
+        Some(percent) => {
+            let percent: f64 = percent.parse().context("write it like 100 or 5%")?;
+            if !(0.0..=100.0).contains(&percent) {
+                bail!("a share is from 0% to 100%");
+            }
+            Ok(Share::Percent(percent))
+        }
+    }
+}
+
+#[cfg(test)]
+#[expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rates_durations_shares_and_delimiters_read_as_written() {
+        assert_eq!(pace("5").unwrap(), Pace::PerSecond(5.0));
+        assert_eq!(pace("5/s").unwrap(), Pace::PerSecond(5.0));
+        assert_eq!(pace("30/m").unwrap(), Pace::PerSecond(0.5));
+        assert_eq!(pace("auto").unwrap(), Pace::Auto);
+        for bad in ["0", "-1", "nan", "5/h", "fast", "inf"] {
+            assert!(pace(bad).is_err(), "{bad}");
+        }
+        assert_eq!(duration("90s").unwrap(), Duration::from_secs(90));
+        assert_eq!(duration("1h30m").unwrap(), Duration::from_mins(90));
+        assert_eq!(duration("7").unwrap(), Duration::from_secs(7));
+        assert!(duration("0s").is_err() && duration("-5s").is_err() && duration("soon").is_err());
+        assert_eq!(share("5%").unwrap(), Share::Percent(5.0));
+        assert_eq!(share("12").unwrap(), Share::Number(12));
+        assert!(share("101%").is_err() && share("x").is_err());
+        assert_eq!(delimiter("tab").unwrap(), b'\t');
+        assert_eq!(delimiter(";").unwrap(), b';');
+        assert!(delimiter("ab").is_err() && delimiter("\"").is_err());
+    }
+
+    #[test]
+    fn a_share_is_judged_only_after_a_thousand() {
+        assert!(!Share::Percent(5.0).is_exceeded(999, 999));
+        assert!(!Share::Percent(5.0).is_exceeded(50, 1000));
+        assert!(Share::Percent(5.0).is_exceeded(51, 1000));
+        assert!(Share::Number(0).is_exceeded(1, 1));
+    }
+}
