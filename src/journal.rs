@@ -25,6 +25,27 @@ const PREFIX: usize = 8 + 4 + 8;
 /// Room for a line number, tabs and a line break.
 const ID_EXTRA: usize = 24;
 
+/// The longest URL that is kept, in bytes; browsers and CDNs take some 2000.
+const MAX_URL_BYTES: usize = 2048;
+
+/// How much a slot must hold.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct SlotSize {
+    /// The most IDs that a request will have.
+    pub ids: usize,
+    /// Whether their URLs stand there too: once a file is gone, nobody can tell its URL any more.
+    pub urls: UrlsInSlots,
+}
+
+/// Whether URLs are written down with the IDs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum UrlsInSlots {
+    /// They are, for a purge that comes after the deletion.
+    Kept,
+    /// They are not.
+    LeftOut,
+}
+
 /// Whose job it is.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Job {
@@ -55,6 +76,7 @@ pub(crate) struct StateHeader {
 pub(crate) struct InAir {
     pub(crate) file_id: String,
     pub(crate) line: u64,
+    pub(crate) url: Option<String>,
     /// The report's length when the ID was sent: a row behind it is newer.
     pub(crate) report_len: u64,
 }
@@ -77,6 +99,7 @@ struct Shared {
     name: String,
     file: File,
     stride: u64,
+    urls: UrlsInSlots,
     report_len: Arc<AtomicU64>,
     slots: Mutex<Slots>,
 }
@@ -110,12 +133,14 @@ impl Journal {
         name: String,
         file: File,
         header: &StateHeader,
+        urls: UrlsInSlots,
         report_len: Arc<AtomicU64>,
     ) -> Result<Self, JournalError> {
         let shared = Shared {
             name,
             file,
             stride: header.stride,
+            urls,
             report_len,
             slots: Mutex::default(),
         };
@@ -171,6 +196,10 @@ impl Shared {
             text.extend_from_slice(target.file_id.as_str().as_bytes());
             text.push(b'\t');
             text.extend_from_slice(target.origin.line.to_string().as_bytes());
+            if let Some(url) = self.url_to_keep(target) {
+                text.push(b'\t');
+                text.extend_from_slice(url.as_bytes());
+            }
             text.push(b'\n');
         }
         if text.len() as u64 > self.stride {
@@ -183,6 +212,14 @@ impl Shared {
         text[8..12].copy_from_slice(&text_len.to_le_bytes());
         text[12..PREFIX].copy_from_slice(&checksum);
         self.file.write_all_at(text, HEADER + slot * self.stride)
+    }
+
+    fn url_to_keep<'a>(&self, target: &'a Target) -> Option<&'a str> {
+        let url = target.origin.url.as_deref()?;
+        let is_kept = self.urls == UrlsInSlots::Kept
+            && url.len() <= MAX_URL_BYTES
+            && !url.contains(char::is_control);
+        is_kept.then_some(url)
     }
 
     fn error(&self, source: io::Error) -> JournalError {
@@ -221,9 +258,14 @@ impl Drop for Intent {
 }
 
 /// How far apart slots stand, in bytes, so that each holds a whole batch.
-pub(crate) fn stride(batch_size: usize) -> u64 {
+pub(crate) fn stride(size: SlotSize) -> u64 {
     const BLOCK: usize = 512;
-    ((PREFIX + batch_size * (MAX_ID_BYTES + ID_EXTRA)).div_ceil(BLOCK) * BLOCK) as u64
+    let url_bytes = match size.urls {
+        UrlsInSlots::Kept => MAX_URL_BYTES,
+        UrlsInSlots::LeftOut => 0,
+    };
+    let id_bytes = MAX_ID_BYTES + ID_EXTRA + url_bytes;
+    ((PREFIX + size.ids * id_bytes).div_ceil(BLOCK) * BLOCK) as u64
 }
 
 /// Reads a state: its header and the IDs in the air. `None` where there is no whole header, as in a
@@ -253,10 +295,11 @@ fn read_slot(slot: &[u8]) -> Option<Vec<InAir>> {
         return None;
     }
     let in_air = |line: &str| {
-        let (file_id, line) = line.split_once('\t')?;
+        let mut parts = line.splitn(3, '\t');
         Some(InAir {
-            file_id: file_id.into(),
-            line: line.parse().ok()?,
+            file_id: parts.next()?.into(),
+            line: parts.next()?.parse().ok()?,
+            url: parts.next().map(Into::into),
             report_len,
         })
     };
@@ -321,7 +364,10 @@ mod tests {
                 key: "f".into(),
             },
             boot: "b".into(),
-            stride: stride(2),
+            stride: stride(SlotSize {
+                ids: 2,
+                urls: UrlsInSlots::Kept,
+            }),
             is_at_rest: false,
             was_key_refused: false,
             is_all_in_doubt: false,
@@ -335,6 +381,7 @@ mod tests {
             "state".into(),
             file.reopen().unwrap(),
             &header(),
+            UrlsInSlots::Kept,
             Arc::clone(&report_len),
         )
         .unwrap();
@@ -389,12 +436,28 @@ mod tests {
     }
 
     #[test]
-    fn the_longest_ids_fit_their_slot() {
+    fn the_longest_ids_and_urls_fit_their_slot() {
         let (file, journal, _) = begun();
-        let long = "x".repeat(MAX_ID_BYTES);
-        let _intent = journal
-            .intend(&[&target(&long, u64::MAX), &target(&long, u64::MAX)])
-            .unwrap();
+        let mut long = target(&"x".repeat(MAX_ID_BYTES), u64::MAX);
+        long.origin.url = Some("u".repeat(MAX_URL_BYTES).into());
+        let _intent = journal.intend(&[&long, &long]).unwrap();
         assert_eq!(in_air(&file).len(), 2);
+    }
+
+    #[test]
+    fn a_url_stands_with_its_id_unless_it_would_break_the_slot() {
+        let (file, journal, _) = begun();
+        let with = |id: &str, url: &str| {
+            let mut target = target(id, 1);
+            target.origin.url = Some(url.into());
+            target
+        };
+        let too_long = "u".repeat(MAX_URL_BYTES + 1);
+        let sent = [with("a", "https://a/b,c?d=e"), with("b", &too_long)];
+        let _intent = journal.intend(&[&sent[0], &sent[1]]).unwrap();
+        let _other = journal.intend(&[&with("c", "x\ny")]).unwrap();
+        let (_, in_air) = read(&std::fs::read(file.path()).unwrap()).unwrap();
+        let urls: Vec<Option<&str>> = in_air.iter().map(|one| one.url.as_deref()).collect();
+        assert_eq!(urls, [Some("https://a/b,c?d=e"), None, None]);
     }
 }

@@ -28,6 +28,7 @@
 //! - [`sandbox`] is a look-alike of ImageKit on loopback, for rehearsals and as the tests' other side.
 
 pub mod backoff;
+pub mod check;
 pub mod client;
 pub mod deleter;
 pub mod job;
@@ -35,6 +36,8 @@ pub mod journal;
 pub mod line;
 pub mod lookup;
 pub mod outcome;
+pub mod plan;
+pub mod purge;
 pub mod report;
 pub mod sandbox;
 pub mod seen;

@@ -199,6 +199,16 @@ pub struct Outcome {
 }
 
 impl Outcome {
+    /// Whether the file is not there any more, by this job or perhaps by it.
+    pub fn is_gone(&self) -> bool {
+        matches!(self.status, Status::Deleted | Status::Gone)
+    }
+
+    /// Whether the file is gone and its URL is still to be purged, where that is wanted.
+    pub fn is_purge_due(&self) -> bool {
+        self.is_gone() && self.origin.url.is_some() && !self.purge.is_some_and(Purge::is_settled)
+    }
+
     /// The row of a record that is never sent.
     pub fn rejected(rejected: Rejected) -> Self {
         let error = match &rejected.reason {

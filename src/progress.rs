@@ -2,6 +2,7 @@
 //!
 //! It only looks: at the tally, the traffic and what the throttle waits for.
 
+use std::cell::Cell;
 use std::convert::Infallible;
 use std::io::{self, IsTerminal, Write};
 use std::sync::Arc;
@@ -68,6 +69,21 @@ impl Progress {
         loop {
             ticks.tick().await;
             self.draw(&sight, total, started.elapsed());
+        }
+    }
+
+    /// Shows how far a check has come, until it is dropped: IDs asked for, and those that exist.
+    pub(crate) async fn show_check(&self, counts: &Cell<(u64, u64)>) -> Infallible {
+        let mut ticks = interval(PLAIN_LINE);
+        ticks.tick().await;
+        loop {
+            ticks.tick().await;
+            let (asked, there) = counts.get();
+            self.notice(&format!(
+                "{} asked for, {} exist",
+                grouped(asked),
+                grouped(there)
+            ));
         }
     }
 

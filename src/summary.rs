@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use crate::outcome::{Outcome, Status};
+use crate::outcome::{Outcome, Purge, Status};
 use crate::stop::Reason;
 
 /// Counts by status. Shared with whoever shows them.
@@ -77,6 +77,8 @@ pub struct Summary<'a> {
     pub records: u64,
     /// Rows of earlier runs whose record is no longer in the input.
     pub kept_rows: u64,
+    /// Rows by what became of their purge.
+    pub purges: [u64; Purge::ALL.len()],
     /// IDs of records that do not look like ImageKit's.
     pub odd_ids: u64,
     /// Requests sent.
@@ -103,8 +105,14 @@ impl Summary<'_> {
         match &self.stopped {
             Some(reason) => reason.exit_code(),
             None if self.unsettled() > 0 || self.tally.count(Status::Invalid) > 0 => 1,
+            None if self.unpurged() > 0 => 1,
             None => 0,
         }
+    }
+
+    /// Files that are gone and whose purge failed, or is over the limit.
+    fn unpurged(&self) -> u64 {
+        self.purges[Purge::Failed as usize] + self.purges[Purge::OverLimit as usize]
     }
 
     fn unsettled(&self) -> u64 {
@@ -126,6 +134,7 @@ impl Summary<'_> {
                 grouped(self.tally.count(status))
             );
         }
+        self.write_purges(&mut text);
         let _ = writeln!(
             text,
             "{} requests, {} retries, {} refused by the rate limit (429), paused {}, took {}",
@@ -141,6 +150,18 @@ impl Summary<'_> {
         self.write_warnings(&mut text);
         self.write_next(&mut text);
         text
+    }
+
+    fn write_purges(&self, text: &mut String) {
+        let words: Vec<String> = Purge::ALL
+            .into_iter()
+            .zip(self.purges)
+            .filter(|(_, count)| *count > 0)
+            .map(|(purge, count)| format!("{} {}", grouped(count), purge.as_str()))
+            .collect();
+        if !words.is_empty() {
+            let _ = writeln!(text, "purges: {}", words.join(", "));
+        }
     }
 
     fn write_ending(&self, text: &mut String) {
@@ -177,7 +198,7 @@ impl Summary<'_> {
     fn write_next(&self, text: &mut String) {
         let _ = writeln!(text, "report: {}", self.report);
         if let Some(command) = &self.resume_command
-            && (self.stopped.is_some() || self.unsettled() > 0)
+            && (self.stopped.is_some() || self.unsettled() + self.unpurged() > 0)
         {
             let _ = writeln!(text, "to go on with what is left:\n  {command}");
         }
@@ -197,6 +218,23 @@ pub fn grouped(number: u64) -> String {
     text
 }
 
+/// A number of bytes as people read it, in powers of a thousand: `512 B`, `4.2 GB`.
+pub fn bytes(number: u64) -> String {
+    const UNITS: [&str; 6] = ["B", "kB", "MB", "GB", "TB", "PB"];
+    let mut unit = 0;
+    #[expect(clippy::cast_precision_loss, reason = "a number to look at")]
+    let mut shown = number as f64;
+    while shown >= 999.95 && unit + 1 < UNITS.len() {
+        shown /= 1000.0;
+        unit += 1;
+    }
+    if unit == 0 {
+        format!("{number} B")
+    } else {
+        format!("{shown:.1} {}", UNITS[unit])
+    }
+}
+
 /// A duration as people read it: `0.3 s`, `42 s`, `3 min 5 s`, `2 h 10 min`.
 pub fn seconds(duration: Duration) -> String {
     let whole = duration.as_secs();
@@ -214,6 +252,9 @@ mod tests {
 
     #[test]
     fn numbers_and_durations_read_well() {
+        assert_eq!(bytes(999), "999 B");
+        assert_eq!(bytes(4_200_000_000), "4.2 GB");
+        assert_eq!(bytes(999_999), "1.0 MB");
         assert_eq!(grouped(7), "7");
         assert_eq!(grouped(1_234_567), "1,234,567");
         assert_eq!(grouped(100_000), "100,000");

@@ -90,6 +90,7 @@ fn open(folder: &Path) -> Opened {
             key: "k".into(),
         },
         batch_size: 2,
+        max_purges: None,
     })
     .unwrap()
 }

@@ -75,20 +75,24 @@ impl Account {
             key: self.key.fingerprint(),
         }
     }
+}
 
-    /// Where the report goes. What the sandbox writes can never be taken for the real thing.
-    pub(crate) fn destination(&self, cli: &Cli, first_input: &str) -> Destination {
-        let name = match cli.report.report.as_deref() {
-            Some("-") => return Destination::Stdout,
-            Some(pattern) => report::expand(pattern, Timestamp::now()),
-            None => report::default_name(first_input),
-        };
-        let path = PathBuf::from(name);
-        Destination::File(if self.sandbox.is_some() {
-            sandboxed(&path)
-        } else {
-            path
-        })
+/// Where the report goes.
+pub(crate) fn destination(cli: &Cli, first_input: &str) -> Destination {
+    let name = match cli.report.report.as_deref() {
+        Some("-") => return Destination::Stdout,
+        Some(pattern) => report::expand(pattern, Timestamp::now()),
+        None => report::default_name(first_input, "report"),
+    };
+    Destination::File(rehearsed(cli, PathBuf::from(name)))
+}
+
+/// The path of a file to write: what the sandbox writes can never be taken for the real thing.
+pub(crate) fn rehearsed(cli: &Cli, path: PathBuf) -> PathBuf {
+    if cli.safety.sandbox {
+        sandboxed(&path)
+    } else {
+        path
     }
 }
 

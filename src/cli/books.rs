@@ -1,6 +1,8 @@
 //! The books of a run: the report, what earlier runs left, and what was admitted.
 
-use imagekit_bulk_delete::report::{Admission, Opened};
+use imagekit_bulk_delete::job::Step;
+use imagekit_bulk_delete::outcome::Outcome;
+use imagekit_bulk_delete::report::{Admission, Opened, ReportError};
 use imagekit_bulk_delete::target::{Record, Target};
 
 use crate::progress::Progress;
@@ -35,6 +37,17 @@ impl<'a> Books<'a> {
                 self.opened.past.admit(target)
             }
             Record::Rejected(rejected) => self.opened.past.admit_rejected(rejected),
+        }
+    }
+
+    /// Writes the rows of a step; the kernel has them when this returns.
+    pub(crate) fn record(&mut self, step: Step, outcomes: &[Outcome]) -> Result<(), ReportError> {
+        let Opened { report, past, .. } = &mut self.opened;
+        match step {
+            Step::Decided => report.append(outcomes, past),
+            Step::Purged => outcomes
+                .iter()
+                .try_for_each(|outcome| report.amend(outcome, past)),
         }
     }
 

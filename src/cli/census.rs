@@ -1,11 +1,16 @@
 //! The census: what an input holds, counted before anything is sent.
 
+use std::collections::VecDeque;
+
 use imagekit_bulk_delete::report::Past;
 use imagekit_bulk_delete::source::{SourceError, Sources};
-use imagekit_bulk_delete::target::Record;
+use imagekit_bulk_delete::target::{Record, Rejected, Target};
+
+/// So many first and last IDs, and invalid records, are shown.
+const SHOWN: usize = 3;
 
 /// What an input holds.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub(crate) struct Census {
     /// Records of any kind.
     pub(crate) records: u64,
@@ -13,19 +18,72 @@ pub(crate) struct Census {
     pub(crate) distinct: u64,
     /// Distinct IDs that no earlier run settled.
     pub(crate) to_send: u64,
+    /// Of those, IDs whose record does not tell the URL.
+    pub(crate) without_url: u64,
+    /// Records whose ID stood in an earlier one.
+    pub(crate) duplicates: u64,
+    /// Records that are never sent.
+    pub(crate) invalid: u64,
+    /// The first of those, in words.
+    pub(crate) first_invalid: Vec<String>,
+    /// IDs to be sent that do not look like ImageKit's.
+    pub(crate) odd: u64,
+    /// The first IDs that would be sent.
+    pub(crate) first: Vec<String>,
+    /// The last ones, as far as they are not among the first.
+    pub(crate) last: VecDeque<String>,
 }
 
-/// Reads all inputs once; they must be re-readable afterwards.
+/// Reads all inputs once; they must be re-readable if they are to be read again.
 pub(crate) fn take(sources: &mut Sources, past: &mut Past) -> Result<Census, SourceError> {
     let mut census = Census::default();
     for record in sources.records() {
         census.records += 1;
-        let Record::Target(target) = record? else {
-            continue;
-        };
-        let (is_new, is_to_send) = past.count(target.file_id.as_str());
-        census.distinct += u64::from(is_new);
-        census.to_send += u64::from(is_new && is_to_send);
+        match record? {
+            Record::Target(target) => census.add(&target, past),
+            Record::Rejected(rejected) => census.add_invalid(&rejected),
+        }
     }
     Ok(census)
+}
+
+impl Census {
+    fn add(&mut self, target: &Target, past: &mut Past) {
+        let id = target.file_id.as_str();
+        let (is_new, is_to_send) = past.count(id);
+        self.distinct += u64::from(is_new);
+        self.duplicates += u64::from(!is_new);
+        if is_new && is_to_send {
+            self.to_send += 1;
+            self.without_url += u64::from(target.origin.url.is_none());
+            self.odd += u64::from(!target.file_id.looks_like_imagekit());
+            self.show(id);
+        }
+    }
+
+    fn add_invalid(&mut self, rejected: &Rejected) {
+        self.invalid += 1;
+        if self.first_invalid.len() < SHOWN {
+            let origin = &rejected.origin;
+            self.first_invalid.push(format!(
+                "{} line {}: {}",
+                origin.input, origin.line, rejected.reason
+            ));
+        }
+    }
+
+    fn show(&mut self, id: &str) {
+        if self.first.len() < SHOWN {
+            self.first.push(id.into());
+        } else if self.last.len() < SHOWN {
+            self.last.push_back(id.into());
+        } else {
+            // The oldest one's room is used again: this happens for each of millions.
+            self.last.rotate_left(1);
+            if let Some(last) = self.last.back_mut() {
+                last.clear();
+                last.push_str(id);
+            }
+        }
+    }
 }

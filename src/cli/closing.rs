@@ -45,6 +45,10 @@ pub(crate) fn close(
         Some(_) => Ending::Stopped,
     };
     let finished = opened.report.finish(&mut past, ending);
+    let purges = finished
+        .as_ref()
+        .map(|finished| finished.purges)
+        .unwrap_or_default();
     let (tally, kept_rows) = match finished {
         Ok(finished) if stopped.is_none() => {
             (Arc::new(Tally::of(finished.counts)), finished.kept_rows)
@@ -67,6 +71,7 @@ pub(crate) fn close(
         stopped,
         records,
         kept_rows,
+        purges,
         odd_ids,
         requests: sight.traffic.requests(),
         retries: sight.traffic.retries(),

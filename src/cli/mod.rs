@@ -6,9 +6,11 @@
 mod account;
 mod books;
 mod census;
+mod check;
 mod closing;
 mod confirm;
 mod disk;
+mod dry_run;
 mod options;
 mod prepare;
 mod resume_command;

@@ -4,18 +4,27 @@ use std::io::IsTerminal as _;
 
 use anyhow::{Context as _, Result, anyhow, bail};
 use imagekit_bulk_delete::report::Past;
-use imagekit_bulk_delete::source::Sources;
+use imagekit_bulk_delete::source::{SourceError, Sources};
+use tokio::task::spawn_blocking;
 
 use super::account::Account;
 use super::census::{self, Census};
 use super::confirm::{Question, Terminal};
 use super::options::Cli;
+use super::signals::Signals;
 use crate::progress::Progress;
 
 /// Whether the run may begin.
 pub(crate) enum Readiness {
-    /// It may; so many records there are, if they were counted.
-    Go { total: Option<u64> },
+    /// It may.
+    Go {
+        /// The inputs, to be read from the start.
+        sources: Box<Sources>,
+        /// What earlier runs left.
+        past: Box<Past>,
+        /// So many records there are, if they were counted.
+        total: Option<u64>,
+    },
     /// It was left with this exit code.
     Left(u8),
 }
@@ -25,6 +34,11 @@ pub(crate) fn required_terminal() -> Result<Terminal> {
     Terminal::open().ok_or_else(|| {
         anyhow!("there is no terminal to ask on, and deleting is for good; add --yes to delete without being asked")
     })
+}
+
+/// Listens for signals from now on.
+pub(crate) fn listen() -> Result<Signals> {
+    Signals::listen().context("cannot listen for signals")
 }
 
 /// Opens the inputs and says how they are read.
@@ -42,21 +56,29 @@ pub(crate) fn open_sources(cli: &Cli, progress: &Progress) -> Result<Sources> {
     Ok(sources)
 }
 
-/// Counts, checks the caps and asks, where that is wanted; nothing is sent before.
+/// Counts, checks the caps and asks, where that is wanted; nothing is sent before. `due` purges are left from
+/// earlier runs.
 pub(crate) async fn make_ready(
     cli: &Cli,
     account: &Account,
-    sources: &mut Sources,
-    past: &mut Past,
+    sources: Sources,
+    past: Past,
+    due: usize,
     terminal: Option<Terminal>,
 ) -> Result<Readiness> {
-    let has_caps = cli.safety.max_delete.is_some() || cli.safety.expect_count.is_some();
-    if terminal.is_none() && !has_caps {
-        return Ok(Readiness::Go { total: None });
+    if terminal.is_none() && !has_caps(cli) {
+        return Ok(Readiness::Go {
+            sources: Box::new(sources),
+            past: Box::new(past),
+            total: None,
+        });
     }
-    sources.spool()?;
-    let census = census::take(sources, past)?;
-    check_caps(cli, &census)?;
+    let Counted {
+        sources,
+        past,
+        census,
+    } = count(sources, past).await?;
+    check_caps(cli, &census, due)?;
     if let Some(terminal) = terminal
         && census.to_send > 0
     {
@@ -75,11 +97,42 @@ pub(crate) async fn make_ready(
         }
     }
     Ok(Readiness::Go {
+        sources,
+        past,
         total: Some(census.records),
     })
 }
 
-fn check_caps(cli: &Cli, census: &Census) -> Result<()> {
+/// Whether records must be counted before anything is sent.
+pub(crate) fn has_caps(cli: &Cli) -> bool {
+    cli.safety.max_delete.is_some()
+        || cli.safety.expect_count.is_some()
+        || cli.cache.max_purges().is_some()
+}
+
+/// Inputs that were counted, and can be read from the start.
+pub(crate) struct Counted {
+    pub(crate) sources: Box<Sources>,
+    pub(crate) past: Box<Past>,
+    pub(crate) census: Census,
+}
+
+/// Reads all inputs once, on a thread of its own: a signal is heard meanwhile, even if a pipe gives nothing.
+pub(crate) async fn count(mut sources: Sources, mut past: Past) -> Result<Counted> {
+    let counting = spawn_blocking(move || -> Result<Counted, SourceError> {
+        sources.spool()?;
+        let census = census::take(&mut sources, &mut past)?;
+        Ok(Counted {
+            sources: Box::new(sources),
+            past: Box::new(past),
+            census,
+        })
+    });
+    Ok(counting.await.context("counting the records failed")??)
+}
+
+/// Refuses what the caps do not allow; `due` purges are left from earlier runs.
+pub(crate) fn check_caps(cli: &Cli, census: &Census, due: usize) -> Result<()> {
     if let Some(most) = cli.safety.max_delete.filter(|most| census.to_send > *most) {
         bail!(
             "{} IDs would be sent, more than --max-delete {most}; nothing was sent",
@@ -94,6 +147,12 @@ fn check_caps(cli: &Cli, census: &Census) -> Result<()> {
         let found = census.distinct;
         bail!(
             "the input holds {found} distinct valid IDs, not {expected} as --expect-count says; nothing was sent"
+        );
+    }
+    let purges = census.to_send + due as u64;
+    if let Some(most) = cli.cache.max_purges().filter(|most| purges > *most) {
+        bail!(
+            "up to {purges} URLs would be purged, more than --max-purges {most}; nothing was sent: mind the plan's monthly quota, and raise it if that is what you want"
         );
     }
     Ok(())

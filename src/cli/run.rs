@@ -7,12 +7,16 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context as _, Error, Result};
+use imagekit_bulk_delete::check::SheetError;
 use imagekit_bulk_delete::client::Client;
 use imagekit_bulk_delete::deleter::Deleter;
-use imagekit_bulk_delete::job;
+use imagekit_bulk_delete::job::{self, Purging, Step};
 use imagekit_bulk_delete::line::Line;
 use imagekit_bulk_delete::outcome::{Outcome, Status};
-use imagekit_bulk_delete::report::{self, Counts, OpenError, Opened, Report, ReportError, Request};
+use imagekit_bulk_delete::purge::PurgeCache;
+use imagekit_bulk_delete::report::{
+    self, Counts, Due, OpenError, Opened, Report, ReportError, Request,
+};
 use imagekit_bulk_delete::source::{SourceError, Sources};
 use imagekit_bulk_delete::stop::{Reason, Stop};
 use imagekit_bulk_delete::summary::{Tally, grouped, seconds};
@@ -24,10 +28,12 @@ use tracing::level_filters::LevelFilter;
 
 use super::account::{self, Account};
 use super::books::Books;
+use super::check;
 use super::closing;
 use super::disk;
+use super::dry_run;
 use super::options::{Cli, LogFormat, LogLevel};
-use super::prepare::{Readiness, make_ready, open_sources, required_terminal};
+use super::prepare::{Readiness, listen, make_ready, open_sources, required_terminal};
 use super::signals::Signals;
 use crate::progress::{Progress, Sight};
 
@@ -48,6 +54,8 @@ pub(crate) fn run(cli: &Cli) -> Result<u8> {
         start_log(cli, &progress);
         match cli.safety.sandbox_listen {
             Some(address) => super::account::serve_sandbox(address, &progress).await,
+            None if cli.look.check => check::check(cli, &progress).await,
+            None if cli.look.dry_run => dry_run::dry_run(cli, &progress).await,
             None => delete(cli, &progress).await,
         }
     });
@@ -58,14 +66,12 @@ pub(crate) fn run(cli: &Cli) -> Result<u8> {
 
 /// The exit code of an error of set-up.
 pub(crate) fn exit_code_of(error: &Error) -> u8 {
-    if error
-        .downcast_ref::<OpenError>()
-        .is_some_and(OpenError::is_locked)
-    {
+    let report = error.downcast_ref::<OpenError>();
+    let sheet = error.downcast_ref::<SheetError>();
+    if report.is_some_and(OpenError::is_locked) {
         LOCKED
-    } else if error
-        .downcast_ref::<OpenError>()
-        .is_some_and(OpenError::is_unwritable)
+    } else if report.is_some_and(OpenError::is_unwritable)
+        || sheet.is_some_and(SheetError::is_unwritable)
     {
         REPORT_BROKEN
     } else if error
@@ -106,9 +112,9 @@ async fn delete(cli: &Cli, progress: &Progress) -> Result<u8> {
         Some(required_terminal()?)
     };
     let account = Account::open(cli, progress)?;
-    let mut sources = open_sources(cli, progress)?;
-    let mut signals = Signals::listen().context("cannot listen for signals")?;
-    let destination = account.destination(cli, sources.first_name());
+    let sources = open_sources(cli, progress)?;
+    let mut signals = listen()?;
+    let destination = account::destination(cli, sources.first_name());
     if let Some(warning) = disk::warning(&destination, &sources) {
         progress.notice(&warning);
     }
@@ -117,24 +123,31 @@ async fn delete(cli: &Cli, progress: &Progress) -> Result<u8> {
         existing: account::existing(cli),
         job: &account.job(),
         batch_size: cli.speed.batch_size(),
+        max_purges: cli.cache.max_purges(),
     })?;
     opened
         .notices
         .iter()
         .for_each(|notice| progress.notice(notice));
+    let past = std::mem::take(&mut opened.past);
     let ready = select! {
-        ready = make_ready(cli, &account, &mut sources, &mut opened.past, terminal) => ready,
+        ready = make_ready(cli, &account, sources, past, opened.due.len(), terminal) => ready,
         number = signals.next() => Ok(Readiness::Left(Reason::Signal(number).exit_code())),
     };
     match ready {
-        Ok(Readiness::Go { total }) => {
+        Ok(Readiness::Go {
+            sources,
+            past,
+            total,
+        }) => {
+            opened.past = *past;
             Run {
                 cli,
                 progress,
                 account: &account,
                 total,
             }
-            .go(sources, opened, signals)
+            .go(*sources, opened, signals)
             .await
         }
         Ok(Readiness::Left(code)) => opened.report.discard().map(|()| code).map_err(Error::from),
@@ -154,7 +167,7 @@ struct Run<'a> {
 }
 
 impl Run<'_> {
-    async fn go(&self, sources: Sources, opened: Opened, signals: Signals) -> Result<u8> {
+    async fn go(&self, sources: Sources, mut opened: Opened, signals: Signals) -> Result<u8> {
         let started = Instant::now();
         let stop = Stop::new();
         let speed = &self.cli.speed;
@@ -175,6 +188,14 @@ impl Run<'_> {
             opened.report.journal(),
             speed.batch_size(),
         );
+        let purging = Purging {
+            cache: self
+                .cli
+                .cache
+                .purge_cache
+                .then(|| PurgeCache::new(Rc::clone(&line))),
+            due: std::mem::take(&mut opened.due),
+        };
         let sight = Sight {
             tally: Arc::default(),
             traffic: line.traffic(),
@@ -188,7 +209,7 @@ impl Run<'_> {
             biased;
             number = signals.watch(&stop, self.progress, speed.timeout) => Some(number),
             never = self.progress.show(sight.clone(), self.total) => match never {},
-            () = self.delete(sources, &deleter, &mut books, &stop, &sight) => None,
+            () = self.delete(sources, &deleter, purging, &mut books, &stop, &sight) => None,
         };
         guards.abort_all();
         self.progress.clear();
@@ -204,26 +225,26 @@ impl Run<'_> {
         &self,
         sources: Sources,
         deleter: &Deleter,
+        purging: Purging<Due>,
         books: &mut Books<'_>,
         stop: &Stop,
         sight: &Sight,
     ) {
         let books = RefCell::new(books);
         let admit = |record| books.borrow_mut().admit(record);
-        let record = |outcomes: &[Outcome]| -> Result<(), ReportError> {
-            let books = &mut **books.borrow_mut();
-            books
-                .opened
-                .report
-                .append(outcomes, &mut books.opened.past)?;
-            sight.tally.add(outcomes);
-            self.check_limits(&sight.tally, stop);
+        let record = |step, outcomes: &[Outcome]| -> Result<(), ReportError> {
+            books.borrow_mut().record(step, outcomes)?;
+            if step == Step::Decided {
+                sight.tally.add(outcomes);
+                self.check_limits(&sight.tally, stop);
+            }
             Ok(())
         };
         job::run(
             sources.stream(),
             admit,
             deleter,
+            purging,
             self.cli.speed.concurrency(),
             stop,
             record,
@@ -262,8 +283,7 @@ impl Run<'_> {
         );
         guards.spawn(async move {
             throttle.gave_up().await;
-            let text = format!("nothing succeeded for {} (--max-outage)", seconds(longest));
-            stop.trip(Reason::LimitReached(text));
+            stop.trip(outage_is_too_long(longest));
         });
         Ok(guards)
     }
@@ -296,6 +316,12 @@ impl Run<'_> {
             }
         }
     }
+}
+
+/// Why a run stops that nothing answered for so long.
+pub(crate) fn outage_is_too_long(longest: Duration) -> Reason {
+    let text = format!("nothing succeeded for {} (--max-outage)", seconds(longest));
+    Reason::LimitReached(text)
 }
 
 fn add_earlier(tally: &Tally, settled: &Counts) {

@@ -4,6 +4,7 @@
 //! ever appended while a run goes on; the last row of an ID counts. [`open()`] reads what earlier runs
 //! left, and [`Report::finish`] makes a resumed report whole again: one row a record.
 
+mod due;
 mod lock;
 mod open;
 mod past;
@@ -12,6 +13,7 @@ mod resume;
 mod row;
 mod whole;
 
+use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
@@ -21,12 +23,15 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use jiff::Timestamp;
 use thiserror::Error;
 
+pub use due::Due;
 pub use open::{Existing, OpenError, Opened, Request, open};
 pub use past::{Admission, Past};
 pub use read::Rows;
+pub use resume::look;
+pub(crate) use row::harmless;
 
 use crate::journal::{Journal, JournalError, StateHeader};
-use crate::outcome::{Outcome, Status};
+use crate::outcome::{Outcome, Purge, Status};
 
 /// Where a report goes.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -44,8 +49,9 @@ pub fn expand(pattern: &str, now: Timestamp) -> String {
         .replace("{datetime}", &now.strftime("%Y%m%dT%H%M%SZ").to_string())
 }
 
-/// The report's name where none was given: after the first input, in the working directory.
-pub fn default_name(first_input: &str) -> String {
+/// The name of what is written where none was given: after the first input, in the working directory. `kind` is
+/// `report` or `check`.
+pub fn default_name(first_input: &str, kind: &str) -> String {
     let stem = match first_input {
         "-" => None,
         path => Path::new(path)
@@ -53,7 +59,7 @@ pub fn default_name(first_input: &str) -> String {
             .map(|stem| stem.to_string_lossy().into_owned()),
     };
     let stem = stem.unwrap_or_else(|| env!("CARGO_PKG_NAME").into());
-    format!("{}.report.csv", stem.strip_suffix(".csv").unwrap_or(&stem))
+    format!("{}.{kind}.csv", stem.strip_suffix(".csv").unwrap_or(&stem))
 }
 
 /// The report cannot be written, or does not add up.
@@ -90,10 +96,16 @@ pub struct Report {
     len: Arc<AtomicU64>,
     buffer: String,
     ends: Vec<usize>,
+    /// How many rows of the last write stand whole.
+    written: usize,
     /// This run's rows.
     counts: Counts,
     /// Rows that were there.
     loaded: Counts,
+    /// This run's purges, and those that were there.
+    purges: PurgeCounts,
+    loaded_purges: PurgeCounts,
+    is_purging: bool,
     journal: Journal,
     header: StateHeader,
     /// The lock, for files.
@@ -112,17 +124,24 @@ enum Sink {
     /// The header is written with the first rows, so that a run that never began leaves nothing.
     Stdout {
         is_header_due: bool,
+        /// Rows that wait for their purge: what is written here cannot be amended.
+        held: BTreeMap<Box<str>, Outcome>,
     },
 }
 
 /// Rows by status.
 pub type Counts = [u64; Status::ALL.len()];
 
+/// Rows by what became of their purge.
+pub type PurgeCounts = [u64; Purge::ALL.len()];
+
 /// What a run's end leaves.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Finished {
     /// Rows of records of this input, by status.
     pub counts: Counts,
+    /// Rows by what became of their purge.
+    pub purges: PurgeCounts,
     /// Rows of earlier runs whose record is no longer in the input.
     pub kept_rows: u64,
 }
@@ -141,6 +160,15 @@ pub enum Ending {
     KeyRefused,
     /// Rows could not be written: what is in the air must stay in the state, as after a crash.
     Broken,
+}
+
+impl Finished {
+    /// Whether no record and no purge is left for a resume.
+    fn is_settled(&self) -> bool {
+        let records = [Status::Failed, Status::Unknown].map(|status| self.counts[status as usize]);
+        let purges = [Purge::Failed, Purge::OverLimit].map(|purge| self.purges[purge as usize]);
+        records.iter().chain(&purges).all(|count| *count == 0)
+    }
 }
 
 impl Report {
@@ -169,29 +197,78 @@ impl Report {
 
     /// Appends rows: the kernel has them when this returns. Where it takes only some, those stand whole.
     pub fn append(&mut self, outcomes: &[Outcome], past: &mut Past) -> Result<(), ReportError> {
+        if let (true, Sink::Stdout { held, .. }) = (self.is_purging, &mut self.sink) {
+            let (held_back, ready): (Vec<_>, Vec<_>) =
+                outcomes.iter().cloned().partition(Outcome::is_purge_due);
+            for outcome in held_back {
+                self.counts[outcome.status as usize] += 1;
+                held.insert(outcome.file_id.clone(), outcome);
+            }
+            return self.append_now(&ready, past);
+        }
+        self.append_now(outcomes, past)
+    }
+
+    /// Appends a row that tells what became of a purge; it replaces the row of the same ID.
+    pub fn amend(&mut self, outcome: &Outcome, past: &mut Past) -> Result<(), ReportError> {
+        if let Sink::Stdout { held, .. } = &mut self.sink {
+            held.remove(&outcome.file_id);
+        }
+        self.write_rows(std::slice::from_ref(outcome))?;
+        past.note_amended(&outcome.file_id);
+        self.count_purges(std::slice::from_ref(outcome));
+        Ok(())
+    }
+
+    fn append_now(&mut self, outcomes: &[Outcome], past: &mut Past) -> Result<(), ReportError> {
         if outcomes.is_empty() {
             return Ok(());
         }
+        let written = self.write_rows(outcomes);
+        let whole = self.written;
+        for outcome in &outcomes[..whole] {
+            self.counts[outcome.status as usize] += 1;
+        }
+        if self.is_purging {
+            self.count_purges(&outcomes[..whole]);
+        }
+        if self.is_purging || self.is_resumed() {
+            past.note_written(&outcomes[..whole]);
+        }
+        written
+    }
+
+    /// Writes rows as far as the kernel takes them; `written` says how many stand whole.
+    fn write_rows(&mut self, outcomes: &[Outcome]) -> Result<(), ReportError> {
         self.begin_buffer();
         for outcome in outcomes {
             row::write(&mut self.buffer, outcome);
             self.ends.push(self.buffer.len());
         }
-        let written = self.write_buffer();
-        let whole = self.ends.partition_point(|end| *end <= written.0);
-        for outcome in &outcomes[..whole] {
-            self.counts[outcome.status as usize] += 1;
+        let (taken, result) = self.write_buffer();
+        self.written = self.ends.partition_point(|end| *end <= taken);
+        result.map_err(|source| self.error(source))
+    }
+
+    fn count_purges(&mut self, outcomes: &[Outcome]) {
+        for purge in outcomes.iter().filter_map(|outcome| outcome.purge) {
+            self.purges[purge as usize] += 1;
         }
-        if self.is_resumed() {
-            past.note_written(&outcomes[..whole]);
+    }
+
+    /// What the report holds where no row was replaced.
+    fn finished(&self) -> Finished {
+        Finished {
+            counts: std::array::from_fn(|status| self.loaded[status] + self.counts[status]),
+            purges: std::array::from_fn(|purge| self.loaded_purges[purge] + self.purges[purge]),
+            kept_rows: 0,
         }
-        written.1.map_err(|source| self.error(source))
     }
 
     fn begin_buffer(&mut self) {
         self.buffer.clear();
         self.ends.clear();
-        if let Sink::Stdout { is_header_due } = &mut self.sink
+        if let Sink::Stdout { is_header_due, .. } = &mut self.sink
             && std::mem::take(is_header_due)
         {
             self.buffer.push_str(row::HEADER);
@@ -230,17 +307,13 @@ impl Report {
 
     /// Ends the run: makes a completed report whole, and leaves the state only while something is unsettled.
     pub fn finish(mut self, past: &mut Past, ending: Ending) -> Result<Finished, ReportError> {
-        let mut finished = Finished {
-            counts: self.counts,
-            kept_rows: 0,
-        };
+        let mut finished = self.finished();
         if ending == Ending::Broken {
             return Ok(finished);
         }
-        self.begin_buffer();
-        self.write_buffer().1.map_err(|source| self.error(source))?;
+        self.release_held()?;
         if let Ending::Completed { records } = ending {
-            if self.is_resumed() {
+            if self.is_resumed() || self.is_purging {
                 finished = self.make_whole(past)?;
             }
             let rows = finished.counts.iter().sum();
@@ -249,13 +322,21 @@ impl Report {
             }
         }
         self.sync().map_err(|source| self.error(source))?;
-        let unsettled =
-            finished.counts[Status::Failed as usize] + finished.counts[Status::Unknown as usize];
         match ending {
-            Ending::Completed { .. } if unsettled == 0 => self.remove_state(),
+            Ending::Completed { .. } if finished.is_settled() => self.remove_state(),
             _ => self.leave_state(ending),
         }
         .map(|()| finished)
+    }
+
+    /// Writes what still waits for its purge, and the header if no row was ever written.
+    fn release_held(&mut self) -> Result<(), ReportError> {
+        let held = match &mut self.sink {
+            Sink::Stdout { held, .. } => std::mem::take(held),
+            Sink::File { .. } => BTreeMap::new(),
+        };
+        let outcomes: Vec<Outcome> = held.into_values().collect();
+        self.write_rows(&outcomes)
     }
 
     fn error(&self, source: io::Error) -> ReportError {

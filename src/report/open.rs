@@ -3,6 +3,7 @@
 //! The lock comes first, then whatever may refuse, and only then is anything changed. The lock is on
 //! the state file, because the report itself is replaced when it is made whole.
 
+use std::collections::BTreeMap;
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
 use std::os::unix::fs::OpenOptionsExt;
@@ -12,10 +13,11 @@ use std::sync::atomic::AtomicU64;
 
 use thiserror::Error;
 
+use super::due::Due;
 use super::lock::State;
 use super::row::HEADER;
-use super::{Counts, Destination, Past, Report, ReportError, Sink};
-use crate::journal::{self, Job, Journal, JournalError, StateHeader};
+use super::{Counts, Destination, Past, PurgeCounts, Report, ReportError, Sink};
+use crate::journal::{self, Job, Journal, JournalError, SlotSize, StateHeader, UrlsInSlots};
 
 const STATE_VERSION: u32 = 1;
 
@@ -41,6 +43,21 @@ pub struct Request<'a> {
     pub job: &'a Job,
     /// The most IDs a request will have.
     pub batch_size: usize,
+    /// The most purges that this run may have to do; `None` if it purges nothing.
+    pub max_purges: Option<u64>,
+}
+
+impl Request<'_> {
+    fn slot_size(&self) -> SlotSize {
+        let urls = match self.max_purges {
+            Some(_) => UrlsInSlots::Kept,
+            None => UrlsInSlots::LeftOut,
+        };
+        SlotSize {
+            ids: self.batch_size,
+            urls,
+        }
+    }
 }
 
 /// A report, ready for rows.
@@ -52,6 +69,8 @@ pub struct Opened {
     pub past: Past,
     /// Settled rows of earlier runs, by status.
     pub settled: Counts,
+    /// Purges that earlier runs left to be done.
+    pub due: Due,
     /// What a person should know.
     pub notices: Vec<String>,
 }
@@ -162,12 +181,17 @@ fn to_stdout(request: &Request<'_>) -> Opened {
         name: "stdout".into(),
         sink: Sink::Stdout {
             is_header_due: true,
+            held: BTreeMap::new(),
         },
         len: Arc::default(),
         buffer: String::new(),
         ends: Vec::new(),
+        written: 0,
         counts: Counts::default(),
         loaded: Counts::default(),
+        purges: PurgeCounts::default(),
+        loaded_purges: PurgeCounts::default(),
+        is_purging: request.max_purges.is_some(),
         journal: Journal::none(),
         header: new_header(request),
         state: None,
@@ -178,6 +202,7 @@ fn to_stdout(request: &Request<'_>) -> Opened {
         report,
         past: Past::default(),
         settled: Counts::default(),
+        due: Due::default(),
         notices: Vec::new(),
     }
 }
@@ -187,7 +212,7 @@ pub(super) fn new_header(request: &Request<'_>) -> StateHeader {
         version: STATE_VERSION,
         job: request.job.clone(),
         boot: journal::boot(),
-        stride: journal::stride(request.batch_size),
+        stride: journal::stride(request.slot_size()),
         is_at_rest: false,
         was_key_refused: false,
         is_all_in_doubt: false,
@@ -238,6 +263,7 @@ impl Opening<'_> {
             report,
             past: Past::default(),
             settled: Counts::default(),
+            due: Due::default(),
             notices: Vec::new(),
         })
     }
@@ -254,7 +280,13 @@ impl Opening<'_> {
         let len = Arc::new(AtomicU64::new(begin));
         let state_name = format!("{}.state", self.name);
         let state_file = state.file.try_clone().map_err(self.io())?;
-        let journal = Journal::begin(state_name, state_file, &header, Arc::clone(&len))?;
+        let journal = Journal::begin(
+            state_name,
+            state_file,
+            &header,
+            self.request.slot_size().urls,
+            Arc::clone(&len),
+        )?;
         Ok(Report {
             name: self.name.into(),
             sink: Sink::File {
@@ -264,8 +296,12 @@ impl Opening<'_> {
             len,
             buffer: String::new(),
             ends: Vec::new(),
+            written: 0,
             counts: Counts::default(),
             loaded: Counts::default(),
+            purges: PurgeCounts::default(),
+            loaded_purges: PurgeCounts::default(),
+            is_purging: self.request.max_purges.is_some(),
             journal,
             header,
             state: Some(state),

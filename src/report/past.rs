@@ -21,6 +21,15 @@ pub enum Admission {
     Settled,
 }
 
+/// What a row of an earlier run tells.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Told {
+    /// What became of the record.
+    First,
+    /// What became of the purge, after a row that told the rest.
+    Amended,
+}
+
 /// All IDs that this run has to do with.
 #[derive(Debug, Default)]
 pub struct Past {
@@ -29,6 +38,10 @@ pub struct Past {
     many: HashMap<Box<str>, u64>,
     /// IDs with more than one row of their own: how many. A resumed run that was interrupted leaves them.
     again: HashMap<Box<str>, u64>,
+    /// IDs with more than one row of this run: how many more. A purge is told by another row.
+    amended: HashMap<Box<str>, u64>,
+    /// URLs that only rows of earlier runs know.
+    pub(super) urls: HashMap<Box<str>, Box<str>>,
     /// Rows may have been lost: whatever is not settled may have been deleted.
     pub(super) is_all_in_doubt: bool,
 }
@@ -43,6 +56,9 @@ impl Past {
                 return Admission::Settled;
             }
             target.doubt = marks.has(Marks::DOUBT) || is_all_in_doubt;
+            if !self.urls.is_empty() && target.origin.url.is_none() {
+                target.origin.url = self.urls.remove(target.file_id.as_str());
+            }
             return Admission::Send(target);
         }
         if self.use_up(&duplicates(target.file_id.as_str())) {
@@ -72,18 +88,38 @@ impl Past {
         }
     }
 
-    /// Takes in a row of an earlier run; rows come in the order of the file.
-    pub(super) fn load(&mut self, file_id: &str, status: Status) {
-        match status {
-            Status::Duplicate => self.add_one(&duplicates(file_id)),
-            Status::Invalid => self.add_one(&invalids(file_id)),
-            _ => self.load_own(file_id, status),
+    /// Notes a row of this run that tells what became of the purge.
+    pub(super) fn note_amended(&mut self, file_id: &str) {
+        if !self.seen.entry(file_id).set(Marks::REDONE) {
+            *self.amended.entry(file_id.into()).or_default() += 1;
         }
     }
 
-    fn load_own(&mut self, file_id: &str, status: Status) {
+    /// Whether a row of this run is replaced by a later one; to be asked in the order of the file.
+    pub(super) fn is_amended_later(&mut self, file_id: &str) -> bool {
+        match self.amended.get_mut(file_id) {
+            Some(rows) if *rows > 0 => {
+                *rows -= 1;
+                true
+            }
+            _ => false,
+        }
+    }
+
+    /// Takes in a row of an earlier run; rows come in the order of the file.
+    pub(super) fn load(&mut self, file_id: &str, status: Status) -> Told {
+        match status {
+            Status::Duplicate => self.add_one(&duplicates(file_id)),
+            Status::Invalid => self.add_one(&invalids(file_id)),
+            _ => return self.load_own(file_id, status),
+        }
+        Told::First
+    }
+
+    fn load_own(&mut self, file_id: &str, status: Status) -> Told {
         let marks = self.seen.entry(file_id);
         let is_first = marks.set(Marks::HAS_ROW);
+        let was_settled = marks.has(Marks::SETTLED);
         marks.clear(Marks::SETTLED);
         marks.clear(Marks::DOUBT);
         if status.settles_id() {
@@ -93,6 +129,11 @@ impl Past {
         }
         if !is_first {
             *self.again.entry(file_id.into()).or_insert(1) += 1;
+        }
+        if was_settled && status.settles_id() {
+            Told::Amended
+        } else {
+            Told::First
         }
     }
 
@@ -136,6 +177,7 @@ impl Past {
             is_own_row_right && marks.count() == 0
         };
         self.again.is_empty()
+            && self.amended.is_empty()
             && self.many.values().all(|rows| *rows == 0)
             && self.seen.marks().all(stands)
     }

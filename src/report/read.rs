@@ -7,7 +7,7 @@ use std::path::Path;
 use csv::{ByteRecord, ReaderBuilder};
 
 use super::row::{self, HEADER};
-use crate::outcome::{Outcome, Status};
+use crate::outcome::{Outcome, Purge, Status};
 
 const BLOCK: usize = 256 * 1024;
 const COLUMNS: usize = 14;
@@ -55,16 +55,16 @@ impl Rows {
             let text = format!("{} is not a report of this program", path.display());
             return Err(io::Error::new(io::ErrorKind::InvalidData, text));
         }
-        Self::from(file, HEADER.len() as u64)
+        Self::from(file, HEADER.len() as u64, BLOCK)
     }
 
-    /// Rows from a place on at which one begins.
-    pub(super) fn from(mut file: File, begin: u64) -> io::Result<Self> {
+    /// Rows from a place on at which one begins, read in blocks of so many bytes.
+    pub(super) fn from(mut file: File, begin: u64, capacity: usize) -> io::Result<Self> {
         file.seek(SeekFrom::Start(begin))?;
         let reader = ReaderBuilder::new()
             .has_headers(false)
             .flexible(true)
-            .buffer_capacity(BLOCK)
+            .buffer_capacity(capacity)
             .from_reader(file);
         Ok(Self {
             reader,
@@ -90,9 +90,18 @@ impl Iterator for Rows {
 pub(super) struct Row<'a> {
     pub(super) file_id: &'a str,
     pub(super) status: Status,
+    pub(super) purge: Option<Purge>,
+    record: &'a ByteRecord,
     /// Where the row begins and ends in the file, in bytes.
     pub(super) begin: u64,
     pub(super) end: u64,
+}
+
+impl Row<'_> {
+    /// The `url` cell.
+    pub(super) fn url(&self) -> Option<&str> {
+        std::str::from_utf8(self.record.get(11)?).ok()
+    }
 }
 
 /// How a reading ended.
@@ -149,6 +158,8 @@ pub(super) fn rows(
         each(&Row {
             file_id,
             status,
+            purge: record.get(12).and_then(purge),
+            record: &record,
             begin,
             end,
         })?;
@@ -157,6 +168,13 @@ pub(super) fn rows(
 
 fn status(cell: &[u8]) -> Option<Status> {
     Status::parse(std::str::from_utf8(cell).ok()?)
+}
+
+fn purge(cell: &[u8]) -> Option<Purge> {
+    match cell {
+        [] => None,
+        word => Purge::parse(std::str::from_utf8(word).ok()?),
+    }
 }
 
 /// The ID of a torn row: whole if a cell follows it, and never sent if that says so.

@@ -10,14 +10,45 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
+use super::due::{Due, Tracker};
 use super::lock::State;
 use super::open::{OpenError, Opened, Opening, Undo, new_header, with_suffix};
-use super::read::{self, Kind, Tail};
+use super::past::Told;
+use super::read::{self, Kind, Row, Tail};
 use super::row::HEADER;
-use super::{Counts, Past, past};
+use super::{Counts, Past, PurgeCounts, past};
 use crate::journal::{self, InAir, StateHeader};
 use crate::outcome::{ErrorCode, Outcome, Status};
 use crate::target::Origin;
+
+/// Looks at what earlier runs left and changes nothing: for a dry run.
+pub fn look(path: &Path, max_purges: Option<u64>) -> Result<(Past, Due), OpenError> {
+    let name = path.to_string_lossy().into_owned();
+    let io = |source| OpenError::Io {
+        name: name.clone(),
+        source,
+    };
+    let not_ours = |at| OpenError::NotOurs {
+        name: name.clone(),
+        at,
+    };
+    let mut file = File::open(path).map_err(io)?;
+    let mut loaded = Loaded::new(max_purges);
+    match read::kind(&mut file).map_err(io)? {
+        Kind::Strange => return Err(not_ours(String::new())),
+        Kind::Unbegun => return Ok((loaded.past, Due::default())),
+        Kind::Ours => {}
+    }
+    let tail = read::rows(&mut file, |row| {
+        loaded.take_in(row);
+        Ok(())
+    });
+    if let Tail::Strange { line, .. } = tail.map_err(io)? {
+        return Err(not_ours(format!(" (line {line})")));
+    }
+    let (due, _) = loaded.tracker.finish(path);
+    Ok((loaded.past, due))
+}
 
 impl Opening<'_> {
     /// Goes on from what earlier runs left.
@@ -48,15 +79,19 @@ impl Opening<'_> {
             is_all_in_doubt: loaded.past.is_all_in_doubt,
             ..new_header(self.request)
         };
+        let (due, urls) = std::mem::take(&mut loaded.tracker).finish(self.path);
+        loaded.past.urls = urls;
         let undo = Undo::Resumed {
             had_state: state.old.is_some(),
         };
         let mut report = self.report(file, state, undo, header)?;
         report.loaded = loaded.counts;
+        report.loaded_purges = loaded.purges;
         Ok(Opened {
             report,
             past: loaded.past,
             settled: loaded.settled,
+            due,
             notices: loaded.notices,
         })
     }
@@ -90,14 +125,13 @@ impl Opening<'_> {
         header: Option<&StateHeader>,
         in_air: Vec<InAir>,
     ) -> Result<Loaded, OpenError> {
-        let mut loaded = Loaded::default();
+        let mut loaded = Loaded::new(self.request.max_purges);
         let mut in_air: HashMap<String, InAir> = in_air
             .into_iter()
             .map(|one| (one.file_id.clone(), one))
             .collect();
         let tail = read::rows(file, |row| {
-            loaded.past.load(row.file_id, row.status);
-            loaded.counts[row.status as usize] += 1;
+            loaded.take_in(row);
             let is_newer = in_air
                 .get(row.file_id)
                 .is_some_and(|sent| row.begin >= sent.report_len);
@@ -122,9 +156,11 @@ impl Opening<'_> {
                 "{}: a row that was cut off at the end was taken out",
                 self.name
             ));
-            loaded.doubts.extend(sent.map(|file_id| InAir {
+            let torn = sent.filter(|file_id| !in_air.contains_key(file_id));
+            loaded.doubts.extend(torn.map(|file_id| InAir {
                 file_id,
                 line: 0,
+                url: None,
                 report_len: 0,
             }));
         }
@@ -152,6 +188,9 @@ impl Opening<'_> {
                 super::row::write(&mut rows, &interrupted(sent));
                 loaded.counts[Status::Unknown as usize] += 1;
                 loaded.past.load(&sent.file_id, Status::Unknown);
+                if let Some(url) = &sent.url {
+                    loaded.tracker.keep_url(&sent.file_id, url);
+                }
             }
         }
         if !rows.is_empty() {
@@ -168,8 +207,29 @@ struct Loaded {
     past: Past,
     counts: Counts,
     settled: Counts,
+    purges: PurgeCounts,
+    tracker: Tracker,
     doubts: Vec<InAir>,
     notices: Vec<String>,
+}
+
+impl Loaded {
+    fn new(max_purges: Option<u64>) -> Self {
+        Self {
+            tracker: Tracker::new(max_purges),
+            ..Self::default()
+        }
+    }
+
+    fn take_in(&mut self, row: &Row<'_>) {
+        let is_amended = self.past.load(row.file_id, row.status);
+        self.tracker.load(row);
+        // A row that only tells of the purge after an earlier one is no other record.
+        self.counts[row.status as usize] += u64::from(is_amended == Told::First);
+        if let Some(purge) = row.purge {
+            self.purges[purge as usize] += 1;
+        }
+    }
 }
 
 fn interrupted(sent: &InAir) -> Outcome {
@@ -178,7 +238,7 @@ fn interrupted(sent: &InAir) -> Outcome {
         origin: Origin {
             line: sent.line,
             input: Arc::from(""),
-            url: None,
+            url: sent.url.as_deref().map(Into::into),
         },
         status: Status::Unknown,
         http_status: None,

@@ -126,8 +126,8 @@ fn starts_like_a_formula(text: &str) -> bool {
     text.starts_with(['=', '+', '-', '@', '\t', '\r'])
 }
 
-/// Prefixed so that no spreadsheet runs it.
-fn harmless(text: &str) -> String {
+/// A cell prefixed so that no spreadsheet runs it as a formula.
+pub(crate) fn harmless(text: &str) -> String {
     if starts_like_a_formula(text) {
         format!("'{text}")
     } else {

@@ -8,7 +8,7 @@ use std::path::Path;
 use super::open::{sync_folder, with_suffix};
 use super::read::{self, Row};
 use super::row::HEADER;
-use super::{Counts, Finished, Past, Report, ReportError, Sink, past};
+use super::{Finished, Past, Report, ReportError, Sink, past};
 
 const BLOCK: usize = 256 * 1024;
 
@@ -19,18 +19,11 @@ impl Report {
         // The slots tell of places in the file that is about to be replaced; nothing is in the air any more.
         self.journal.rewrite_header(&self.header)?;
         let Sink::File { path, .. } = &self.sink else {
-            return Ok(Finished {
-                counts: self.counts,
-                kept_rows: 0,
-            });
+            return Ok(self.finished());
         };
         let path = path.clone();
         if past.is_whole() {
-            let counts = std::array::from_fn(|status| self.loaded[status] + self.counts[status]);
-            return Ok(Finished {
-                counts,
-                kept_rows: 0,
-            });
+            return Ok(self.finished());
         }
         let replaced = replace(&path, self.begin, past);
         let (file, finished) = replaced.map_err(|source| self.error(source))?;
@@ -59,12 +52,15 @@ fn replace(path: &Path, begin: u64, past: &mut Past) -> io::Result<(File, Finish
         run: 0..0,
     };
     copy.to.write_all(HEADER.as_bytes())?;
-    let mut finished = Finished {
-        counts: Counts::default(),
-        kept_rows: 0,
-    };
+    let mut finished = Finished::default();
     read::rows(&mut old, |row| {
-        if row.begin < begin && past::is_own(row.status) && !past.counts_still(row.file_id) {
+        let is_replaced = past::is_own(row.status)
+            && if row.begin < begin {
+                !past.counts_still(row.file_id)
+            } else {
+                past.is_amended_later(row.file_id)
+            };
+        if is_replaced {
             return Ok(());
         }
         count(row, begin, past, &mut finished);
@@ -78,6 +74,9 @@ fn replace(path: &Path, begin: u64, past: &mut Past) -> io::Result<(File, Finish
 }
 
 fn count(row: &Row<'_>, begin: u64, past: &mut Past, finished: &mut Finished) {
+    if let Some(purge) = row.purge {
+        finished.purges[purge as usize] += 1;
+    }
     let is_of_this_run = row.begin >= begin;
     if !is_of_this_run && past.is_left_over(row.file_id, row.status) {
         finished.kept_rows += 1;

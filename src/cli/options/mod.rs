@@ -36,7 +36,11 @@ pub(crate) struct Cli {
     #[command(flatten)]
     pub(crate) speed: Speed,
     #[command(flatten)]
+    pub(crate) look: Look,
+    #[command(flatten)]
     pub(crate) safety: Safety,
+    #[command(flatten)]
+    pub(crate) cache: Cache,
     #[command(flatten)]
     pub(crate) connection: ConnectionOptions,
     #[command(flatten)]
@@ -115,6 +119,17 @@ pub(crate) struct Speed {
 
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Safety")]
+pub(crate) struct Look {
+    /// Read and check all input and say what the run would do; nothing is sent
+    #[arg(short = 'n', long)]
+    pub(crate) dry_run: bool,
+    /// With --dry-run: ask ImageKit, by reads alone, which files exist, and list them [default: <input>.check.csv]
+    #[arg(long, requires = "dry_run", conflicts_with = "resume")]
+    pub(crate) check: bool,
+}
+
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Safety")]
 pub(crate) struct Safety {
     /// Do not ask; required where there is no terminal
     #[arg(short, long)]
@@ -140,6 +155,29 @@ pub(crate) struct Safety {
     /// Serve the look-alike alone, for other clients, until Ctrl-C
     #[arg(long, value_name = "ADDR")]
     pub(crate) sandbox_listen: Option<SocketAddr>,
+}
+
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Cache")]
+pub(crate) struct Cache {
+    /// Purge each deleted file's URL from the CDN, which ImageKit does not do by itself
+    #[arg(long)]
+    pub(crate) purge_cache: bool,
+    /// Refuse to start if more than this many would be purged: plans have a monthly quota
+    #[arg(
+        long,
+        value_name = "N",
+        default_value_t = 1000,
+        requires = "purge_cache"
+    )]
+    max_purges: u64,
+}
+
+impl Cache {
+    /// The most purges that the run may have to do; `None` where nothing is purged.
+    pub(crate) fn max_purges(&self) -> Option<u64> {
+        self.purge_cache.then_some(self.max_purges)
+    }
 }
 
 #[derive(Debug, Args)]

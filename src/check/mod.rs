@@ -1,0 +1,149 @@
+//! The check: asks ImageKit which IDs exist, by reads alone, and writes down what it says of each.
+//!
+//! Records come in, a row for each distinct ID leaves in the order of the input, and [`Totals`] at the end. The
+//! rows are valid input for the run: `type` keeps versions and folders from being sent, `url` is what is purged.
+
+mod sheet;
+
+use std::fmt::Display;
+use std::pin::pin;
+
+use futures::StreamExt;
+use tokio::sync::mpsc::Receiver;
+
+pub use sheet::{OldSheet, Sheet, SheetError};
+
+use crate::client::FileInfo;
+use crate::job::{Behind, Group, groups};
+use crate::lookup::{Known, Lookup, LookupError};
+use crate::report::Admission;
+use crate::seen::{Marks, Seen};
+use crate::stop::{Reason, Stop};
+use crate::target::{Record, Target};
+
+/// So many versions and folders, and IDs that nobody could tell of, are named; the others are counted.
+const MOST_NAMED: usize = 5;
+
+/// What was found.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Totals {
+    /// Distinct IDs that were asked for.
+    pub asked: u64,
+    /// Those that exist.
+    pub there: u64,
+    /// Those of which nobody could tell.
+    pub unclear: u64,
+    /// Records that are never sent.
+    pub invalid: u64,
+    /// Records whose ID stood in an earlier one.
+    pub duplicates: u64,
+    /// Bytes of those that exist.
+    pub bytes: u64,
+    /// When the oldest was made, ISO 8601.
+    pub oldest: Option<String>,
+    /// Versions and folders among them: deleting a version's ID would hit the live file.
+    pub not_files: u64,
+    /// The first of what a person should look at, in words.
+    pub named: Vec<String>,
+}
+
+impl Totals {
+    fn add(&mut self, target: &Target, known: &Known) {
+        self.asked += 1;
+        match known {
+            Known::There(file) => self.add_file(target, file),
+            Known::Missing => {}
+            Known::Unclear(why) => {
+                self.unclear += 1;
+                self.name(target, &format!("nobody could tell: {why}"));
+            }
+        }
+    }
+
+    fn add_file(&mut self, target: &Target, file: &FileInfo) {
+        self.there += 1;
+        self.bytes = self.bytes.saturating_add(file.size.unwrap_or_default());
+        if let Some(made) = &file.created_at
+            && self.oldest.as_ref().is_none_or(|oldest| made < oldest)
+        {
+            self.oldest = Some(made.clone());
+        }
+        if !file.is_file() {
+            self.not_files += 1;
+            let kind = file.kind.as_deref().unwrap_or_default();
+            self.name(target, &format!("is a {kind}, not a file"));
+        }
+    }
+
+    fn name(&mut self, target: &Target, what: &str) {
+        if self.named.len() < MOST_NAMED {
+            let (id, origin) = (&target.file_id, &target.origin);
+            self.named.push(format!(
+                "{id} ({} line {}) {what}",
+                origin.input, origin.line
+            ));
+        }
+    }
+}
+
+/// Checks all records, up to `concurrency` groups of IDs at once, until they end or the stop is tripped.
+///
+/// `each` hears of the totals so far, for those who look at them. A row that cannot be written trips the stop as
+/// [`Reason::ReportBroken`], a key that may not read as [`Reason::KeyRefused`].
+pub async fn run<SourceError: Display>(
+    records: Receiver<Result<Vec<Record>, SourceError>>,
+    lookup: &Lookup,
+    concurrency: usize,
+    stop: &Stop,
+    sheet: &mut Sheet,
+    mut each: impl FnMut(&Totals),
+) -> Totals {
+    let mut seen = Seen::default();
+    let unsent = std::cell::Cell::new((0, 0));
+    let admit = |record| admit(record, &mut seen, &unsent);
+    let behind = Behind::default();
+    let groups = groups(records, admit, Lookup::group_size, stop, &behind);
+    let found = groups
+        .map(|group| look_up(group, lookup))
+        .buffered(concurrency);
+    let mut found = pin!(found);
+    let mut totals = Totals::default();
+    while let Some(found) = found.next().await {
+        match found {
+            Ok(rows) => {
+                if let Err(error) = sheet.write(&rows) {
+                    stop.trip(Reason::ReportBroken(error.to_string()));
+                    break;
+                }
+                for (target, known) in &rows {
+                    totals.add(target, known);
+                }
+                (totals.invalid, totals.duplicates) = unsent.get();
+                each(&totals);
+            }
+            Err(LookupError::KeyRefused(told)) => stop.trip(Reason::KeyRefused(told)),
+            Err(LookupError::Stopped) => {}
+        }
+    }
+    totals
+}
+
+fn admit(record: Record, seen: &mut Seen, unsent: &std::cell::Cell<(u64, u64)>) -> Admission {
+    let (invalid, duplicates) = unsent.get();
+    match record {
+        Record::Target(target) => {
+            if seen.entry(target.file_id.as_str()).set(Marks::SEEN) {
+                return Admission::Send(target);
+            }
+            unsent.set((invalid, duplicates + 1));
+        }
+        Record::Rejected(_) => unsent.set((invalid + 1, duplicates)),
+    }
+    Admission::Settled
+}
+
+async fn look_up(group: Group, lookup: &Lookup) -> Result<Vec<(Target, Known)>, LookupError> {
+    let file_ids: Vec<_> = group.targets.iter().map(|target| &target.file_id).collect();
+    let known = lookup.find(&file_ids).await?;
+    Ok(group.targets.into_iter().zip(known).collect())
+}

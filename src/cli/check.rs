@@ -1,0 +1,143 @@
+//! The check: a dry run that asks ImageKit, by reads alone, which of the IDs exist.
+
+use std::cell::Cell;
+use std::convert::Infallible;
+use std::fmt::Write as _;
+use std::path::PathBuf;
+use std::rc::Rc;
+use std::sync::Arc;
+
+use anyhow::Result;
+use imagekit_bulk_delete::check::{self, OldSheet, Sheet, Totals};
+use imagekit_bulk_delete::client::Client;
+use imagekit_bulk_delete::line::Line;
+use imagekit_bulk_delete::lookup::Lookup;
+use imagekit_bulk_delete::report::{self, Destination, Past};
+use imagekit_bulk_delete::source::Sources;
+use imagekit_bulk_delete::stop::{Reason, Stop};
+use imagekit_bulk_delete::summary::{bytes, grouped};
+use imagekit_bulk_delete::throttle::Throttle;
+use tokio::select;
+
+use super::account::{self, Account};
+use super::options::Cli;
+use super::prepare::{check_caps, count, has_caps, listen, open_sources};
+use super::run::outage_is_too_long;
+use super::signals::Signals;
+use crate::progress::Progress;
+
+/// Some records are invalid, or nobody could tell (contract: Exit codes).
+const NOT_ALL_KNOWN: u8 = 1;
+
+/// Asks for each distinct ID and writes what ImageKit says; the exit code.
+pub(crate) async fn check(cli: &Cli, progress: &Progress) -> Result<u8> {
+    let account = Account::open(cli, progress)?;
+    let mut sources = open_sources(cli, progress)?;
+    let mut signals = listen()?;
+    let destination = destination(cli, sources.first_name());
+    if has_caps(cli) {
+        let counted = select! {
+            counted = count(sources, Past::default()) => counted?,
+            number = signals.next() => return Ok(Reason::Signal(number).exit_code()),
+        };
+        check_caps(cli, &counted.census, 0)?;
+        sources = *counted.sources;
+    }
+    let old = if cli.report.overwrite {
+        OldSheet::KeptAsBackup
+    } else {
+        OldSheet::Refused
+    };
+    let mut sheet = Sheet::create(&destination, old)?;
+    let stop = Stop::new();
+    let asked = ask(cli, progress, &account, sources, signals, &stop, &mut sheet).await;
+    let Some(totals) = asked? else {
+        return Ok(stop.reason().map_or(1, |reason| reason.exit_code()));
+    };
+    progress.notice(in_words(&totals, stop.reason().as_ref(), sheet.name()).trim_end());
+    Ok(match stop.reason() {
+        Some(reason) => reason.exit_code(),
+        None if totals.invalid + totals.unclear > 0 => NOT_ALL_KNOWN,
+        None => 0,
+    })
+}
+
+/// `<stem>.check.csv` where no other place is named.
+fn destination(cli: &Cli, first_input: &str) -> Destination {
+    if cli.report.report.is_some() {
+        return account::destination(cli, first_input);
+    }
+    let path = PathBuf::from(report::default_name(first_input, "check"));
+    Destination::File(account::rehearsed(cli, path))
+}
+
+/// Asks; `None` if a second signal made it leave at once.
+async fn ask(
+    cli: &Cli,
+    progress: &Progress,
+    account: &Account,
+    sources: Sources,
+    signals: Signals,
+    stop: &Stop,
+    sheet: &mut Sheet,
+) -> Result<Option<Totals>> {
+    let speed = &cli.speed;
+    let throttle = Arc::new(Throttle::new(
+        speed.rate()?,
+        speed.concurrency(),
+        speed.max_outage,
+    ));
+    let client = Client::new(&account.connection, account.key.clone())?;
+    let line = Line::new(
+        client,
+        Arc::clone(&throttle),
+        stop.clone(),
+        speed.max_attempts,
+    );
+    let lookup = Lookup::new(Rc::new(line));
+    let give_up = async {
+        throttle.gave_up().await;
+        stop.trip(outage_is_too_long(speed.max_outage));
+        std::future::pending::<Infallible>().await
+    };
+    let counts = Cell::new((0, 0));
+    let each = |totals: &Totals| counts.set((totals.asked, totals.there));
+    let records = sources.stream();
+    Ok(select! {
+        biased;
+        _ = signals.watch(stop, progress, speed.timeout) => None,
+        never = give_up => match never {},
+        never = progress.show_check(&counts) => match never {},
+        totals = check::run(records, &lookup, speed.concurrency(), stop, sheet, each) => Some(totals),
+    })
+}
+
+fn in_words(totals: &Totals, stopped: Option<&Reason>, sheet: &str) -> String {
+    let mut text = match stopped {
+        None => String::from("checked: nothing was deleted\n"),
+        Some(reason) => format!("stopped: {reason}; nothing was deleted\n"),
+    };
+    let (there, asked) = (grouped(totals.there), grouped(totals.asked));
+    let _ = write!(text, "{there} of {asked} exist, {}", bytes(totals.bytes));
+    if let Some(day) = totals.oldest.as_deref().and_then(|made| made.get(..10)) {
+        let _ = write!(text, ", oldest {day}");
+    }
+    if totals.not_files > 0 {
+        let _ = write!(text, ", {} are folders or versions", totals.not_files);
+    }
+    text.push('\n');
+    for (count, what) in [
+        (totals.unclear, "of which nobody could tell"),
+        (totals.invalid, "records are invalid"),
+        (totals.duplicates, "records are duplicates"),
+    ] {
+        if count > 0 {
+            let _ = writeln!(text, "{} {what}", grouped(count));
+        }
+    }
+    for named in &totals.named {
+        let _ = writeln!(text, "WARNING: {named}");
+    }
+    let _ = writeln!(text, "written to: {sheet}");
+    text
+}

@@ -1,0 +1,137 @@
+//! The dry run: reads all the input as the run would, and says what the run would do; nothing is sent.
+
+use std::fmt::Write as _;
+
+use anyhow::Result;
+use imagekit_bulk_delete::lookup::Lookup;
+use imagekit_bulk_delete::plan::{Plan, Work};
+use imagekit_bulk_delete::report::{self, Destination, Due, Past};
+use imagekit_bulk_delete::stop::Reason;
+use imagekit_bulk_delete::summary::{grouped, seconds};
+use imagekit_bulk_delete::throttle::Rate;
+use tokio::select;
+
+use super::account;
+use super::census::Census;
+use super::options::Cli;
+use super::prepare::{check_caps, count, listen, open_sources};
+use crate::progress::Progress;
+
+/// Some records are invalid (contract: Exit codes).
+const SOME_INVALID: u8 = 1;
+
+/// Reads, counts, checks the caps and tells; the exit code.
+pub(crate) async fn dry_run(cli: &Cli, progress: &Progress) -> Result<u8> {
+    let sources = open_sources(cli, progress)?;
+    let mut signals = listen()?;
+    let destination = account::destination(cli, sources.first_name());
+    let (past, due) = earlier(cli, &destination, progress)?;
+    let counted = select! {
+        counted = count(sources, past) => counted?,
+        number = signals.next() => return Ok(Reason::Signal(number).exit_code()),
+    };
+    check_caps(cli, &counted.census, due.len())?;
+    let rate = cli.speed.rate()?;
+    progress.notice(in_words(cli, &counted.census, due.len() as u64, rate).trim_end());
+    Ok(if counted.census.invalid > 0 {
+        SOME_INVALID
+    } else {
+        0
+    })
+}
+
+/// What earlier runs left, where the run would go on from them; looked at only.
+fn earlier(cli: &Cli, destination: &Destination, progress: &Progress) -> Result<(Past, Due)> {
+    let nothing = (Past::default(), Due::default());
+    let Destination::File(path) = destination else {
+        return Ok(nothing);
+    };
+    if !path.exists() {
+        return Ok(nothing);
+    }
+    if cli.report.resume {
+        return Ok(report::look(path, cli.cache.max_purges())?);
+    }
+    if !cli.report.overwrite {
+        progress.notice(&format!(
+            "{} exists: the run needs --resume to go on with it, or --overwrite to start a new job",
+            path.display()
+        ));
+    }
+    Ok(nothing)
+}
+
+fn in_words(cli: &Cli, census: &Census, due: u64, rate: Rate) -> String {
+    let mut text = String::from("dry run: nothing was sent\n");
+    let settled = census.distinct - census.to_send;
+    let rows = [
+        ("records", census.records),
+        ("to delete", census.to_send),
+        ("settled earlier", settled),
+        ("duplicate", census.duplicates),
+        ("invalid", census.invalid),
+        ("odd IDs", census.odd),
+    ];
+    for (index, (name, count)) in rows.into_iter().enumerate() {
+        if index < 2 || count > 0 {
+            let _ = writeln!(text, "  {name:<16}{:>12}", grouped(count));
+        }
+    }
+    if census.odd > 0 {
+        text.push_str("odd IDs are not 24 lower-case hex digits, as ImageKit's are; they would be sent as they are\n");
+    }
+    write_examples(&mut text, census);
+    write_plan(&mut text, cli, census, due, rate);
+    text
+}
+
+fn write_examples(text: &mut String, census: &Census) {
+    for invalid in &census.first_invalid {
+        let _ = writeln!(text, "invalid: {invalid}");
+    }
+    if census.invalid > census.first_invalid.len() as u64 {
+        let more = census.invalid - census.first_invalid.len() as u64;
+        let _ = writeln!(text, "invalid: and {} more", grouped(more));
+    }
+    if !census.first.is_empty() {
+        let _ = writeln!(text, "first: {}", census.first.join(", "));
+    }
+    if !census.last.is_empty() {
+        let last: Vec<&str> = census.last.iter().map(String::as_str).collect();
+        let _ = writeln!(text, "last: {}", last.join(", "));
+    }
+}
+
+fn write_plan(text: &mut String, cli: &Cli, census: &Census, due: u64, rate: Rate) {
+    let is_purging = cli.cache.purge_cache;
+    let work = Work {
+        ids: census.to_send,
+        batch_size: cli.speed.batch_size() as u64,
+        lookups: if is_purging { census.without_url } else { 0 },
+        purges: if is_purging { census.to_send + due } else { 0 },
+    };
+    let plan = Plan::of(&work, Lookup::group_size() as u64, rate);
+    let _ = write!(
+        text,
+        "the run would take {} requests",
+        grouped(plan.requests)
+    );
+    let limit = match rate {
+        Rate::Auto => "under ImageKit's documented limits (--rate auto)".into(),
+        Rate::PerSecond {
+            per_second, burst, ..
+        } => format!("at {per_second}/s with a burst of {burst}"),
+        Rate::Unlimited => String::new(),
+    };
+    let _ = match plan.time {
+        Some(time) => writeln!(text, ", at least {} {limit}", seconds(time)),
+        None => writeln!(text, ", as fast as the answers come (--rate unlimited)"),
+    };
+    if is_purging {
+        let _ = writeln!(
+            text,
+            "up to {} of them purge URLs from the CDN",
+            grouped(work.purges)
+        );
+    }
+}
