@@ -94,11 +94,10 @@ impl Lookup {
         file_ids: &[&FileId],
         found: &mut HashMap<String, FileInfo>,
     ) -> Result<(), LookupError> {
-        if !self.is_searchable.get() {
-            return Ok(());
-        }
         let send = async |client: &Client| client.list(file_ids).await;
-        match self.line.ask(Endpoint::List, |_| false, send).await {
+        let is_wanted = || self.is_searchable.get();
+        let asked = self.line.ask(Endpoint::List, is_wanted, |_| false, send);
+        match asked.await {
             Ok(response) => match response.files().filter(|_| response.status < 300) {
                 Some(files) => take_in(found, files),
                 None => self.give_up_searching(&response),
@@ -106,6 +105,7 @@ impl Lookup {
             Err(Unanswered::GivenUp(why)) => {
                 tracing::warn!(why, "a search got no answer, asking for each file");
             }
+            Err(Unanswered::Unwanted) => {}
             Err(Unanswered::Stopped) => return Err(LookupError::Stopped),
             Err(Unanswered::KeyRefused(told)) => return Err(LookupError::KeyRefused(told)),
         }
@@ -123,7 +123,8 @@ impl Lookup {
 
     async fn ask_details(&self, file_id: &FileId) -> Result<Known, LookupError> {
         let send = async |client: &Client| client.details(file_id).await;
-        match self.line.ask(Endpoint::Details, |_| false, send).await {
+        let asked = self.line.ask(Endpoint::Details, || true, |_| false, send);
+        match asked.await {
             Ok(response) if response.status == 404 => Ok(Known::Missing),
             Ok(response) => Ok(match response.file().filter(|_| response.status < 300) {
                 Some(file) if file.file_id == file_id.as_str() => Known::There(Box::new(file)),
@@ -131,7 +132,7 @@ impl Lookup {
                 None => Known::Unclear(refusal(&response)),
             }),
             Err(Unanswered::GivenUp(why)) => Ok(Known::Unclear(why)),
-            Err(Unanswered::Stopped) => Err(LookupError::Stopped),
+            Err(Unanswered::Stopped | Unanswered::Unwanted) => Err(LookupError::Stopped),
             Err(Unanswered::KeyRefused(told)) => Err(LookupError::KeyRefused(told)),
         }
     }

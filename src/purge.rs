@@ -96,17 +96,19 @@ impl PurgeCache {
     /// Purges the URL of a file that is gone; `None` if a stop left it for a resume.
     pub async fn purge(&self, mut outcome: Outcome) -> Option<Outcome> {
         let url = outcome.origin.url.clone()?;
-        if let Some(closed) = self.closed.get() {
-            outcome.purge = Some(closed);
-            return Some(outcome);
-        }
+        let is_wanted = || self.closed.get().is_none();
         let send = async |client: &Client| client.purge(&url).await;
         let is_end = |response: &Response| self.is_end(response);
-        let purged = match self.line.ask(Endpoint::Purge, is_end, send).await {
+        let asked = self.line.ask(Endpoint::Purge, is_wanted, is_end, send);
+        let purged = match asked.await {
             Ok(response) => self.read(&response),
             Err(Unanswered::KeyRefused(told)) => self.refused(told),
             Err(Unanswered::GivenUp(why)) => Purged::not(Purge::Failed, why),
             Err(Unanswered::Stopped) => return None,
+            Err(Unanswered::Unwanted) => {
+                outcome.purge = self.closed.get();
+                return Some(outcome);
+            }
         };
         outcome.purge = Some(purged.purge);
         outcome.purge_request_id = purged.request_id;

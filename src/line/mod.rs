@@ -58,6 +58,8 @@ pub(crate) enum Trial {
 pub(crate) enum Unanswered {
     /// The run was stopped.
     Stopped,
+    /// Meanwhile another answer made it needless to ask.
+    Unwanted,
     /// ImageKit refused the key for this: in its words.
     KeyRefused(String),
     /// The attempts are used up: what came of the last.
@@ -166,17 +168,21 @@ impl Line {
         }
     }
 
-    /// Asks until there is an answer that is neither a 429 nor may pass. `is_end` says of a 429 whether it is an
-    /// answer all the same, as that of a used-up quota is.
+    /// Asks until there is an answer that is neither a 429 nor may pass. `is_wanted` is looked at when the turn has
+    /// come, `is_end` says of a 429 whether it is an answer all the same, as that of a used-up quota is.
     pub(crate) async fn ask(
         &self,
         endpoint: Endpoint,
+        is_wanted: impl Fn() -> bool,
         is_end: impl Fn(&Response) -> bool,
         send: impl AsyncFn(&Client) -> Exchange,
     ) -> Result<Response, Unanswered> {
         let (group, mut tries, mut trial) = (self.next_group(), 0, Trial::First);
         loop {
             let turn = self.turn(endpoint).await.ok_or(Unanswered::Stopped)?;
+            if !is_wanted() {
+                return Err(Unanswered::Unwanted);
+            }
             let (exchange, counted) = self.exchange(turn, group, trial, send(&self.client)).await;
             log(endpoint, &exchange);
             trial = Trial::Again;

@@ -240,7 +240,13 @@ impl Server {
                 Answer::message(400, "Your request contains invalid fileId parameter.")
             }
             Route::Delete(id) if self.ledger.delete(id) => Answer::no_content(),
-            Route::Details(id) if self.ledger.exists(id) => Answer::json(200, &file(id)),
+            Route::List | Route::Details(_) if self.script.refuses_reads => {
+                Answer::message(403, "Your account cannot be authenticated.")
+            }
+            Route::List if self.script.refuses_search => {
+                Answer::message(400, "Your request contains invalid searchQuery parameter.")
+            }
+            Route::Details(id) if self.ledger.exists(id) => Answer::json(200, &self.file(id)),
             Route::Delete(_) | Route::Details(_) => {
                 Answer::message(404, "The requested file does not exist.")
             }
@@ -296,7 +302,8 @@ impl Server {
             .purge_quota
             .is_some_and(|quota| self.ledger.purged().len() >= quota)
         {
-            return Answer::message(403, "Your monthly purge limit is used up.");
+            let (status, message) = &self.script.purge_refusal;
+            return Answer::message(*status, message);
         }
         let number = self.ledger.purge(url);
         Answer::json(
@@ -315,11 +322,15 @@ impl Server {
             .split('"')
             .skip(1)
             .step_by(2)
-            .filter(|id| self.ledger.exists(id))
-            .map(file);
+            .filter(|id| self.ledger.exists(id) && !self.script.unlisted.contains(*id))
+            .map(|id| self.file(id));
         let skip = number(query, "skip", 0);
         let limit = number(query, "limit", 1000);
         Answer::json(200, &Value::Array(found.skip(skip).take(limit).collect()))
+    }
+
+    fn file(&self, id: &str) -> Value {
+        file(id, self.script.kinds.get(id).copied().unwrap_or("file"))
     }
 }
 
@@ -330,10 +341,10 @@ fn number(query: &HashMap<String, String>, name: &str, default: usize) -> usize 
         .unwrap_or(default)
 }
 
-fn file(id: &str) -> Value {
+fn file(id: &str, kind: &str) -> Value {
     let number = spread(id);
     json!({
-        "type": "file", "fileId": id, "name": format!("photo-{id}.jpg"), "filePath": format!("/photos/photo-{id}.jpg"),
+        "type": kind, "fileId": id, "name": format!("photo-{id}.jpg"), "filePath": format!("/photos/photo-{id}.jpg"),
         "url": format!("https://ik.imagekit.io/sandbox/photos/photo-{id}.jpg"), "fileType": "image",
         "size": 10_000 + number % 2_000_000, "createdAt": format!("20{:02}-0{}-15T12:00:00.000Z", 19 + number % 6, 1 + number % 9),
         "tags": null, "isPublished": true, "versionInfo": {"id": id, "name": "Version 1"},

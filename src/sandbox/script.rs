@@ -106,6 +106,11 @@ pub struct Script {
     pub(super) revoke_key_after: Option<u64>,
     pub(super) echoes_key: bool,
     pub(super) purge_quota: Option<usize>,
+    pub(super) purge_refusal: (u16, String),
+    pub(super) kinds: HashMap<String, &'static str>,
+    pub(super) unlisted: HashSet<String>,
+    pub(super) refuses_search: bool,
+    pub(super) refuses_reads: bool,
     pub(super) seed: u64,
 }
 
@@ -132,6 +137,11 @@ impl Default for Script {
             revoke_key_after: None,
             echoes_key: false,
             purge_quota: None,
+            purge_refusal: (403, "Your monthly purge limit is used up.".into()),
+            kinds: HashMap::new(),
+            unlisted: HashSet::new(),
+            refuses_search: false,
+            refuses_reads: false,
             seed: 7,
         }
     }
@@ -281,6 +291,36 @@ impl Script {
     /// So many purges are taken, no more.
     pub fn purge_quota(mut self, most: usize) -> Self {
         self.purge_quota = Some(most);
+        self
+    }
+
+    /// How a purge over the quota is refused; a 403 by default.
+    pub fn purge_refusal(mut self, status: u16, message: &str) -> Self {
+        self.purge_refusal = (status, message.into());
+        self
+    }
+
+    /// What this ID is when it is read: `folder` or `file-version`.
+    pub fn kind(mut self, file_id: &str, kind: &'static str) -> Self {
+        self.kinds.insert(file_id.into(), kind);
+        self
+    }
+
+    /// A search does not know this file yet; its details do.
+    pub fn unlisted(mut self, file_id: &str) -> Self {
+        self.unlisted.insert(file_id.into());
+        self
+    }
+
+    /// A search is answered 400.
+    pub fn without_search(mut self) -> Self {
+        self.refuses_search = true;
+        self
+    }
+
+    /// The key may delete and purge, not read.
+    pub fn without_reads(mut self) -> Self {
+        self.refuses_reads = true;
         self
     }
 

@@ -1,0 +1,322 @@
+//! Finishing the job: URLs of deleted files are purged, whatever happens in between, and never of others.
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+mod fixture;
+
+use std::collections::{HashMap, HashSet};
+use std::fs;
+use std::time::Duration;
+
+use fixture::{Report, Scene, id, ids, list, signal, wait_until};
+use imagekit_bulk_delete::sandbox::{BatchTrouble, Fault, Script};
+
+fn url(id: &str) -> String {
+    format!("https://ik.imagekit.io/sandbox/photos/photo-{id}.jpg")
+}
+
+/// An input that tells the URLs.
+fn with_urls(ids: &[String]) -> String {
+    let rows: String = ids.iter().map(|id| format!("{id},{}\n", url(id))).collect();
+    format!("fileId,url\n{rows}")
+}
+
+fn purged(scene: &Scene) -> HashMap<String, usize> {
+    let mut purged = HashMap::new();
+    for url in scene.server.ledger().purged() {
+        *purged.entry(url).or_default() += 1;
+    }
+    purged
+}
+
+/// Each file that is gone was purged, and no other.
+fn check_purges(scene: &Scene, report: &Report) {
+    let gone: HashSet<String> = report
+        .rows
+        .iter()
+        .filter(|row| matches!(row.status.as_str(), "deleted" | "gone") && !row.url.is_empty())
+        .map(|row| url(&row.file_id))
+        .collect();
+    let asked: HashSet<String> = purged(scene).into_keys().collect();
+    assert_eq!(asked, gone);
+    for row in &report.rows {
+        let expected = match (row.status.as_str(), row.url.is_empty()) {
+            ("deleted" | "gone", false) => "requested",
+            ("deleted" | "gone", true) => "no_url",
+            _ => "",
+        };
+        assert_eq!(row.purge, expected, "{row:?}");
+    }
+}
+
+#[test]
+fn exactly_the_deleted_files_urls_are_purged_once() {
+    let all = ids(150);
+    let scene = Scene::new(Script::plain())
+        .input("ids.csv", with_urls(&all))
+        .option("--rate unlimited --purge-cache");
+    scene.server.ledger().put_all(all[..120].iter().cloned());
+    scene.run().exits(0).says("120 requested");
+    let report = scene.report();
+    report.has_a_row_for_each_of(&all);
+    check_purges(&scene, &report);
+    assert!(purged(&scene).values().all(|times| *times == 1));
+    let row = report.row(&all[0]);
+    assert!(
+        row.purge_request_id.starts_with("sandbox-purge-"),
+        "{row:?}"
+    );
+    assert_eq!(
+        scene.server.ledger().request_count(),
+        2 + 1 + 120,
+        "nothing is looked up where the input tells it"
+    );
+    assert!(!scene.path("ids.report.csv.state").exists());
+}
+
+#[test]
+fn urls_that_the_input_does_not_tell_are_looked_up_before() {
+    let all = ids(250);
+    let scene = Scene::with_files(Script::plain().unlisted(&id(5)), &all)
+        .option("--rate unlimited --purge-cache");
+    scene.run().exits(0);
+    let report = scene.report();
+    report.has_a_row_for_each_of(&all);
+    check_purges(&scene, &report);
+    assert_eq!(report.row(&all[5]).url, url(&all[5]));
+    let ledger = scene.server.ledger();
+    assert_eq!(ledger.request_count(), 3 + 1 + 3 + 250);
+    let first = ledger.requests();
+    assert_eq!(
+        first[0].method, "GET",
+        "the URL is known before the deletion"
+    );
+}
+
+#[test]
+fn without_the_option_nothing_is_read_and_nothing_purged() {
+    let all = ids(20);
+    let scene = Scene::new(Script::plain())
+        .input("ids.csv", with_urls(&all))
+        .option("--rate unlimited");
+    scene.server.ledger().put_all(all.iter().cloned());
+    scene.run().exits(0);
+    assert_eq!(scene.server.ledger().purged(), Vec::<String>::new());
+    assert!(scene.report().rows.iter().all(|row| row.purge.is_empty()));
+    scene
+        .run_with("--max-purges 5 --overwrite")
+        .exits(2)
+        .says("--purge-cache");
+}
+
+#[test]
+fn a_used_up_quota_is_told_and_stops_no_deletion() {
+    let refusals = [
+        (403, "Your monthly purge limit is used up."),
+        (403, "Forbidden."),
+        (402, "Payment required."),
+        (400, "You have exceeded the purge quota of your plan."),
+        (429, "Purge quota exceeded."),
+    ];
+    for (status, message) in refusals {
+        let all = ids(150);
+        let script = Script::plain()
+            .purge_quota(100)
+            .purge_refusal(status, message);
+        let scene = Scene::new(script)
+            .input("ids.csv", with_urls(&all))
+            .option("--rate unlimited --purge-cache");
+        scene.server.ledger().put_all(all.iter().cloned());
+        scene.run().exits(1).says("--resume");
+        let report = scene.report();
+        assert_eq!(report.count("deleted"), 150, "{status}");
+        let state = |purge: &str| report.rows.iter().filter(|row| row.purge == purge).count();
+        assert_eq!(
+            (state("requested"), state("over_limit")),
+            (100, 50),
+            "{status} {message}"
+        );
+        let refused = scene.server.ledger().answered_with(status);
+        assert!((1..=16).contains(&refused), "{refused} for {status}");
+        assert!(scene.path("ids.report.csv.state").exists());
+    }
+}
+
+#[test]
+fn a_key_that_may_not_purge_stops_no_deletion_and_claims_no_quota() {
+    let all = ids(150);
+    let script = Script::plain()
+        .purge_quota(0)
+        .purge_refusal(403, "Your account cannot be authenticated.");
+    let scene = Scene::new(script)
+        .input("ids.csv", with_urls(&all))
+        .option("--rate unlimited --purge-cache");
+    scene.server.ledger().put_all(all.iter().cloned());
+    scene.run().exits(1);
+    let report = scene.report();
+    assert_eq!(report.count("deleted"), 150);
+    assert!(report.rows.iter().all(|row| row.purge == "failed"));
+    assert!(
+        report.row(&all[0]).message.contains("purge: ")
+            || report
+                .rows
+                .iter()
+                .any(|row| row.message.contains("purge: "))
+    );
+}
+
+#[test]
+fn a_key_that_may_not_read_deletes_all_the_same() {
+    let all = ids(250);
+    let scene = Scene::with_files(Script::plain().without_reads(), &all)
+        .option("--rate unlimited --purge-cache");
+    scene.run().exits(0);
+    let report = scene.report();
+    assert_eq!(report.count("deleted"), 250);
+    assert!(report.rows.iter().all(|row| row.purge == "no_url"));
+    assert!(scene.server.ledger().answered_with(403) <= 3);
+}
+
+#[test]
+fn a_wrong_key_still_stops_at_the_first_deletion() {
+    let scene = Scene::with_files(Script::plain(), &ids(2000))
+        .option("--purge-cache --max-purges 2000")
+        .variable("IMAGEKIT_PRIVATE_KEY", "private_wrong");
+    scene.run().exits(3);
+    let posts = scene.server.ledger().requests();
+    let deletions = posts.iter().filter(|one| one.method != "GET").count();
+    assert_eq!(deletions, 1, "{posts:?}");
+}
+
+#[test]
+fn a_failed_purge_is_tried_again_by_a_resume_and_the_row_keeps_deleted() {
+    let all = ids(20);
+    let bad = |request: u64| Fault::Status(if request.is_multiple_of(2) { 400 } else { 500 });
+    let script = (5..9).fold(Script::plain(), |script, request| {
+        script.fault_at(request, bad(request))
+    });
+    let scene = Scene::new(script)
+        .input("ids.csv", with_urls(&all))
+        .option("--rate unlimited --purge-cache --max-attempts 1");
+    scene.server.ledger().put_all(all.iter().cloned());
+    scene.run().exits(1).says("4 failed");
+    let report = scene.report();
+    assert_eq!(report.count("deleted"), 20);
+    scene.run_with("--resume").exits(0);
+    let report = scene.report();
+    report.has_a_row_for_each_of(&all);
+    check_purges(&scene, &report);
+    assert!(report.rows.iter().all(|row| row.message.is_empty()));
+    assert_eq!(
+        scene.server.ledger().request_count(),
+        1 + 20 + 4,
+        "nothing is deleted again"
+    );
+    assert!(!scene.path("ids.report.csv.state").exists());
+}
+
+#[test]
+fn a_lost_answer_is_the_only_reason_to_purge_twice() {
+    let all = ids(200);
+    let script = Script::plain()
+        .fault(Fault::ResetAfter, 0.08)
+        .fault(Fault::Json500After, 0.04)
+        .fault(Fault::Html500, 0.04);
+    let scene = Scene::with_files(script, &all).option("--rate unlimited --purge-cache");
+    scene.run().exits(0);
+    let report = scene.report();
+    report.has_a_row_for_each_of(&all);
+    scene.check_truth(&report);
+    check_purges(&scene, &report);
+    let twice: usize = purged(&scene).values().map(|times| times - 1).sum();
+    let ledger = scene.server.ledger();
+    let lost = ledger.answered_with(0) + ledger.answered_with(500);
+    assert!(twice as u64 <= lost, "{twice} twice, {lost} lost");
+}
+
+#[test]
+fn a_death_between_deletion_and_purge_leaves_the_purge_to_the_resume() {
+    let all = ids(10);
+    // The deletion is done and its row written; its first purge is never answered, and goes alone.
+    let script = Script::plain().fault_at(2, Fault::HangBefore);
+    let scene = Scene::new(script)
+        .input("ids.csv", with_urls(&all))
+        .option("--rate unlimited --purge-cache");
+    scene.server.ledger().put_all(all.iter().cloned());
+    let child = Scene::start(&mut scene.command());
+    scene.wait_for_requests(2);
+    signal(&child, "KILL");
+    child.wait_with_output().unwrap();
+    let report = scene.report();
+    assert_eq!(report.count("deleted"), 10);
+    assert!(report.rows.iter().all(|row| row.purge.is_empty()));
+    // The URLs stand in the report: the input may have lost them.
+    fs::write(scene.path("ids.csv"), list(&all)).unwrap();
+    scene.run_with("--resume").exits(0);
+    let report = scene.report();
+    report.has_a_row_for_each_of(&all);
+    assert_eq!(report.count("deleted"), 10);
+    check_purges(&scene, &report);
+}
+
+#[test]
+fn a_death_in_the_middle_of_a_deletion_keeps_the_url_that_was_looked_up() {
+    let all = ids(10);
+    // The look-up, then the deletion, which is done and never answered.
+    let scene = Scene::with_files(Script::plain().fault_at(2, Fault::HangAfter), &all)
+        .option("--rate unlimited --purge-cache");
+    let child = Scene::start(&mut scene.command());
+    wait_until(|| scene.server.ledger().deleted_count() == 10);
+    signal(&child, "KILL");
+    child.wait_with_output().unwrap();
+    scene.run_with("--resume").exits(0);
+    let report = scene.report();
+    report.has_a_row_for_each_of(&all);
+    assert_eq!(report.count("gone"), 10);
+    check_purges(&scene, &report);
+}
+
+#[test]
+fn two_deaths_at_any_moment_lose_no_purge() {
+    for seed in 0..8_u64 {
+        let all = ids(60);
+        let script = Script::plain()
+            .fault(Fault::ResetAfter, 0.05)
+            .fault(Fault::Json500After, 0.05)
+            .batch_trouble(BatchTrouble::ErrorButDeleted, 9)
+            .latency(Duration::from_millis(1)..Duration::from_millis(4))
+            .seed(seed);
+        let scene = Scene::with_files(script, &all).option("--rate unlimited --purge-cache");
+        for kill_after in [seed * 5 % 23, 9 + seed * 7 % 31] {
+            let mut child = Scene::start(scene.command().arg("--resume"));
+            let before = scene.server.ledger().request_count();
+            wait_until(|| {
+                scene.server.ledger().request_count() >= before + kill_after
+                    || child.try_wait().unwrap().is_some()
+            });
+            if child.try_wait().unwrap().is_none() {
+                signal(&child, "KILL");
+            }
+            child.wait().unwrap();
+        }
+        scene.run_with("--resume").exits(0);
+        let report = scene.report();
+        report.has_a_row_for_each_of(&all);
+        scene.check_truth(&report);
+        assert_eq!(report.count("not_found"), 0, "seed {seed}");
+        check_purges(&scene, &report);
+    }
+}
+
+#[test]
+fn on_stdout_each_record_has_one_row_with_its_purge() {
+    let all = ids(40);
+    let scene = Scene::new(Script::plain())
+        .input("ids.csv", with_urls(&all))
+        .option("--rate unlimited --purge-cache -o -");
+    scene.server.ledger().put_all(all[..30].iter().cloned());
+    let ran = scene.run();
+    ran.exits(0);
+    let report = Report::parse(ran.stdout.as_bytes());
+    report.has_a_row_for_each_of(&all);
+    check_purges(&scene, &report);
+}
