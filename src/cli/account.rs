@@ -127,6 +127,12 @@ fn read_key(file: Option<&Path>, progress: &Progress) -> Result<Key> {
         };
         return Key::parse(&text).with_context(|| format!("{KEY_VARIABLE} cannot be used"));
     };
+    if looks_like_a_key(path) {
+        // The text of the error must not be the key.
+        bail!(
+            "--private-key-file names a file, not the key; set {KEY_VARIABLE} to the key instead"
+        );
+    }
     let shown = path.display();
     let text =
         fs::read_to_string(path).with_context(|| format!("cannot read the key from {shown}"))?;
@@ -140,6 +146,14 @@ fn read_key(file: Option<&Path>, progress: &Progress) -> Result<Key> {
     }
     Key::parse(text.lines().next().unwrap_or_default())
         .with_context(|| format!("the first line of {shown} cannot be used"))
+}
+
+/// Whether somebody gave the key where a file's name belongs.
+pub(crate) fn looks_like_a_key(path: &Path) -> bool {
+    let looks = path
+        .to_str()
+        .is_some_and(|name| name.starts_with("private_") || name.starts_with("public_"));
+    looks && !path.exists()
 }
 
 /// Serves the sandbox alone, until a signal.

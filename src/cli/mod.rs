@@ -2,6 +2,7 @@
 //!
 //! [`options`] is what can be typed, [`run`] one run of it; the others are what a run needs from the
 //! person and the machine: the account's key, the census and the question before, signals meanwhile.
+//! [`generate`] prints what packages ship beside the binary.
 
 mod account;
 mod books;
@@ -11,6 +12,9 @@ mod closing;
 mod confirm;
 mod disk;
 mod dry_run;
+mod generate;
+mod help;
+mod man;
 mod options;
 mod prepare;
 mod resume_command;

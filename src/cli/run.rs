@@ -32,6 +32,7 @@ use super::check;
 use super::closing;
 use super::disk;
 use super::dry_run;
+use super::generate;
 use super::options::{Cli, LogFormat, LogLevel};
 use super::prepare::{Readiness, listen, make_ready, open_sources, required_terminal};
 use super::signals::Signals;
@@ -45,6 +46,9 @@ const REPORT_BROKEN: u8 = 5;
 
 /// Runs what was asked for; the error is one of set-up, before anything was deleted.
 pub(crate) fn run(cli: &Cli) -> Result<u8> {
+    if let Some(document) = cli.display.generate {
+        return generate::print(document).map(|()| 0);
+    }
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()

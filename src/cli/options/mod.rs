@@ -5,14 +5,16 @@
 mod values;
 
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Result, bail};
-use clap::{Args, Parser, ValueEnum};
+use clap::{Args, Parser, ValueEnum, ValueHint};
 use imagekit_bulk_delete::source::{self, Column, Header, Input};
 use imagekit_bulk_delete::throttle::Rate;
 
+use super::account::looks_like_a_key;
+use super::help;
 pub(crate) use values::Share;
 use values::{Pace, delimiter, duration, pace, share};
 
@@ -24,9 +26,12 @@ const MOST_IDS_A_REQUEST: u64 = 100;
 /// Reads file IDs from CSV files or stdin, deletes them within the account's rate limit, and writes one true
 /// report row for each. ImageKit has no trash: what is deleted is gone for good.
 #[derive(Debug, Parser)]
-#[command(version, max_term_width = 100, after_help = EXAMPLES)]
+#[command(version, max_term_width = 100, after_help = help::MORE, after_long_help = help::after_long_help())]
 pub(crate) struct Cli {
-    /// CSV files (or plain lists, .gz and .zst too), read in this order; - is stdin, and so is none
+    /// CSV files or plain lists, .gz and .zst too; - is stdin [default: stdin]
+    ///
+    /// They are read in this order. All are opened, and their headers checked, before anything is sent.
+    #[arg(value_hint = ValueHint::FilePath)]
     pub(crate) input: Vec<PathBuf>,
 
     #[command(flatten)]
@@ -47,26 +52,17 @@ pub(crate) struct Cli {
     pub(crate) display: Display,
 }
 
-const EXAMPLES: &str = "Examples:
-  See it work, nothing real is touched:
-    imagekit-bulk-delete --sandbox export.csv
-  Delete what a list names, asking first:
-    imagekit-bulk-delete --private-key-file key.txt --column fileId export.csv
-  From cron, going on where the last run ended:
-    imagekit-bulk-delete --yes --resume --report old-files.{date}.csv old-files.csv
-
-Exit codes: 0 all settled, 1 some failed, unknown or invalid, 2 usage, 3 key refused or not ImageKit,
-4 a limit of yours was reached, 5 report cannot be written, 6 input broke, 75 report in use, 129/130/143 signal";
-
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Input")]
 pub(crate) struct Reading {
-    /// Column that holds the IDs, by its header's name or its number from 1 [default: fileId, file_id, fileid, id,
-    /// _id, or the only one]
-    #[arg(short, long, value_name = "NAME|NUMBER")]
+    /// Column of the IDs [default: fileId, id and the like, or the only one]
+    ///
+    /// By its header's name, or by its number from 1. Without it, a column named fileId, file_id, fileid, id or
+    /// _id (in any case) is taken, else the only column there is.
+    #[arg(short, long, value_name = "NAME|NUMBER", value_hint = ValueHint::Other)]
     column: Option<String>,
-    /// Character between cells; `tab` is one [default: a comma, a tab for .tsv]
-    #[arg(short, long, value_name = "CHAR", value_parser = delimiter)]
+    /// Character between cells, or tab [default: a comma, a tab for .tsv]
+    #[arg(short, long, value_name = "CHAR", value_parser = delimiter, value_hint = ValueHint::Other)]
     delimiter: Option<u8>,
     /// The first line is a record, not a header
     #[arg(long)]
@@ -76,10 +72,16 @@ pub(crate) struct Reading {
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Report")]
 pub(crate) struct ReportOptions {
-    /// Where the report goes; - is stdout; {date} and {datetime} are filled in, UTC [default: <input>.report.csv]
-    #[arg(short = 'o', long, value_name = "PATH")]
+    /// Where the report goes; - is stdout [default: <input>.report.csv]
+    ///
+    /// {date} and {datetime} in it are filled in, UTC: 2026-11-24, 20261124T070846Z. Only you can read the file,
+    /// and one that exists is never overwritten: see --resume and --overwrite.
+    #[arg(short = 'o', long, value_name = "PATH", value_hint = ValueHint::FilePath)]
     pub(crate) report: Option<String>,
-    /// Go on with the report's job: what is settled there is not asked again; starts fresh without a report
+    /// Go on with the report's job; start fresh where there is no report
+    ///
+    /// What is settled there (deleted, not_found, gone, invalid) is not asked again; the rest of the input is
+    /// done, whatever ended the last run. It goes by ID, so the input may have changed in between.
     #[arg(long, conflicts_with = "overwrite")]
     pub(crate) resume: bool,
     /// Start a new job and keep an existing report as <report>.bak
@@ -92,28 +94,41 @@ pub(crate) struct ReportOptions {
 pub(crate) struct Speed {
     /// IDs a request; 1 uses the single-file endpoint
     #[arg(short, long, value_name = "N", default_value_t = MOST_IDS_A_REQUEST,
-        value_parser = clap::value_parser!(u64).range(1..=MOST_IDS_A_REQUEST))]
+        value_parser = clap::value_parser!(u64).range(1..=MOST_IDS_A_REQUEST), value_hint = ValueHint::Other)]
     batch_size: u64,
     /// Requests in the air
-    #[arg(short = 'j', long, value_name = "N", default_value_t = 16, value_parser = clap::value_parser!(u64).range(1..=1024))]
+    #[arg(short = 'j', long, value_name = "N", default_value_t = 16,
+        value_parser = clap::value_parser!(u64).range(1..=1024), value_hint = ValueHint::Other)]
     concurrency: u64,
-    /// Requests: auto follows what ImageKit allows, or N a second, N/m a minute, or unlimited
-    #[arg(short, long, value_name = "auto|N[/s|/m]|unlimited", default_value = "auto", value_parser = pace)]
+    /// Requests: N a second, N/m, auto or unlimited
+    ///
+    /// auto starts from ImageKit's documented limits and follows what its answers say. A number is kept to: in any
+    /// T seconds at most N*T + burst requests leave, retries counted.
+    #[arg(short, long, value_name = "RATE", default_value = "auto", value_parser = pace, value_hint = ValueHint::Other)]
     rate: Pace,
-    /// Requests that may leave at once under --rate N [default: 1, from 100/s on N/100]
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    /// Requests that may leave at once under --rate N [default: 1]
+    ///
+    /// From 100/s on the default is N/100, since timers are too coarse for single ones.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..), value_hint = ValueHint::Other)]
     burst: Option<u32>,
-    /// Attempts for each ID or batch; 429s and outages are not counted
-    #[arg(long, value_name = "N", default_value_t = 6, value_parser = clap::value_parser!(u32).range(1..))]
+    /// Attempts for each ID or batch, 429s not counted
+    ///
+    /// Attempts during an outage are not counted either. Connection errors, time-outs, broken answers, 408, 425
+    /// and 5xx are tried again, with a growing and random delay; other refusals are final.
+    #[arg(long, value_name = "N", default_value_t = 6, value_parser = clap::value_parser!(u32).range(1..), value_hint = ValueHint::Other)]
     pub(crate) max_attempts: u32,
     /// Longest that one attempt may take
-    #[arg(long, value_name = "DURATION", default_value = "60s", value_parser = duration)]
+    ///
+    /// A stop waits for the requests in the air, so whatever stops this program should give it longer than this.
+    #[arg(long, value_name = "DURATION", default_value = "60s", value_parser = duration, value_hint = ValueHint::Other)]
     pub(crate) timeout: Duration,
     /// Longest that making a connection may take
-    #[arg(long, value_name = "DURATION", default_value = "10s", value_parser = duration)]
+    #[arg(long, value_name = "DURATION", default_value = "10s", value_parser = duration, value_hint = ValueHint::Other)]
     pub(crate) connect_timeout: Duration,
-    /// Stop after this time without one success, resumable
-    #[arg(long, value_name = "DURATION", default_value = "10m", value_parser = duration)]
+    /// Stop, resumable, after this without a success
+    ///
+    /// While ImageKit as a whole is failing the run slows to one request at a time instead of failing every ID.
+    #[arg(long, value_name = "DURATION", default_value = "10m", value_parser = duration, value_hint = ValueHint::Other)]
     pub(crate) max_outage: Duration,
 }
 
@@ -134,26 +149,35 @@ pub(crate) struct Safety {
     /// Do not ask; required where there is no terminal
     #[arg(short, long)]
     pub(crate) yes: bool,
-    /// Refuse to start if more than this many IDs would be sent
-    #[arg(long, value_name = "N")]
+    /// Refuse to start if more IDs than this would be sent
+    #[arg(long, value_name = "N", value_hint = ValueHint::Other)]
     pub(crate) max_delete: Option<u64>,
-    /// Refuse to start unless the input holds exactly this many distinct valid IDs
-    #[arg(long, value_name = "N")]
+    /// Refuse to start unless the input has exactly so many IDs
+    ///
+    /// Distinct valid ones are counted.
+    #[arg(long, value_name = "N", value_hint = ValueHint::Other)]
     pub(crate) expect_count: Option<u64>,
-    /// Stop when more than this many, or more than P% after 1000 decided, failed or are unknown
-    #[arg(long, value_name = "N|P%", value_parser = share)]
+    /// Stop, resumable, when more than this are failed or unknown
+    ///
+    /// A share such as 5% is judged once 1000 are decided.
+    #[arg(long, value_name = "N|P%", value_parser = share, value_hint = ValueHint::Other)]
     pub(crate) max_failures: Option<Share>,
-    /// Stop likewise when so many were not found
-    #[arg(long, value_name = "N|P%", value_parser = share)]
+    /// Stop, resumable, when more than this were not found
+    ///
+    /// A list for the wrong account is mostly that. A share such as 5% is judged once 1000 are decided.
+    #[arg(long, value_name = "N|P%", value_parser = share, value_hint = ValueHint::Other)]
     pub(crate) max_not_found: Option<Share>,
     /// Send nothing new after this time, resumable
-    #[arg(long, value_name = "DURATION", value_parser = duration)]
+    #[arg(long, value_name = "DURATION", value_parser = duration, value_hint = ValueHint::Other)]
     pub(crate) max_duration: Option<Duration>,
-    /// Run against an ImageKit look-alike inside this process: no key, nothing real is touched
+    /// Rehearse against a built-in look-alike; nothing real is touched
+    ///
+    /// The whole job runs against an ImageKit inside this process that needs no key, misses some files and has some
+    /// faults. Files that it writes get .sandbox before their extension.
     #[arg(long)]
     pub(crate) sandbox: bool,
     /// Serve the look-alike alone, for other clients, until Ctrl-C
-    #[arg(long, value_name = "ADDR")]
+    #[arg(long, value_name = "ADDR", value_hint = ValueHint::Other)]
     pub(crate) sandbox_listen: Option<SocketAddr>,
 }
 
@@ -183,15 +207,24 @@ impl Cache {
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Connection")]
 pub(crate) struct ConnectionOptions {
-    /// File whose first line is the private key [default: the variable IMAGEKIT_PRIVATE_KEY]
-    #[arg(long, value_name = "PATH")]
+    /// File with the private key [default: $IMAGEKIT_PRIVATE_KEY]
+    ///
+    /// Its first line is taken. There is no option for the key itself: others could read it in the list of processes.
+    #[arg(long, value_name = "PATH", value_hint = ValueHint::FilePath)]
     pub(crate) private_key_file: Option<PathBuf>,
-    /// Where the API is; plain http only to this machine
+    /// Where the API is [default: https://api.imagekit.io]
+    ///
+    /// The variable IMAGE_KIT_BASE_URL says it too. Plain http only to this machine. HTTPS_PROXY and the system's
+    /// certificates are honoured.
+    // clap's own words on the default and the variable would make a second line of it in the short help.
     #[arg(
         long,
         value_name = "URL",
         env = "IMAGE_KIT_BASE_URL",
-        default_value = "https://api.imagekit.io"
+        hide_env = true,
+        default_value = "https://api.imagekit.io",
+        hide_default_value = true,
+        value_hint = ValueHint::Url
     )]
     pub(crate) base_url: String,
 }
@@ -199,18 +232,46 @@ pub(crate) struct ConnectionOptions {
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Display")]
 pub(crate) struct Display {
-    /// Progress on stderr
-    #[arg(long, value_name = "HOW", value_enum, default_value_t = ProgressMode::Auto)]
+    /// Progress on stderr: auto, bar, plain or none
+    ///
+    /// auto is a bar on a terminal and plain elsewhere; plain is a line every 30 s.
+    #[arg(long, value_name = "HOW", value_enum, default_value_t = ProgressMode::Auto, hide_possible_values = true)]
     pub(crate) progress: ProgressMode,
     /// Say nothing but errors
     #[arg(short, long)]
     pub(crate) quiet: bool,
-    /// What is logged to stderr
-    #[arg(long, value_name = "LEVEL", value_enum, default_value_t = LogLevel::Warn)]
+    /// Log to stderr: off, error, warn, info, debug or trace
+    ///
+    /// error is what ends the run, warn what an operator should know, info what the run does, debug each request.
+    #[arg(long, value_name = "LEVEL", value_enum, default_value_t = LogLevel::Warn, hide_possible_values = true)]
     pub(crate) log_level: LogLevel,
-    /// How it is logged
-    #[arg(long, value_name = "FORMAT", value_enum, default_value_t = LogFormat::Text)]
+    /// How it is logged: text or json, an object a line
+    #[arg(long, value_name = "FORMAT", value_enum, default_value_t = LogFormat::Text, hide_possible_values = true)]
     pub(crate) log_format: LogFormat,
+    /// Print the man page or a completion: man, complete-bash, ...
+    ///
+    /// man, complete-bash, complete-zsh or complete-fish, to stdout; nothing else is done.
+    #[arg(
+        long,
+        value_name = "WHAT",
+        value_enum,
+        hide_possible_values = true,
+        conflicts_with = "input"
+    )]
+    pub(crate) generate: Option<Document>,
+}
+
+/// What `--generate` prints.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Document {
+    /// The man page, for man(1)
+    Man,
+    /// Completions for bash
+    CompleteBash,
+    /// Completions for zsh
+    CompleteZsh,
+    /// Completions for fish
+    CompleteFish,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -325,15 +386,31 @@ impl Cli {
         if self.input.is_empty() {
             return Ok(vec![Input::Stdin]);
         }
-        let input = |path: &PathBuf| {
-            if is_stdin(path) {
-                Input::Stdin
-            } else {
-                Input::File(path.clone())
-            }
-        };
-        Ok(self.input.iter().map(input).collect())
+        self.input.iter().map(|path| input(path)).collect()
     }
+}
+
+fn input(path: &Path) -> Result<Input> {
+    if path.as_os_str() == "-" {
+        return Ok(Input::Stdin);
+    }
+    if looks_like_a_key(path) {
+        // The text of the error must not be the key.
+        bail!(
+            "an input is a file of IDs, not a key; give the key by IMAGEKIT_PRIVATE_KEY or --private-key-file"
+        );
+    }
+    if path.to_str().is_some_and(looks_like_an_id) && !path.exists() {
+        let id = path.display();
+        bail!(
+            "{id} is no file; if it is an ID, pipe it in, as in `echo {id} | imagekit-bulk-delete --yes`"
+        );
+    }
+    Ok(Input::File(path.to_owned()))
+}
+
+fn looks_like_an_id(text: &str) -> bool {
+    text.len() == 24 && text.bytes().all(|byte| byte.is_ascii_hexdigit())
 }
 
 #[cfg(test)]

@@ -1,0 +1,72 @@
+//! What help and the man page say beside the options: ways to use it, and what the exit codes mean.
+
+/// The end of the short help.
+pub(super) const MORE: &str = "--help says more of each, with examples and the exit codes";
+
+/// What it is for, and the command.
+pub(super) const EXAMPLES: &[(&str, &str)] = &[
+    (
+        "See it work, nothing real is touched",
+        "imagekit-bulk-delete --sandbox export.csv",
+    ),
+    (
+        "Delete what a list names, asking first",
+        "imagekit-bulk-delete --private-key-file key.txt --column fileId export.csv",
+    ),
+    (
+        "Delete what another program lists, at most 1000",
+        "grep -v keep ids.txt | imagekit-bulk-delete --yes --max-delete 1000 --report deleted.csv",
+    ),
+    (
+        "Go on where the last run ended, whatever ended it",
+        "imagekit-bulk-delete --yes --resume export.csv",
+    ),
+    (
+        "From cron, a report for each day",
+        "imagekit-bulk-delete --yes --resume --quiet --private-key-file key.txt --report old-files.{date}.csv old-files.csv",
+    ),
+];
+
+/// The contract's exit codes.
+pub(super) const EXIT_CODES: &[(&str, &str)] = &[
+    ("0", "every record is settled"),
+    (
+        "1",
+        "the run completed; some records are failed, unknown or invalid",
+    ),
+    (
+        "2",
+        "usage or set-up error, or declined: nothing was deleted",
+    ),
+    (
+        "3",
+        "ImageKit refused the key, or what answers is not ImageKit: resumable",
+    ),
+    (
+        "4",
+        "stopped by --max-failures, --max-not-found, --max-duration or --max-outage: resumable",
+    ),
+    (
+        "5",
+        "the report cannot be written, or does not add up: resumable",
+    ),
+    ("6", "the input broke while it was read: resumable"),
+    ("75", "another run holds the report"),
+    (
+        "129, 130, 143",
+        "stopped by SIGHUP, Ctrl-C, SIGTERM: resumable",
+    ),
+];
+
+/// The end of the long help.
+pub(super) fn after_long_help() -> String {
+    let examples: String = EXAMPLES
+        .iter()
+        .map(|(what, command)| format!("  {what}:\n    {command}\n"))
+        .collect();
+    let codes: String = EXIT_CODES
+        .iter()
+        .map(|(code, meaning)| format!("\n  {code:<13}  {meaning}"))
+        .collect();
+    format!("Examples:\n{examples}\nExit codes:{codes}")
+}
