@@ -136,10 +136,7 @@ fn read_key(file: Option<&Path>, progress: &Progress) -> Result<Key> {
     let shown = path.display();
     let text =
         fs::read_to_string(path).with_context(|| format!("cannot read the key from {shown}"))?;
-    let mode = fs::metadata(path)
-        .map(|metadata| metadata.permissions().mode())
-        .unwrap_or_default();
-    if mode & 0o077 != 0 {
+    if others_can_read(path) {
         progress.notice(&format!(
             "warning: others can read {shown}; protect it with `chmod 600 {shown}`"
         ));
@@ -154,6 +151,14 @@ pub(crate) fn looks_like_a_key(path: &Path) -> bool {
         .to_str()
         .is_some_and(|name| name.starts_with("private_") || name.starts_with("public_"));
     looks && !path.exists()
+}
+
+fn others_can_read(path: &Path) -> bool {
+    // systemd gives a credential to one user by an access list, whose mask looks like a group's right to read.
+    let is_credential =
+        std::env::var_os("CREDENTIALS_DIRECTORY").is_some_and(|folder| path.starts_with(folder));
+    let mode = fs::metadata(path).map_or(0, |metadata| metadata.permissions().mode());
+    !is_credential && mode & 0o077 != 0
 }
 
 /// Serves the sandbox alone, until a signal.
