@@ -135,10 +135,16 @@ pub(crate) struct Speed {
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Safety")]
 pub(crate) struct Look {
-    /// Read and check all input and say what the run would do; nothing is sent
+    /// Read all input and say what the run would do
+    ///
+    /// Nothing is sent, and no key is needed without --check. Counts, the requests and the time that the run would
+    /// take, the first and last IDs; --max-delete, --expect-count and --max-purges refuse as they would the run.
     #[arg(short = 'n', long)]
     pub(crate) dry_run: bool,
-    /// With --dry-run: ask ImageKit, by reads alone, which files exist, and list them [default: <input>.check.csv]
+    /// With --dry-run: ask ImageKit which files exist
+    ///
+    /// By reads alone. A row for each ID goes to --report [default: <input>.check.csv], with its type, path, size,
+    /// age and URL; it is valid input for the run.
     #[arg(long, requires = "dry_run", conflicts_with = "resume")]
     pub(crate) check: bool,
 }
@@ -184,7 +190,10 @@ pub(crate) struct Safety {
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Cache")]
 pub(crate) struct Cache {
-    /// Purge each deleted file's URL from the CDN, which ImageKit does not do by itself
+    /// Purge the CDN of each file that is gone
+    ///
+    /// ImageKit goes on serving a deleted file from its caches until its URL is purged. The URL comes from the
+    /// input's url column, or is read from ImageKit before the deletion.
     #[arg(long)]
     pub(crate) purge_cache: bool,
     /// Refuse to start if more than this many would be purged: plans have a monthly quota
