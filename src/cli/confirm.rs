@@ -20,6 +20,14 @@ pub(crate) struct Question<'a> {
     pub(crate) inputs: &'a str,
     pub(crate) host: &'a str,
     pub(crate) key: &'a str,
+    pub(crate) then: Then,
+}
+
+/// What comes after the deletion.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Then {
+    Nothing,
+    Purge,
 }
 
 impl Terminal {
@@ -70,6 +78,7 @@ impl std::fmt::Display for Question<'_> {
             inputs,
             host,
             key,
+            then,
         } = self;
         writeln!(
             formatter,
@@ -80,6 +89,9 @@ impl std::fmt::Display for Question<'_> {
             formatter,
             "ImageKit has no trash: what is deleted cannot be brought back."
         )?;
+        if *then == Then::Purge {
+            writeln!(formatter, "Their URLs will be purged from the CDN.")?;
+        }
         if *ids >= TYPE_THE_NUMBER_FROM {
             write!(formatter, "Type the number of files to go on: ")
         } else {

@@ -111,11 +111,12 @@ fn write_plan(text: &mut String, cli: &Cli, census: &Census, due: u64, rate: Rat
         purges: if is_purging { census.to_send + due } else { 0 },
     };
     let plan = Plan::of(&work, Lookup::group_size() as u64, rate);
-    let _ = write!(
-        text,
-        "the run would take {} requests",
-        grouped(plan.requests)
-    );
+    let noun = if plan.requests == 1 {
+        "request"
+    } else {
+        "requests"
+    };
+    let _ = write!(text, "the run would take {} {noun}", grouped(plan.requests));
     let limit = match rate {
         Rate::Auto => "under ImageKit's documented limits (--rate auto)".into(),
         Rate::PerSecond {
@@ -124,6 +125,7 @@ fn write_plan(text: &mut String, cli: &Cli, census: &Census, due: u64, rate: Rat
         Rate::Unlimited => String::new(),
     };
     let _ = match plan.time {
+        Some(time) if time.is_zero() => writeln!(text, ", a moment {limit}"),
         Some(time) => writeln!(text, ", at least {} {limit}", seconds(time)),
         None => writeln!(text, ", as fast as the answers come (--rate unlimited)"),
     };

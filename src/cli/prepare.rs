@@ -9,7 +9,7 @@ use tokio::task::spawn_blocking;
 
 use super::account::Account;
 use super::census::{self, Census};
-use super::confirm::{Question, Terminal};
+use super::confirm::{Question, Terminal, Then};
 use super::options::Cli;
 use super::signals::Signals;
 use crate::progress::Progress;
@@ -87,6 +87,11 @@ pub(crate) async fn make_ready(
             inputs: &sources.names(),
             host: account.connection.base_url.as_str(),
             key: &account.key.masked(),
+            then: if cli.cache.purge_cache {
+                Then::Purge
+            } else {
+                Then::Nothing
+            },
         };
         if !terminal
             .confirms(&question)
