@@ -24,7 +24,8 @@
 //! - [`journal`] is `<report>.state`: the lock, and which IDs may be in the air.
 //! - [`report`] writes a row for each outcome, knows how to go on from itself, and is made whole at the end.
 //! - [`seen`] is the one set behind duplicates and resume.
-//! - [`summary`] counts outcomes and is the closing text and the exit code.
+//! - [`summary`] counts outcomes and is the closing text, the JSON and the exit code; [`metrics`] is the same
+//!   for Prometheus while a run goes on.
 //! - [`sandbox`] is a look-alike of ImageKit on loopback, for rehearsals and as the tests' other side.
 
 pub mod backoff;
@@ -35,6 +36,7 @@ pub mod job;
 pub mod journal;
 pub mod line;
 pub mod lookup;
+pub mod metrics;
 pub mod outcome;
 pub mod plan;
 pub mod purge;

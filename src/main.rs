@@ -3,12 +3,12 @@
 mod cli;
 mod progress;
 
-use std::io::{self, Write};
 use std::process::ExitCode;
 
 use clap::Parser;
 
 use cli::Cli;
+use progress::Progress;
 
 fn main() -> ExitCode {
     let cli = match Cli::try_parse() {
@@ -23,7 +23,7 @@ fn main() -> ExitCode {
     match cli::run(&cli) {
         Ok(code) => ExitCode::from(code),
         Err(error) => {
-            let _ = writeln!(io::stderr(), "error: {error:#}");
+            Progress::new(&cli.display).error(&format!("{error:#}"));
             ExitCode::from(cli::exit_code_of(&error))
         }
     }

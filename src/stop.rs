@@ -29,7 +29,7 @@ pub enum Reason {
     #[error("the input broke: {0}")]
     InputBroken(String),
     /// A signal, by its number (exit 128 + number).
-    #[error("by signal {0}")]
+    #[error("{}", signal_name(*.0))]
     Signal(i32),
     /// A limit that the user set was reached (exit 4).
     #[error("{0}")]
@@ -47,6 +47,16 @@ impl Reason {
             Self::Signal(number) => u8::try_from(128 + number).unwrap_or(u8::MAX),
             Self::LimitReached(_) => 4,
         }
+    }
+}
+
+/// A signal as people know it.
+fn signal_name(number: i32) -> String {
+    match number {
+        1 => "SIGHUP (its terminal or session ended)".into(),
+        2 => "SIGINT (Ctrl-C)".into(),
+        15 => "SIGTERM (it was told to end)".into(),
+        _ => format!("signal {number}"),
     }
 }
 

@@ -106,7 +106,7 @@ pub(crate) fn existing(cli: &Cli) -> Existing {
 }
 
 /// `old.report.csv` becomes `old.report.sandbox.csv`.
-fn sandboxed(path: &Path) -> PathBuf {
+pub(crate) fn sandboxed(path: &Path) -> PathBuf {
     let Some(extension) = path.extension() else {
         let mut name = path.as_os_str().to_owned();
         name.push(".sandbox");

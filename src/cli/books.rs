@@ -1,18 +1,20 @@
 //! The books of a run: the report, what earlier runs left, and what was admitted.
 
+use std::sync::Arc;
+
 use imagekit_bulk_delete::job::Step;
 use imagekit_bulk_delete::outcome::Outcome;
 use imagekit_bulk_delete::report::{Admission, Opened, ReportError};
 use imagekit_bulk_delete::target::{Record, Target};
 
-use crate::progress::Progress;
+use crate::progress::{Passed, Progress};
 
 /// The report, what earlier runs left, and what was admitted.
 pub(crate) struct Books<'a> {
     pub(crate) opened: Opened,
     progress: &'a Progress,
     /// Records so far.
-    pub(crate) records: u64,
+    pub(crate) passed: Arc<Passed>,
     /// IDs to be sent that do not look like ImageKit's.
     pub(crate) odd_ids: u64,
 }
@@ -23,21 +25,25 @@ impl<'a> Books<'a> {
         Self {
             opened,
             progress,
-            records: 0,
+            passed: Arc::default(),
             odd_ids: 0,
         }
     }
 
     /// What becomes of a record before anything is sent.
     pub(crate) fn admit(&mut self, record: Record) -> Admission {
-        self.records += 1;
-        match record {
+        let admission = match record {
             Record::Target(target) => {
                 self.watch_for_odd_ids(&target);
                 self.opened.past.admit(target)
             }
             Record::Rejected(rejected) => self.opened.past.admit_rejected(rejected),
+        };
+        self.passed.add();
+        if matches!(admission, Admission::Settled) {
+            self.passed.add_settled();
         }
+        admission
     }
 
     /// Writes the rows of a step; the kernel has them when this returns.

@@ -1,103 +1,132 @@
 //! The end of a run: the report made whole, what happened told, the exit code said.
 
-use std::sync::Arc;
-use std::time::Duration;
-
 use anyhow::{Result, anyhow};
-use imagekit_bulk_delete::report::Ending;
+use imagekit_bulk_delete::report::{self, Finished};
 use imagekit_bulk_delete::stop::{Reason, Stop};
-use imagekit_bulk_delete::summary::{Summary, Tally, grouped};
-use imagekit_bulk_delete::throttle::SeenLimit;
+use imagekit_bulk_delete::summary::{Ending, Purges, Summary, Tally};
 
 use super::books::Books;
+use super::machines::Machines;
 use super::resume_command::resume_command;
 use crate::progress::{Progress, Sight};
+
+/// What stands of a run when its report is closed.
+struct Closed {
+    ending: Ending,
+    /// Counts of the whole report; `None` where it was not read anew.
+    finished: Option<Finished>,
+    report: String,
+    is_resumable: bool,
+    is_purging: bool,
+    records: u64,
+    odd_ids: u64,
+}
 
 /// Makes the report whole, tells what happened, and says the exit code.
 pub(crate) fn close(
     progress: &Progress,
+    machines: &Machines<'_>,
     books: Books<'_>,
     stop: &Stop,
     sight: &Sight,
-    elapsed: Duration,
 ) -> Result<u8> {
+    let stopped = stop.reason();
+    if let Some(reason @ Reason::Unreachable(_)) = stopped {
+        books.opened.report.discard()?;
+        return Err(anyhow!("{reason}"));
+    }
+    Ok(tell(progress, machines, sight, finish(books, stopped)))
+}
+
+/// Tells what there is to tell of a run that is left with requests in the air: the report stays as it is.
+pub(crate) fn leave(
+    progress: &Progress,
+    machines: &Machines<'_>,
+    books: &Books<'_>,
+    number: i32,
+    sight: &Sight,
+) -> u8 {
+    let closed = Closed {
+        ending: Ending::Stopped(Reason::Signal(number)),
+        finished: None,
+        report: books.opened.report.name().to_owned(),
+        is_resumable: books.opened.report.is_resumable(),
+        is_purging: books.opened.report.is_purging(),
+        records: sight.passed.records(),
+        odd_ids: books.odd_ids,
+    };
+    progress.notice("left at once; what was in the air is settled by --resume");
+    tell(progress, machines, sight, closed)
+}
+
+fn finish(books: Books<'_>, mut stopped: Option<Reason>) -> Closed {
     let Books {
         opened,
-        records,
+        passed,
         odd_ids,
         ..
     } = books;
     let mut past = opened.past;
-    let report_name = opened.report.name().to_owned();
-    let resume_command = opened.report.is_resumable().then(resume_command);
-    let mut stopped = stop.reason();
-    if let Some(Reason::Unreachable(_)) = stopped {
-        opened.report.discard()?;
-        return Err(anyhow!(
-            "{}",
-            stopped.map(|reason| reason.to_string()).unwrap_or_default()
-        ));
-    }
+    let records = passed.records();
+    let report = opened.report.name().to_owned();
+    let (is_resumable, is_purging) = (opened.report.is_resumable(), opened.report.is_purging());
     let ending = match &stopped {
-        None => Ending::Completed { records },
-        Some(Reason::KeyRefused(_)) => Ending::KeyRefused,
-        Some(Reason::ReportBroken(_)) => Ending::Broken,
-        Some(_) => Ending::Stopped,
+        None => report::Ending::Completed { records },
+        Some(Reason::KeyRefused(_)) => report::Ending::KeyRefused,
+        Some(Reason::ReportBroken(_)) => report::Ending::Broken,
+        Some(_) => report::Ending::Stopped,
     };
-    let finished = opened.report.finish(&mut past, ending);
-    let purges = finished
-        .as_ref()
-        .map(|finished| finished.purges)
-        .unwrap_or_default();
-    let (tally, kept_rows) = match finished {
-        Ok(finished) if stopped.is_none() => {
-            (Arc::new(Tally::of(finished.counts)), finished.kept_rows)
-        }
-        Ok(_) => (Arc::clone(&sight.tally), 0),
+    let finished = match opened.report.finish(&mut past, ending) {
+        Ok(finished) => Some(finished).filter(|_| stopped.is_none()),
         Err(error) => {
             let broken = Reason::ReportBroken(error.to_string());
             stopped = Some(stopped.map_or(broken.clone(), |reason| reason.min(broken)));
-            (Arc::clone(&sight.tally), 0)
+            None
         }
     };
-    let limits = sight
-        .throttle
-        .seen_limits()
-        .iter()
-        .map(limit_in_words)
-        .collect();
-    let summary = Summary {
-        tally: &tally,
-        stopped,
+    Closed {
+        ending: stopped.map_or(Ending::Completed, Ending::Stopped),
+        finished,
+        report,
+        is_resumable,
+        is_purging,
         records,
-        kept_rows,
-        purges,
         odd_ids,
+    }
+}
+
+fn tell(progress: &Progress, machines: &Machines<'_>, sight: &Sight, closed: Closed) -> u8 {
+    let purges = purges(&closed, sight);
+    let whole = closed.finished.map(|finished| Tally::of(finished.counts));
+    let summary = Summary {
+        tally: whole.as_ref().unwrap_or(&sight.tally),
+        failures: sight.tally.failures(),
+        ending: closed.ending,
+        records: closed.records,
+        done: sight.done(),
+        total: sight.expected.exact(),
+        kept_rows: closed.finished.map_or(0, |finished| finished.kept_rows),
+        odd_ids: closed.odd_ids,
         requests: sight.traffic.requests(),
         retries: sight.traffic.retries(),
         throttled: sight.throttle.throttled_count(),
         paused: sight.throttle.paused(),
-        elapsed,
-        limits,
-        report: &report_name,
-        resume_command,
+        started_at: sight.started.at,
+        elapsed: sight.started.instant.elapsed(),
+        limits: sight.throttle.seen_limits(),
+        purges,
+        report: Some(&closed.report),
+        resume_command: closed.is_resumable.then(resume_command),
     };
-    progress.summary(&summary.text());
-    Ok(summary.exit_code())
+    progress.summary(&summary);
+    machines.tell(&summary, sight)
 }
 
-fn limit_in_words(seen: &SeenLimit) -> String {
-    let SeenLimit {
-        endpoint,
-        limit,
-        interval,
-    } = seen;
-    let per = match interval.as_millis() {
-        1000 => "s".into(),
-        60_000 => "min".into(),
-        3_600_000 => "h".into(),
-        milliseconds if milliseconds % 1000 == 0 => format!("{} s", milliseconds / 1000),
-        milliseconds => format!("{milliseconds} ms"),
+/// What the report tells of purges, of earlier runs' too; `None` where there is nothing to tell.
+fn purges(closed: &Closed, sight: &Sight) -> Option<Purges> {
+    let purges = match &closed.finished {
+        Some(finished) => Purges::from(finished.purges),
+        None => sight.tally.purges(),
     };
-    format!("{}/{per} ({})", grouped(*limit), endpoint.as_str())
+    (closed.is_purging || purges != Purges::default()).then_some(purges)
 }

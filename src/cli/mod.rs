@@ -14,12 +14,15 @@ mod disk;
 mod dry_run;
 mod generate;
 mod help;
+mod machines;
 mod man;
 mod options;
+mod place;
 mod prepare;
 mod resume_command;
 mod run;
 mod signals;
+mod total;
 
-pub(crate) use options::{Cli, ProgressMode};
+pub(crate) use options::{Cli, Display, LogFormat, ProgressMode};
 pub(crate) use run::{exit_code_of, run};

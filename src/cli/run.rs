@@ -23,7 +23,7 @@ use imagekit_bulk_delete::summary::{Tally, grouped, seconds};
 use imagekit_bulk_delete::throttle::Throttle;
 use tokio::select;
 use tokio::task::{JoinSet, spawn_blocking};
-use tokio::time::{Instant, MissedTickBehavior, interval, sleep};
+use tokio::time::{MissedTickBehavior, interval, sleep};
 use tracing::level_filters::LevelFilter;
 
 use super::account::{self, Account};
@@ -33,13 +33,15 @@ use super::closing;
 use super::disk;
 use super::dry_run;
 use super::generate;
+use super::machines::Machines;
 use super::options::{Cli, LogFormat, LogLevel};
 use super::prepare::{Readiness, listen, make_ready, open_sources, required_terminal};
 use super::signals::Signals;
-use crate::progress::{Progress, Sight};
+use super::total;
+use crate::progress::{Progress, Sight, Started};
 
 /// Another run holds the report (contract: Exit codes); `EX_TEMPFAIL` of sysexits.h.
-const LOCKED: u8 = 75;
+pub(super) const LOCKED: u8 = 75;
 const USAGE: u8 = 2;
 const INPUT_BROKE: u8 = 6;
 const REPORT_BROKEN: u8 = 5;
@@ -54,13 +56,13 @@ pub(crate) fn run(cli: &Cli) -> Result<u8> {
         .build()
         .context("cannot start the runtime")?;
     let code = runtime.block_on(async {
-        let progress = Progress::new(cli.display.progress, cli.display.quiet);
+        let progress = Progress::new(&cli.display);
         start_log(cli, &progress);
         match cli.safety.sandbox_listen {
             Some(address) => super::account::serve_sandbox(address, &progress).await,
             None if cli.look.check => check::check(cli, &progress).await,
             None if cli.look.dry_run => dry_run::dry_run(cli, &progress).await,
-            None => delete(cli, &progress).await,
+            None => delete_and_tell(cli, &progress).await,
         }
     });
     // A reader that waits for stdin or a terminal must not hold the end up.
@@ -108,7 +110,14 @@ fn start_log(cli: &Cli, progress: &Progress) {
     }
 }
 
-async fn delete(cli: &Cli, progress: &Progress) -> Result<u8> {
+/// Machines hear of every end, that of a run that never began too.
+async fn delete_and_tell(cli: &Cli, progress: &Progress) -> Result<u8> {
+    let machines = Machines::open(cli, progress)?;
+    let ended = delete(cli, progress, &machines).await;
+    ended.inspect_err(|error| machines.tell_refusal(error, exit_code_of(error)))
+}
+
+async fn delete(cli: &Cli, progress: &Progress, machines: &Machines<'_>) -> Result<u8> {
     // Whether a person can be asked is known before anything is opened.
     let terminal = if cli.safety.yes || cli.safety.sandbox {
         None
@@ -148,6 +157,7 @@ async fn delete(cli: &Cli, progress: &Progress) -> Result<u8> {
             Run {
                 cli,
                 progress,
+                machines,
                 account: &account,
                 total,
             }
@@ -166,13 +176,13 @@ async fn delete(cli: &Cli, progress: &Progress) -> Result<u8> {
 struct Run<'a> {
     cli: &'a Cli,
     progress: &'a Progress,
+    machines: &'a Machines<'a>,
     account: &'a Account,
     total: Option<u64>,
 }
 
 impl Run<'_> {
     async fn go(&self, sources: Sources, mut opened: Opened, signals: Signals) -> Result<u8> {
-        let started = Instant::now();
         let stop = Stop::new();
         let speed = &self.cli.speed;
         let throttle = Arc::new(Throttle::new(
@@ -200,29 +210,39 @@ impl Run<'_> {
                 .then(|| PurgeCache::new(Rc::clone(&line))),
             due: std::mem::take(&mut opened.due),
         };
+        let mut books = Books::new(opened, self.progress);
         let sight = Sight {
             tally: Arc::default(),
             traffic: line.traffic(),
             throttle,
+            stop: stop.clone(),
+            passed: Arc::clone(&books.passed),
+            expected: total::expected(self.cli, self.total, &sources, self.progress),
+            earlier: books.opened.settled.iter().sum(),
+            started: Started::now(),
         };
-        add_earlier(&sight.tally, &opened.settled);
+        add_earlier(&sight.tally, &books.opened.settled);
 
-        let mut books = Books::new(opened, self.progress);
         let mut guards = self.guards(&books.opened.report, &stop, &sight.throttle)?;
         let left_at_once = select! {
             biased;
             number = signals.watch(&stop, self.progress, speed.timeout) => Some(number),
-            never = self.progress.show(sight.clone(), self.total) => match never {},
+            never = self.progress.show(sight.clone()) => match never {},
+            never = self.machines.keep(sight.clone()) => match never {},
             () = self.delete(sources, &deleter, purging, &mut books, &stop, &sight) => None,
         };
         guards.abort_all();
         self.progress.clear();
         if let Some(number) = left_at_once {
-            self.progress
-                .say("left at once; what was in the air is settled by --resume");
-            return Ok(Reason::Signal(number).exit_code());
+            return Ok(closing::leave(
+                self.progress,
+                self.machines,
+                &books,
+                number,
+                &sight,
+            ));
         }
-        closing::close(self.progress, books, &stop, &sight, started.elapsed())
+        closing::close(self.progress, self.machines, books, &stop, &sight)
     }
 
     async fn delete(
@@ -238,9 +258,12 @@ impl Run<'_> {
         let admit = |record| books.borrow_mut().admit(record);
         let record = |step, outcomes: &[Outcome]| -> Result<(), ReportError> {
             books.borrow_mut().record(step, outcomes)?;
-            if step == Step::Decided {
-                sight.tally.add(outcomes);
-                self.check_limits(&sight.tally, stop);
+            match step {
+                Step::Decided => {
+                    sight.tally.add(outcomes);
+                    self.check_limits(&sight.tally, stop);
+                }
+                Step::Purged => sight.tally.add_purged(outcomes),
             }
             Ok(())
         };

@@ -47,9 +47,9 @@ impl Signals {
     ) -> i32 {
         let number = self.next().await;
         stop.trip(Reason::Signal(number));
-        progress.say(&format!(
-            "stopping: waiting for the requests in the air, at most {}; a second signal leaves at once",
-            seconds(timeout)
+        let most = seconds(timeout);
+        progress.notice(&format!(
+            "stopping: waiting for the requests in the air, at most {most}\n(Ctrl-C again leaves at once)"
         ));
         self.next().await
     }

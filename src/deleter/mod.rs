@@ -225,7 +225,7 @@ impl Deleter {
             (Endpoint::Delete, [file_id]) => self.line.client().delete(file_id).await,
             _ => self.line.client().delete_batch(&file_ids).await,
         };
-        log(endpoint, &file_ids, &exchange);
+        log(endpoint, part, &exchange);
         exchange
     }
 
@@ -275,19 +275,25 @@ fn give(settled: &mpsc::UnboundedSender<Settled>, one: Settled) {
     let _ = settled.unbounded_send(one);
 }
 
-fn log(endpoint: Endpoint, file_ids: &[&FileId], exchange: &Exchange) {
-    let first = file_ids.first().map(|id| id.as_str());
+/// Each attempt with all its IDs, so that any of them can be followed.
+fn log(endpoint: Endpoint, part: &Part, exchange: &Exchange) {
+    if !tracing::enabled!(tracing::Level::DEBUG) {
+        return;
+    }
+    let (endpoint, group, attempt) = (endpoint.as_str(), part.group, part.attempts());
+    let file_ids = part.file_ids();
     match exchange {
         Ok(response) => tracing::debug!(
-            endpoint = endpoint.as_str(),
-            first,
-            ids = file_ids.len(),
+            endpoint,
+            group,
+            attempt,
             status = response.status,
             request_id = response.request_id.as_deref(),
+            file_ids,
             "answered"
         ),
         Err(error) => {
-            tracing::debug!(endpoint = endpoint.as_str(), first, ids = file_ids.len(), %error, "not answered");
+            tracing::debug!(endpoint, group, attempt, %error, file_ids, "not answered");
         }
     }
 }

@@ -149,8 +149,17 @@ impl Part {
 
     /// An ID of this part, decided. The intent stands until the row does.
     pub(super) fn decided(&self, pending: Pending, last: Final) -> Settled {
+        let outcome = pending.decide(last);
+        tracing::debug!(
+            file_id = &*outcome.file_id,
+            status = outcome.status.as_str(),
+            group = self.group,
+            attempts = outcome.attempts,
+            request_id = outcome.request_id.as_deref(),
+            "decided"
+        );
         Settled::Decided {
-            outcome: pending.decide(last),
+            outcome,
             intent: self.intent.clone(),
         }
     }
@@ -179,6 +188,25 @@ impl Part {
             .iter()
             .map(|pending| &pending.target)
             .collect()
+    }
+
+    /// Its IDs in one text, for the log.
+    pub(super) fn file_ids(&self) -> String {
+        let file_ids: Vec<&str> = self
+            .pendings
+            .iter()
+            .map(|pending| pending.file_id().as_str())
+            .collect();
+        file_ids.join(" ")
+    }
+
+    /// The most attempts that any of its IDs has behind it.
+    pub(super) fn attempts(&self) -> u32 {
+        self.pendings
+            .iter()
+            .map(|pending| pending.attempts)
+            .max()
+            .unwrap_or_default()
     }
 
     pub(super) fn was_attempted(&self) -> bool {

@@ -4,12 +4,12 @@
 //! goes back to the throttle. [`Line::ask`] also repeats what can be repeated without doubt: reads and purges.
 //! Deletions have a loop of their own, in `deleter`.
 
+mod traffic;
 pub(crate) mod verdict;
 
 use std::cell::Cell;
 use std::future::Future;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use tokio::select;
@@ -20,29 +20,12 @@ use crate::client::{Client, Exchange, Response, SendError};
 use crate::stop::{Reason, Stop};
 use crate::throttle::{Counted, Endpoint, Heard, Throttle, Turn};
 
+pub use traffic::{NO_ANSWER, Traffic};
+
 use verdict::Verdict;
 
 /// How often a host is tried that was never reached, before the run is given up.
 const TRIES_TO_REACH: u32 = 3;
-
-/// What was sent so far. Shared with whoever shows it.
-#[derive(Debug, Default)]
-pub struct Traffic {
-    requests: AtomicU64,
-    retries: AtomicU64,
-}
-
-impl Traffic {
-    /// Requests sent, of any kind.
-    pub fn requests(&self) -> u64 {
-        self.requests.load(Ordering::Relaxed)
-    }
-
-    /// Requests that named an ID again.
-    pub fn retries(&self) -> u64 {
-        self.retries.load(Ordering::Relaxed)
-    }
-}
 
 /// Whether a request named the same before.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -135,11 +118,9 @@ impl Line {
         trial: Trial,
         sent: impl Future<Output = Exchange>,
     ) -> (Exchange, Counted) {
-        self.traffic.requests.fetch_add(1, Ordering::Relaxed);
-        self.traffic
-            .retries
-            .fetch_add(u64::from(trial == Trial::Again), Ordering::Relaxed);
+        self.traffic.sent(trial);
         let exchange = sent.await;
+        self.traffic.answered(&exchange);
         self.watch_reachability(&exchange);
         let counted = match &exchange {
             Ok(response) if response.status == 429 => {

@@ -187,6 +187,11 @@ impl Report {
         matches!(self.sink, Sink::File { .. })
     }
 
+    /// Whether this run purges what it deletes.
+    pub fn is_purging(&self) -> bool {
+        self.is_purging
+    }
+
     /// A handle whose bytes can be flushed to the disk on another thread; `None` for stdout.
     pub fn sync_handle(&self) -> io::Result<Option<File>> {
         match &self.sink {

@@ -120,6 +120,8 @@ pub struct SeenLimit {
 pub struct Throttle {
     concurrency: usize,
     max_outage: Duration,
+    /// What `--rate N` allows; infinite without it.
+    most_per_second: f64,
     queues: [tokio::sync::Mutex<()>; Endpoint::ALL.len()],
     state: Mutex<State>,
     changed: Notify,
@@ -152,6 +154,10 @@ impl Throttle {
         Self {
             concurrency: concurrency.max(1),
             max_outage,
+            most_per_second: match rate {
+                Rate::PerSecond { per_second, .. } => per_second,
+                Rate::Auto | Rate::Unlimited => f64::INFINITY,
+            },
             queues: Default::default(),
             state: Mutex::new(State {
                 cap: Cap::new(rate),
@@ -219,7 +225,8 @@ impl Throttle {
 
     /// Requests a second that may leave for an endpoint as things are; infinite if nothing holds them back.
     pub fn rate(&self, endpoint: Endpoint) -> f64 {
-        self.state().lanes[endpoint as usize].rate(Instant::now())
+        let by_lane = self.state().lanes[endpoint as usize].rate(Instant::now());
+        by_lane.min(self.most_per_second)
     }
 
     /// Completes when `max_outage` has passed without one success, in an outage or under 429s without a stated
@@ -297,6 +304,9 @@ impl State {
     fn succeed(&mut self, endpoint: Endpoint, sent: Instant, pace: &Pace) {
         self.was_answered = true;
         self.is_endless = false;
+        if self.outage.next_try().is_some() {
+            tracing::warn!("ImageKit answers again");
+        }
         self.outage.succeeded();
         self.lanes[endpoint as usize].accepted(sent, Instant::now(), pace);
     }
@@ -307,6 +317,8 @@ impl State {
         self.throttled += 1;
         let paused = self.lanes[endpoint as usize].refused(sent, now, pace);
         self.paused += paused.by;
+        let pause_ms = u64::try_from(paused.by.as_millis()).unwrap_or(u64::MAX);
+        tracing::info!(endpoint = endpoint.as_str(), pause_ms, "paused by a 429");
         if !paused.has_end {
             self.is_endless = true;
             self.outage.unanswered(now);
@@ -339,7 +351,11 @@ impl Turn<'_> {
     pub fn failed(self, group: u64, heard: Heard) -> Counted {
         let mut state = self.throttle.state();
         state.was_answered |= heard == Heard::Answer;
+        let was_outage = state.outage.next_try().is_some();
         if state.outage.failed(group, Instant::now(), fastrand::f64()) {
+            if !was_outage {
+                tracing::warn!("ImageKit is not answering; it is tried one request at a time");
+            }
             Counted::No
         } else {
             Counted::Yes

@@ -268,6 +268,12 @@ pub(crate) struct Display {
         conflicts_with = "input"
     )]
     pub(crate) generate: Option<Document>,
+    /// Write what the run came to as one JSON object, at every end of it; - is stdout
+    #[arg(long, value_name = "PATH")]
+    pub(crate) summary_json: Option<PathBuf>,
+    /// Keep a file of metrics for Prometheus, new every 10 s and at the end
+    #[arg(long, value_name = "PATH")]
+    pub(crate) metrics_file: Option<PathBuf>,
 }
 
 /// What `--generate` prints.

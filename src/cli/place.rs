@@ -1,0 +1,124 @@
+//! A file that is replaced in one step: who reads it sees all of the old text or all of the new.
+
+use std::fs::{self, OpenOptions, Permissions};
+use std::io::{self, Write};
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+
+use tempfile::{Builder, NamedTempFile};
+
+/// Others may read it, as far as the umask lets them: it holds no secret, and a collector has a user of its own.
+const MODE: u32 = 0o666;
+
+/// Where a text is to be put.
+#[derive(Debug, Clone)]
+pub(crate) struct Place {
+    path: PathBuf,
+    how: How,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum How {
+    Replace,
+    /// A device or a pipe is written to: replacing `/dev/null` would be a disaster.
+    WriteInto,
+}
+
+impl Place {
+    /// Checks that the text can be put there, and leaves nothing.
+    pub(crate) fn check(path: &Path) -> io::Result<Self> {
+        let place = Self::at(path);
+        match place.how {
+            How::Replace => place.temporary().map(drop)?,
+            How::WriteInto if path.is_dir() => return Err(io::ErrorKind::IsADirectory.into()),
+            How::WriteInto => {}
+        }
+        Ok(place)
+    }
+
+    fn at(path: &Path) -> Self {
+        // A link stays a link: what it names is what is replaced.
+        let path = fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
+        let is_special = fs::metadata(&path).is_ok_and(|metadata| !metadata.is_file());
+        let how = if is_special {
+            How::WriteInto
+        } else {
+            How::Replace
+        };
+        Self { path, how }
+    }
+
+    /// Puts a text there.
+    pub(crate) fn put(&self, text: &str) -> io::Result<()> {
+        if self.how == How::WriteInto {
+            return OpenOptions::new()
+                .write(true)
+                .open(&self.path)?
+                .write_all(text.as_bytes());
+        }
+        let mut file = self.temporary()?;
+        file.write_all(text.as_bytes())?;
+        file.as_file().sync_all()?;
+        file.persist(&self.path)?;
+        Ok(())
+    }
+
+    /// Beside the file, so that it can take its place; by its name nobody takes it for one.
+    fn temporary(&self) -> io::Result<NamedTempFile> {
+        let folder = self
+            .path
+            .parent()
+            .filter(|folder| !folder.as_os_str().is_empty());
+        let mut prefix = std::ffi::OsString::from(".");
+        prefix.push(self.path.file_name().unwrap_or_default());
+        Builder::new()
+            .prefix(&prefix)
+            .suffix(".tmp")
+            .permissions(Permissions::from_mode(MODE))
+            .tempfile_in(folder.unwrap_or(Path::new(".")))
+    }
+}
+
+#[cfg(test)]
+#[expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+mod tests {
+    use tempfile::TempDir;
+
+    use super::*;
+
+    #[test]
+    fn a_text_is_replaced_and_nothing_else_is_left() {
+        let folder = TempDir::new().unwrap();
+        let path = folder.path().join("a.json");
+        let place = Place::check(&path).unwrap();
+        assert_eq!(
+            fs::read_dir(&folder).unwrap().count(),
+            0,
+            "checking leaves nothing"
+        );
+        place.put("one").unwrap();
+        place.put("two").unwrap();
+        assert_eq!(fs::read_to_string(&path).unwrap(), "two");
+        assert_eq!(fs::read_dir(&folder).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn a_link_stays_and_a_device_is_not_replaced() {
+        let folder = TempDir::new().unwrap();
+        let (real, link) = (folder.path().join("real"), folder.path().join("link"));
+        fs::write(&real, "old").unwrap();
+        std::os::unix::fs::symlink(&real, &link).unwrap();
+        Place::check(&link).unwrap().put("new").unwrap();
+        assert!(fs::symlink_metadata(&link).unwrap().is_symlink());
+        assert_eq!(fs::read_to_string(&real).unwrap(), "new");
+        let null = Place::check(Path::new("/dev/null")).unwrap();
+        assert_eq!(null.how, How::WriteInto);
+        null.put("gone").unwrap();
+    }
+
+    #[test]
+    fn a_place_that_cannot_be_written_is_known_before() {
+        assert!(Place::check(Path::new("/nowhere/at/all.json")).is_err());
+        assert!(Place::check(Path::new("/tmp")).is_err());
+    }
+}

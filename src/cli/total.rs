@@ -1,0 +1,53 @@
+//! How many records there will be: counted beforehand, estimated by size, or counted while the run goes on.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::thread;
+use std::time::Duration;
+
+use imagekit_bulk_delete::source::{Input, Sources};
+
+use super::options::Cli;
+use crate::progress::{Expected, Progress};
+
+/// A run that is over by then needs no count.
+const COUNT_AFTER: Duration = Duration::from_secs(1);
+
+/// What is expected. Files are counted on a thread of their own, from handles of their own: reading a file once
+/// more is cheap beside deleting what it lists.
+pub(crate) fn expected(
+    cli: &Cli,
+    counted: Option<u64>,
+    sources: &Sources,
+    progress: &Progress,
+) -> Arc<Expected> {
+    let expected = Arc::new(Expected::roughly(sources.rough_records()));
+    if let Some(records) = counted {
+        expected.count(records);
+    } else if progress.is_shown()
+        && let (Ok(inputs), Ok(options)) = (cli.inputs(), cli.reading.options())
+        && inputs.iter().all(is_file)
+    {
+        let expected = Arc::clone(&expected);
+        thread::spawn(move || {
+            thread::sleep(COUNT_AFTER);
+            if let Ok(mut sources) = Sources::open(&inputs, &options)
+                && let Ok(records) = sources
+                    .records()
+                    .try_fold(0, |records, record| record.map(|_| records + 1))
+            {
+                expected.count(records);
+            }
+        });
+    }
+    expected
+}
+
+fn is_file(input: &Input) -> bool {
+    match input {
+        Input::Stdin => false,
+        Input::File(path) => Path::new(path)
+            .metadata()
+            .is_ok_and(|metadata| metadata.is_file()),
+    }
+}

@@ -1,0 +1,232 @@
+//! The progress on stderr: lines that change in place on a terminal, a plain line now and then elsewhere.
+//!
+//! It only looks, by [`Sight`]: at the tally, the traffic and what the throttle waits for. Whatever else is told
+//! on stderr goes through here too, so that neither tears the other.
+
+mod forecast;
+mod paint;
+mod screen;
+mod sight;
+mod words;
+
+use std::cell::Cell;
+use std::convert::Infallible;
+use std::io::{self, IsTerminal, Write};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use imagekit_bulk_delete::summary::{Summary, grouped};
+use jiff::Timestamp;
+use tokio::time::{Instant, MissedTickBehavior, interval};
+use tracing_subscriber::fmt::MakeWriter;
+
+use crate::cli::{Display, LogFormat, ProgressMode};
+use forecast::Forecast;
+use paint::{Colours, Ink, Piece};
+use screen::{Line, Screen};
+pub(crate) use sight::{Expected, Passed, Sight, Started};
+use words::View;
+
+const REDRAW: Duration = Duration::from_millis(200);
+const LOOK: Duration = Duration::from_secs(1);
+const PLAIN_LINE: Duration = Duration::from_secs(30);
+
+/// The one that writes to stderr while the run goes on.
+#[derive(Debug, Clone)]
+pub(crate) struct Progress {
+    screen: Arc<Mutex<Screen>>,
+    mode: ProgressMode,
+    is_quiet: bool,
+    colours: Colours,
+    format: LogFormat,
+}
+
+/// How grave it is, for a log that wants to know.
+#[derive(Debug, Clone, Copy)]
+enum Level {
+    Info,
+    Warn,
+    Error,
+}
+
+impl Progress {
+    /// Chooses how to show; draws nothing yet.
+    pub(crate) fn new(display: &Display) -> Self {
+        let can_draw = io::stderr().is_terminal() && !is_dumb();
+        let mode = match display.progress {
+            _ if display.quiet => ProgressMode::None,
+            ProgressMode::None => ProgressMode::None,
+            // A bar in a log file helps nobody, not even who asked for it.
+            ProgressMode::Auto | ProgressMode::Bar if can_draw => ProgressMode::Bar,
+            ProgressMode::Auto | ProgressMode::Bar | ProgressMode::Plain => ProgressMode::Plain,
+        };
+        let colours = if can_draw && !is_set("NO_COLOR") {
+            Colours::Yes
+        } else {
+            Colours::No
+        };
+        Self {
+            screen: Arc::default(),
+            mode,
+            is_quiet: display.quiet,
+            colours,
+            format: display.log_format,
+        }
+    }
+
+    /// Whether there is anything to see while the run goes on.
+    pub(crate) fn is_shown(&self) -> bool {
+        self.mode != ProgressMode::None
+    }
+
+    /// Shows until it is dropped.
+    pub(crate) async fn show(&self, sight: Sight) -> Infallible {
+        let every = match self.mode {
+            ProgressMode::Bar => REDRAW,
+            ProgressMode::Plain => LOOK,
+            ProgressMode::None | ProgressMode::Auto => return std::future::pending().await,
+        };
+        let mut forecast = Forecast::new(Instant::now());
+        let mut ticks = interval(every);
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Skip);
+        let mut told = ticks.tick().await;
+        loop {
+            let now = ticks.tick().await;
+            let view = View::take(&sight, &mut forecast, now);
+            if self.mode == ProgressMode::Bar {
+                let lines = view.lines(screen::columns(), self.colours);
+                self.screen().show(lines);
+            } else if now >= told + PLAIN_LINE {
+                told = now;
+                self.say(&view.plain());
+            }
+        }
+    }
+
+    /// Shows how far a check has come, until it is dropped: IDs asked for, and those that exist.
+    pub(crate) async fn show_check(&self, counts: &Cell<(u64, u64)>) -> Infallible {
+        let every = match self.mode {
+            ProgressMode::Bar => REDRAW,
+            ProgressMode::Plain => PLAIN_LINE,
+            ProgressMode::None | ProgressMode::Auto => return std::future::pending().await,
+        };
+        let mut ticks = interval(every);
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Skip);
+        ticks.tick().await;
+        loop {
+            ticks.tick().await;
+            let (asked, there) = counts.get();
+            let text = format!("{} asked for, {} exist", grouped(asked), grouped(there));
+            if self.mode == ProgressMode::Bar {
+                self.screen().show(vec![Line::plain(text)]);
+            } else {
+                self.say(&text);
+            }
+        }
+    }
+
+    /// Tells what a person should know, unless told to be quiet.
+    pub(crate) fn notice(&self, notice: &str) {
+        if !self.is_quiet {
+            self.say(notice);
+        }
+    }
+
+    /// Tells how the run went: all of it, or only what is an error where told to be quiet.
+    pub(crate) fn summary(&self, summary: &Summary<'_>) {
+        if self.is_quiet {
+            summary
+                .error_text()
+                .iter()
+                .for_each(|text| self.error(text));
+            return;
+        }
+        let ink = if summary.exit_code() == 0 {
+            Ink::Good
+        } else {
+            Ink::Bad
+        };
+        let text = summary.text();
+        let (verdict, rest) = text.split_at(text.find([':', ' ']).unwrap_or(0));
+        let verdict = Piece::new(verdict, ink).painted(self.colours);
+        self.say(&format!("{verdict}{}", rest.trim_end()));
+    }
+
+    /// Takes the lines off the screen.
+    pub(crate) fn clear(&self) {
+        self.screen().clear();
+    }
+
+    /// Tells an error.
+    pub(crate) fn error(&self, text: &str) {
+        match self.format {
+            LogFormat::Text => self.print(&format!("error: {}\n", text.trim_end())),
+            LogFormat::Json => self.print(&json(Level::Error, text.trim_end())),
+        }
+    }
+
+    /// Tells something.
+    pub(crate) fn say(&self, text: &str) {
+        match (self.format, text.strip_prefix("warning: ")) {
+            (LogFormat::Text, _) => self.print(&format!("{text}\n")),
+            (LogFormat::Json, Some(warning)) => self.print(&json(Level::Warn, warning)),
+            (LogFormat::Json, None) => self.print(&json(Level::Info, text)),
+        }
+    }
+
+    fn print(&self, text: &str) {
+        self.screen().print(text);
+    }
+
+    fn screen(&self) -> MutexGuard<'_, Screen> {
+        self.screen.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// One line, of the shape that the log has.
+fn json(level: Level, message: &str) -> String {
+    let level = match level {
+        Level::Info => "INFO",
+        Level::Warn => "WARN",
+        Level::Error => "ERROR",
+    };
+    let line = serde_json::json!({
+        "timestamp": format!("{:.6}", Timestamp::now()),
+        "level": level,
+        "fields": { "message": message },
+    });
+    format!("{line}\n")
+}
+
+/// A terminal without a name, or of that name, cannot move its cursor.
+fn is_dumb() -> bool {
+    std::env::var_os("TERM").is_none_or(|term| term.is_empty() || term == "dumb")
+}
+
+fn is_set(variable: &str) -> bool {
+    std::env::var_os(variable).is_some_and(|value| !value.is_empty())
+}
+
+/// The log goes where the progress goes.
+impl<'a> MakeWriter<'a> for Progress {
+    type Writer = LogLine;
+
+    fn make_writer(&'a self) -> LogLine {
+        LogLine(self.clone())
+    }
+}
+
+/// Writes whole log lines above what stands on the screen.
+#[derive(Debug)]
+pub(crate) struct LogLine(Progress);
+
+impl Write for LogLine {
+    fn write(&mut self, line: &[u8]) -> io::Result<usize> {
+        self.0.print(&String::from_utf8_lossy(line));
+        Ok(line.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}

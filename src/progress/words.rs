@@ -1,0 +1,293 @@
+//! The progress in words: what stands on each line.
+
+use std::time::Duration;
+
+use imagekit_bulk_delete::outcome::Status;
+use imagekit_bulk_delete::summary::{grouped, limit, seconds};
+use imagekit_bulk_delete::throttle::{Endpoint, SeenLimit, Waiting};
+use tokio::time::Instant;
+
+use super::forecast::{Forecast, Seen, Speed, time_for};
+use super::paint::{Colours, Ink, Piece, lines, one_line};
+use super::screen::Line;
+use super::sight::{Sight, Total};
+
+/// The bar is no longer than this, and left out where there is no room for so much.
+const LONGEST_BAR: usize = 40;
+const SHORTEST_BAR: usize = 8;
+
+/// A pause that is over in a moment is not worth a word.
+const SHORTEST_PAUSE: Duration = Duration::from_millis(300);
+
+/// A batch, as against single calls, shows by how many records a request settles.
+const LEAST_OF_A_BATCH: f64 = 1.5;
+
+/// All that is told at one moment.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct View {
+    pub(super) done: u64,
+    pub(super) total: Total,
+    pub(super) counts: Vec<(Status, u64)>,
+    pub(super) speed: Option<Speed>,
+    pub(super) time_left: Option<Duration>,
+    pub(super) elapsed: Duration,
+    pub(super) activity: Activity,
+    pub(super) retries: u64,
+    pub(super) throttled: u64,
+    pub(super) in_air: u64,
+}
+
+/// What goes on just now.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) enum Activity {
+    Sending {
+        limit: Option<SeenLimit>,
+    },
+    /// A 429 told to wait so long.
+    Paused(Duration),
+    /// The API as a whole is failing; the next try is so far away.
+    Outage(Duration),
+    /// The run ends as soon as what is in the air has come down.
+    Stopping,
+}
+
+impl View {
+    /// Looks, and takes what it sees into the forecast.
+    pub(super) fn take(sight: &Sight, forecast: &mut Forecast, now: Instant) -> Self {
+        let waiting = sight.throttle.waiting();
+        let landed = sight.traffic.landed();
+        let seen = Seen {
+            decided: sight.decided(),
+            underway: sight.underway(),
+            landed,
+            is_waiting: is_waiting(sight, waiting),
+        };
+        forecast.look(now, seen);
+        let speed = forecast.speed(|records| sight.throttle.rate(endpoint(records)));
+        let activity = activity(sight, waiting, now);
+        let left = sight.left().filter(|left| *left > 0);
+        let sending = left.and_then(|left| time_for(left, speed.as_ref()?));
+        let counts = Status::ALL.map(|status| (status, sight.tally.count(status)));
+        Self {
+            done: sight.done(),
+            total: sight.total(),
+            counts: counts.into_iter().filter(|(_, count)| *count > 0).collect(),
+            speed,
+            time_left: sending.and_then(|sending| Some(activity.wait()? + sending)),
+            elapsed: now.duration_since(sight.started.instant),
+            activity,
+            retries: sight.traffic.retries(),
+            throttled: sight.throttle.throttled_count(),
+            in_air: sight.traffic.requests().saturating_sub(landed),
+        }
+    }
+
+    /// The lines that stand on a terminal.
+    pub(super) fn lines(&self, columns: usize, colours: Colours) -> Vec<Line> {
+        let mut all = vec![self.first_line(columns, colours)];
+        all.extend(lines(&self.counts(), ", ", columns, colours));
+        all.extend(lines(&self.activity(), ", ", columns, colours));
+        all
+    }
+
+    /// The bar and the numbers; the time so far only where there is room for all of it.
+    fn first_line(&self, columns: usize, colours: Colours) -> Line {
+        let numbers = self.numbers();
+        let with_time = [numbers.clone(), vec![self.running()]].concat();
+        let line = |pieces: &[Piece]| one_line(pieces, "  ", columns, colours);
+        let room = |line: &Line| columns.saturating_sub(line.width + 1);
+        let longer = line(&with_time);
+        let mut first = if self.total == Total::Unknown || room(&longer) >= SHORTEST_BAR {
+            longer
+        } else {
+            line(&numbers)
+        };
+        if let Some((bar, width)) = self.bar(room(&first), colours) {
+            first.text = format!("{bar} {}", first.text);
+            first.width += width + 1;
+        }
+        first
+    }
+
+    /// One line for a log.
+    pub(super) fn plain(&self) -> String {
+        let numbers = [self.numbers(), vec![self.running()]].concat();
+        let pieces = [numbers, self.counts(), self.activity()].concat();
+        let texts: Vec<&str> = pieces.iter().map(|piece| piece.text.trim_start()).collect();
+        texts.join(", ")
+    }
+
+    /// The most telling first: those at the end are left out where there is no room.
+    fn numbers(&self) -> Vec<Piece> {
+        let done = grouped(self.done);
+        let mut pieces = match self.total {
+            Total::Unknown => vec![Piece::plain(format!("{done} done"))],
+            Total::Exact(total) => vec![
+                Piece::plain(percent(self.done, total)),
+                Piece::plain(format!("{done}/{}", grouped(total))),
+            ],
+            Total::Rough(total) => vec![
+                Piece::plain(percent(self.done, total)),
+                Piece::plain(format!("{done}/~{}", grouped(total))),
+            ],
+        };
+        if let Some(records) = self.speed.and_then(|speed| speed.records) {
+            pieces.push(Piece::plain(format!("{} IDs/s", rounded(records))));
+        }
+        if let Some(time_left) = self.time_left {
+            let about = if matches!(self.total, Total::Rough(_)) {
+                "~"
+            } else {
+                ""
+            };
+            pieces.push(Piece::plain(format!("{about}{} left", whole(time_left))));
+        }
+        pieces
+    }
+
+    fn running(&self) -> Piece {
+        Piece::plain(format!("running {}", whole(self.elapsed)))
+    }
+
+    fn counts(&self) -> Vec<Piece> {
+        let piece = |(status, count): &(Status, u64)| {
+            let ink = match status {
+                Status::Deleted => Ink::Good,
+                Status::Failed | Status::Unknown | Status::Invalid => Ink::Bad,
+                Status::NotFound | Status::Gone | Status::Duplicate => Ink::Plain,
+            };
+            Piece::new(format!("{} {}", grouped(*count), status.as_str()), ink)
+        };
+        self.counts.iter().map(piece).collect()
+    }
+
+    fn activity(&self) -> Vec<Piece> {
+        let mut pieces = match &self.activity {
+            Activity::Outage(wait) => {
+                let wait = up(*wait);
+                let words = format!("ImageKit is not answering, trying again in {wait} s");
+                vec![Piece::new(words, Ink::Bad)]
+            }
+            Activity::Paused(wait) => {
+                let words = format!("paused {} s by ImageKit", up(*wait));
+                vec![Piece::new(words, Ink::Notable)]
+            }
+            Activity::Stopping => vec![Piece::new("stopping", Ink::Notable)],
+            Activity::Sending { limit: seen } => self.pace(seen.as_ref()),
+        };
+        let counts = [
+            (self.retries, "retries"),
+            (self.throttled, "refused (429)"),
+            (self.in_air, "in the air"),
+        ];
+        let counts = counts.into_iter().filter(|(count, _)| *count > 0);
+        pieces
+            .extend(counts.map(|(count, what)| Piece::plain(format!("{} {what}", grouped(count)))));
+        pieces
+    }
+
+    fn pace(&self, seen: Option<&SeenLimit>) -> Vec<Piece> {
+        let speed = self
+            .speed
+            .map(|speed| format!("{} requests/s", rounded(speed.requests)));
+        let limit = seen.map(|seen| format!("limit seen {}", limit(seen)));
+        speed.into_iter().chain(limit).map(Piece::plain).collect()
+    }
+
+    /// The bar, and how wide it is; `None` where there is no total or no room.
+    fn bar(&self, room: usize, colours: Colours) -> Option<(String, usize)> {
+        let (Total::Exact(total) | Total::Rough(total)) = self.total else {
+            return None;
+        };
+        let width = room.min(LONGEST_BAR);
+        if width < SHORTEST_BAR {
+            return None;
+        }
+        let cells = width - 2;
+        let full = usize::try_from(self.done.saturating_mul(cells as u64) / total.max(1))
+            .unwrap_or(cells)
+            .min(cells);
+        let head = if full < cells { ">" } else { "" };
+        let done = Piece::new(format!("{}{head}", "=".repeat(full)), Ink::Good).painted(colours);
+        let rest = " ".repeat(cells - full - head.len());
+        Some((format!("[{done}{rest}]"), width))
+    }
+}
+
+impl Activity {
+    /// How long nothing leaves; `None` if nobody knows.
+    fn wait(&self) -> Option<Duration> {
+        match self {
+            Self::Outage(_) | Self::Stopping => None,
+            Self::Paused(wait) => Some(*wait),
+            Self::Sending { .. } => Some(Duration::ZERO),
+        }
+    }
+}
+
+/// Whether this time must not count as time of work.
+fn is_waiting(sight: &Sight, waiting: Option<Waiting>) -> bool {
+    match waiting {
+        Some(Waiting::Outage { .. }) => true,
+        // Without a limit of its own a run goes from pause to pause: they are its pace.
+        Some(Waiting::Paused { endpoint, .. }) => sight.throttle.rate(endpoint).is_finite(),
+        None => false,
+    }
+}
+
+fn activity(sight: &Sight, waiting: Option<Waiting>, now: Instant) -> Activity {
+    if sight.stop.is_tripped() {
+        return Activity::Stopping;
+    }
+    let wait = |until: Instant| until.saturating_duration_since(now);
+    match waiting {
+        Some(Waiting::Outage { next_try }) => Activity::Outage(wait(next_try)),
+        Some(Waiting::Paused { until, .. }) if wait(until) >= SHORTEST_PAUSE => {
+            Activity::Paused(wait(until))
+        }
+        Some(Waiting::Paused { .. }) | None => Activity::Sending {
+            limit: sight.throttle.seen_limits().into_iter().next(),
+        },
+    }
+}
+
+fn endpoint(records_a_request: f64) -> Endpoint {
+    if records_a_request > LEAST_OF_A_BATCH {
+        Endpoint::DeleteBatch
+    } else {
+        Endpoint::Delete
+    }
+}
+
+/// Always as wide, and never 100% before the end.
+fn percent(done: u64, total: u64) -> String {
+    format!("{:>3}%", done.min(total).saturating_mul(100) / total.max(1))
+}
+
+fn rounded(per_second: f64) -> String {
+    if per_second < 10.0 {
+        return format!("{per_second:.1}");
+    }
+    #[expect(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "a rate is positive and far below 2^53"
+    )]
+    grouped(per_second.round() as u64)
+}
+
+/// A duration without parts of a second, which only flicker.
+fn whole(duration: Duration) -> String {
+    match duration.as_secs() {
+        short @ 0..10 => format!("{short} s"),
+        long => seconds(Duration::from_secs(long)),
+    }
+}
+
+/// Whole seconds, never 0 while there is some.
+fn up(wait: Duration) -> u64 {
+    wait.as_millis()
+        .div_ceil(1000)
+        .try_into()
+        .unwrap_or(u64::MAX)
+}

@@ -1,0 +1,175 @@
+//! The closing text: what happened, what was not done, what to type next. Short when all is well.
+
+use std::fmt::Write as _;
+
+use super::words::{grouped, limit, seconds};
+use super::{Ending, Group, Summary};
+use crate::outcome::Status;
+
+/// So many kinds of failure are told; the report has all.
+const FAILURES_TOLD: usize = 5;
+
+/// So much of a message fits beside its count.
+const MESSAGE_CHARACTERS: usize = 100;
+
+impl Summary<'_> {
+    /// The closing text.
+    pub fn text(&self) -> String {
+        let mut text = String::new();
+        self.write_ending(&mut text);
+        self.write_counts(&mut text);
+        self.write_failures(&mut text);
+        self.write_traffic(&mut text);
+        self.write_warnings(&mut text);
+        self.write_next(&mut text);
+        text
+    }
+
+    /// What is said where nothing but errors is: `None` if all is well.
+    pub fn error_text(&self) -> Option<String> {
+        if self.exit_code() == 0 {
+            return None;
+        }
+        let mut text = String::new();
+        self.write_ending(&mut text);
+        if self.ending == Ending::Completed {
+            self.write_failures(&mut text);
+        }
+        self.write_next(&mut text);
+        Some(text)
+    }
+
+    fn write_ending(&self, text: &mut String) {
+        let (records, took) = (grouped(self.records), seconds(self.elapsed));
+        let Some(reason) = self.reason() else {
+            let _ = write!(text, "done: {records} records in {took}");
+            if self.tally.trouble() > 0 {
+                let trouble = grouped(self.tally.trouble());
+                let _ = write!(text, ", {trouble} of them failed, unknown or invalid");
+            }
+            text.push('\n');
+            return;
+        };
+        let _ = writeln!(text, "stopped after {took}: {reason}");
+        let done = grouped(self.done);
+        let _ = match self.total.filter(|total| *total >= self.done) {
+            Some(total) => {
+                let left = grouped(total - self.done);
+                writeln!(
+                    text,
+                    "{done} of {} records are done, {left} are not",
+                    grouped(total)
+                )
+            }
+            None => writeln!(
+                text,
+                "{done} records are done, the rest of the input is not"
+            ),
+        };
+    }
+
+    fn write_counts(&self, text: &mut String) {
+        for status in Status::ALL {
+            let count = self.tally.count(status);
+            if count > 0 {
+                let _ = writeln!(text, "{:>14}  {}", grouped(count), status.as_str());
+            }
+        }
+        if let Some(purges) = self.purges {
+            let (requested, no_url) = (grouped(purges.requested), grouped(purges.no_url));
+            let (failed, over) = (grouped(purges.failed), grouped(purges.over_limit));
+            let _ = writeln!(
+                text,
+                "purges: {requested} requested, {failed} failed, {no_url} without a URL, {over} over the limit"
+            );
+        }
+    }
+
+    fn write_failures(&self, text: &mut String) {
+        let groups = self.failures.largest_first();
+        if groups.is_empty() {
+            return;
+        }
+        text.push_str("what went wrong:\n");
+        for group in groups.iter().take(FAILURES_TOLD) {
+            write_group(text, group);
+        }
+        let more = groups.iter().skip(FAILURES_TOLD).map(|group| group.count);
+        let more = more.sum::<u64>() + self.failures.others();
+        if more > 0 {
+            let _ = writeln!(
+                text,
+                "{:>14}  with other messages; the report has them",
+                grouped(more)
+            );
+        }
+    }
+
+    fn write_traffic(&self, text: &mut String) {
+        let _ = write!(
+            text,
+            "{} requests, {} retries, {} refused by the rate limit (429)",
+            grouped(self.requests),
+            grouped(self.retries),
+            grouped(self.throttled),
+        );
+        if !self.paused.is_zero() {
+            let _ = write!(text, ", paused {}", seconds(self.paused));
+        }
+        text.push('\n');
+        for seen in &self.limits {
+            let _ = writeln!(
+                text,
+                "limit seen: {} ({})",
+                limit(seen),
+                seen.endpoint.as_str()
+            );
+        }
+    }
+
+    fn write_warnings(&self, text: &mut String) {
+        if self.tally.count(Status::NotFound) * 2 > self.tally.total() {
+            text.push_str(
+                "warning: over half of the IDs were not found; is this list for the account of this key?\n",
+            );
+        }
+        if self.odd_ids > 0 {
+            let odd_ids = grouped(self.odd_ids);
+            let _ = writeln!(text, "warning: {odd_ids} IDs do not look like ImageKit's");
+        }
+        if self.kept_rows > 0 {
+            let kept = grouped(self.kept_rows);
+            let _ = writeln!(
+                text,
+                "{kept} rows of earlier runs have no record in this input; they were kept"
+            );
+        }
+    }
+
+    fn write_next(&self, text: &mut String) {
+        if let Some(report) = self.report {
+            let _ = writeln!(text, "report: {report}");
+        }
+        if let Some(command) = self
+            .resume_command
+            .as_deref()
+            .filter(|_| self.is_something_left())
+        {
+            let _ = writeln!(text, "to go on with what is left:\n  {command}");
+        }
+    }
+}
+
+fn write_group(text: &mut String, group: &Group) {
+    let code = group.error.map_or("", |error| error.as_str());
+    let (count, status) = (grouped(group.count), group.status.as_str());
+    let message: String = group.message.chars().take(MESSAGE_CHARACTERS).collect();
+    let separator = if message.is_empty() { "" } else { ": " };
+    let _ = writeln!(text, "{count:>14}  {status}, {code}{separator}{message}");
+    let (example, origin) = (&group.example, &group.origin);
+    let _ = writeln!(
+        text,
+        "{:14}  e.g. {example} ({} line {})",
+        "", origin.input, origin.line
+    );
+}

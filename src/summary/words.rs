@@ -1,0 +1,87 @@
+//! Numbers, durations and limits as people read them.
+
+use std::time::Duration;
+
+use crate::throttle::SeenLimit;
+
+/// A number with commas between thousands.
+pub fn grouped(number: u64) -> String {
+    let digits = number.to_string();
+    let mut text = String::new();
+    for (index, digit) in digits.chars().enumerate() {
+        if index > 0 && (digits.len() - index).is_multiple_of(3) {
+            text.push(',');
+        }
+        text.push(digit);
+    }
+    text
+}
+
+/// A number of bytes as people read it, in powers of a thousand: `512 B`, `4.2 GB`.
+pub fn bytes(number: u64) -> String {
+    const UNITS: [&str; 6] = ["B", "kB", "MB", "GB", "TB", "PB"];
+    let mut unit = 0;
+    #[expect(clippy::cast_precision_loss, reason = "a number to look at")]
+    let mut shown = number as f64;
+    while shown >= 999.95 && unit + 1 < UNITS.len() {
+        shown /= 1000.0;
+        unit += 1;
+    }
+    if unit == 0 {
+        format!("{number} B")
+    } else {
+        format!("{shown:.1} {}", UNITS[unit])
+    }
+}
+
+/// A duration as people read it: `0.3 s`, `42 s`, `3 min 5 s`, `2 h 10 min`.
+pub fn seconds(duration: Duration) -> String {
+    let whole = duration.as_secs();
+    match whole {
+        0..10 => format!("{:.1} s", duration.as_secs_f64()),
+        10..60 => format!("{whole} s"),
+        60..3600 if whole.is_multiple_of(60) => format!("{} min", whole / 60),
+        60..3600 => format!("{} min {} s", whole / 60, whole % 60),
+        _ => format!("{} h {} min", whole / 3600, whole / 60 % 60),
+    }
+}
+
+/// A limit without its endpoint: `5/s`, `250/10 s`.
+pub fn limit(seen: &SeenLimit) -> String {
+    let per = match seen.interval.as_millis() {
+        1000 => "s".into(),
+        60_000 => "min".into(),
+        3_600_000 => "h".into(),
+        milliseconds if milliseconds % 1000 == 0 => format!("{} s", milliseconds / 1000),
+        milliseconds => format!("{milliseconds} ms"),
+    };
+    format!("{}/{per}", grouped(seen.limit))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::throttle::Endpoint;
+
+    #[test]
+    fn numbers_durations_and_limits_read_well() {
+        assert_eq!(bytes(999), "999 B");
+        assert_eq!(bytes(4_200_000_000), "4.2 GB");
+        assert_eq!(bytes(999_999), "1.0 MB");
+        assert_eq!(grouped(7), "7");
+        assert_eq!(grouped(1_234_567), "1,234,567");
+        assert_eq!(grouped(100_000), "100,000");
+        assert_eq!(seconds(Duration::from_millis(340)), "0.3 s");
+        assert_eq!(seconds(Duration::from_secs(59)), "59 s");
+        assert_eq!(seconds(Duration::from_mins(1)), "1 min");
+        assert_eq!(seconds(Duration::from_secs(185)), "3 min 5 s");
+        assert_eq!(seconds(Duration::from_secs(7805)), "2 h 10 min");
+        let seen = |limit, seconds| SeenLimit {
+            endpoint: Endpoint::Delete,
+            limit,
+            interval: Duration::from_secs(seconds),
+        };
+        assert_eq!(limit(&seen(5, 1)), "5/s");
+        assert_eq!(limit(&seen(2500, 10)), "2,500/10 s");
+    }
+}
