@@ -196,13 +196,10 @@ pub(crate) struct Cache {
     /// input's url column, or is read from ImageKit before the deletion.
     #[arg(long)]
     pub(crate) purge_cache: bool,
-    /// Refuse to start if more than this many would be purged: plans have a monthly quota
-    #[arg(
-        long,
-        value_name = "N",
-        default_value_t = 1000,
-        requires = "purge_cache"
-    )]
+    /// Refuse to start if more would be purged
+    ///
+    /// ImageKit's plans have a monthly quota of purges, some 1000.
+    #[arg(long, value_name = "N", default_value_t = 1000, requires = "purge_cache", value_hint = ValueHint::Other)]
     max_purges: u64,
 }
 
