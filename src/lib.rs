@@ -26,12 +26,14 @@
 //! - [`seen`] is the one set behind duplicates and resume.
 //! - [`summary`] counts outcomes and is the closing text, the JSON and the exit code; [`metrics`] is the same
 //!   for Prometheus while a run goes on.
+//! - [`html`] makes a page to look at out of a report's rows, and of the pauses of the run that wrote it.
 //! - [`sandbox`] is a look-alike of ImageKit on loopback, for rehearsals and as the tests' other side.
 
 pub mod backoff;
 pub mod check;
 pub mod client;
 pub mod deleter;
+pub mod html;
 pub mod job;
 pub mod journal;
 pub mod line;

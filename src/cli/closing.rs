@@ -1,12 +1,15 @@
 //! The end of a run: the report made whole, what happened told, the exit code said.
 
 use anyhow::{Result, anyhow};
+use imagekit_bulk_delete::html::RunFacts;
 use imagekit_bulk_delete::report::{self, Finished};
 use imagekit_bulk_delete::stop::{Reason, Stop};
-use imagekit_bulk_delete::summary::{Ending, Purges, Summary, Tally};
+use imagekit_bulk_delete::summary::{Ending, Purges, Summary, Tally, Told};
+use jiff::Timestamp;
 
 use super::books::Books;
 use super::machines::Machines;
+use super::page::Page;
 use super::resume_command::resume_command;
 use crate::progress::{Progress, Sight};
 
@@ -26,6 +29,7 @@ struct Closed {
 pub(crate) fn close(
     progress: &Progress,
     machines: &Machines<'_>,
+    page: Option<&Page>,
     books: Books<'_>,
     stop: &Stop,
     sight: &Sight,
@@ -35,7 +39,11 @@ pub(crate) fn close(
         books.opened.report.discard()?;
         return Err(anyhow!("{reason}"));
     }
-    Ok(tell(progress, machines, sight, finish(books, stopped)))
+    let closed = finish(books, stopped);
+    let page = page.map_or(Told::Yes, |page| {
+        page.write_after(&facts(&closed.ending, sight), progress)
+    });
+    Ok(tell(progress, machines, sight, closed, page))
 }
 
 /// Tells what there is to tell of a run that is left with requests in the air: the report stays as it is.
@@ -56,7 +64,7 @@ pub(crate) fn leave(
         odd_ids: books.odd_ids,
     };
     progress.notice("left at once; what was in the air is settled by --resume");
-    tell(progress, machines, sight, closed)
+    tell(progress, machines, sight, closed, Told::Yes)
 }
 
 fn finish(books: Books<'_>, mut stopped: Option<Reason>) -> Closed {
@@ -95,7 +103,13 @@ fn finish(books: Books<'_>, mut stopped: Option<Reason>) -> Closed {
     }
 }
 
-fn tell(progress: &Progress, machines: &Machines<'_>, sight: &Sight, closed: Closed) -> u8 {
+fn tell(
+    progress: &Progress,
+    machines: &Machines<'_>,
+    sight: &Sight,
+    closed: Closed,
+    page: Told,
+) -> u8 {
     let purges = purges(&closed, sight);
     let whole = closed.finished.map(|finished| Tally::of(finished.counts));
     let summary = Summary {
@@ -115,6 +129,7 @@ fn tell(progress: &Progress, machines: &Machines<'_>, sight: &Sight, closed: Clo
         elapsed: sight.started.instant.elapsed(),
         limits: sight.throttle.seen_limits(),
         purges,
+        page,
         report: Some(&closed.report),
         resume_command: closed.is_resumable.then(resume_command),
     };
@@ -129,4 +144,22 @@ fn purges(closed: &Closed, sight: &Sight) -> Option<Purges> {
         None => sight.tally.purges(),
     };
     (closed.is_purging || purges != Purges::default()).then_some(purges)
+}
+
+/// What the run knows that its report does not say, for the page.
+fn facts(ending: &Ending, sight: &Sight) -> RunFacts {
+    RunFacts {
+        began: sight.started.at,
+        ended: Timestamp::now(),
+        stopped: match ending {
+            Ending::Completed => None,
+            Ending::Stopped(reason) => Some(reason.to_string()),
+            Ending::Refused { reason, .. } => Some(reason.clone()),
+        },
+        requests: sight.traffic.requests(),
+        retries: sight.traffic.retries(),
+        throttled: sight.throttle.throttled_count(),
+        paused: sight.throttle.paused(),
+        pauses: sight.throttle.pauses(),
+    }
 }

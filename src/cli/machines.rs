@@ -6,7 +6,7 @@ use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use anyhow::{Context as _, Error, Result, bail};
+use anyhow::{Context as _, Error, Result};
 use clap::{ArgMatches, Command, CommandFactory};
 use imagekit_bulk_delete::metrics::{End, Metrics};
 use imagekit_bulk_delete::summary::{Asked, Ending, Summary, Tally};
@@ -17,7 +17,7 @@ use tokio::time::{MissedTickBehavior, interval};
 
 use super::account::sandboxed;
 use super::options::Cli;
-use super::place::Place;
+use super::place::{Place, Readers};
 use super::run::LOCKED;
 use crate::progress::{Progress, Sight};
 
@@ -47,7 +47,6 @@ enum Destination {
 impl<'a> Machines<'a> {
     /// Checks, before anything is sent, that all can be written.
     pub(crate) fn open(cli: &Cli, progress: &'a Progress) -> Result<Self> {
-        only_one_on_stdout(cli)?;
         let named = |path: &Path| {
             if cli.safety.sandbox {
                 sandboxed(path)
@@ -60,7 +59,7 @@ impl<'a> Machines<'a> {
             Some(path) if is_stdout(path) => Some(Destination::Stdout),
             Some(path) => {
                 let path = named(path);
-                let place = Place::check(&path).with_context(|| {
+                let place = Place::check(&path, Readers::Others).with_context(|| {
                     let path = path.display();
                     format!("cannot write the summary to {path}; nothing was sent: give another --summary-json")
                 })?;
@@ -185,7 +184,7 @@ fn metrics(sight: &Sight, end: Option<End>) -> Metrics<'_> {
 }
 
 fn put(path: &Path, text: &str) -> io::Result<()> {
-    Place::check(path)?.put(text)
+    Place::check(path, Readers::Others)?.put(text)
 }
 
 fn print(text: &str) -> io::Result<()> {
@@ -196,18 +195,6 @@ fn print(text: &str) -> io::Result<()> {
 
 fn is_stdout(path: &Path) -> bool {
     path.as_os_str() == "-"
-}
-
-/// Two things on one stdout could not be told apart.
-fn only_one_on_stdout(cli: &Cli) -> Result<()> {
-    let is_taken_by_json = cli.display.summary_json.as_deref().is_some_and(is_stdout);
-    if is_taken_by_json && cli.report.report.as_deref() == Some("-") {
-        bail!("--report - and --summary-json - both ask for stdout; give one of them a file");
-    }
-    if cli.display.metrics_file.as_deref().is_some_and(is_stdout) {
-        bail!("--metrics-file needs a file that can be replaced, not stdout");
-    }
-    Ok(())
 }
 
 /// What was typed, and what holds where nothing was. The key is no option, so it cannot be here.

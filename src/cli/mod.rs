@@ -17,11 +17,13 @@ mod help;
 mod machines;
 mod man;
 mod options;
+mod page;
 mod place;
 mod prepare;
 mod resume_command;
 mod run;
 mod signals;
+mod stdout;
 mod total;
 
 pub(crate) use options::{Cli, Display, LogFormat, ProgressMode};

@@ -7,14 +7,21 @@ use std::path::{Path, PathBuf};
 
 use tempfile::{Builder, NamedTempFile};
 
-/// Others may read it, as far as the umask lets them: it holds no secret, and a collector has a user of its own.
-const MODE: u32 = 0o666;
-
 /// Where a text is to be put.
 #[derive(Debug, Clone)]
 pub(crate) struct Place {
     path: PathBuf,
+    readers: Readers,
     how: How,
+}
+
+/// Who may read the file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Readers {
+    /// Its owner alone, as a report.
+    Owner,
+    /// Others, as far as the umask lets them: it holds no secret, and a collector has a user of its own.
+    Others,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -26,8 +33,8 @@ enum How {
 
 impl Place {
     /// Checks that the text can be put there, and leaves nothing.
-    pub(crate) fn check(path: &Path) -> io::Result<Self> {
-        let place = Self::at(path);
+    pub(crate) fn check(path: &Path, readers: Readers) -> io::Result<Self> {
+        let place = Self::at(path, readers);
         match place.how {
             How::Replace => place.temporary().map(drop)?,
             How::WriteInto if path.is_dir() => return Err(io::ErrorKind::IsADirectory.into()),
@@ -36,7 +43,7 @@ impl Place {
         Ok(place)
     }
 
-    fn at(path: &Path) -> Self {
+    fn at(path: &Path, readers: Readers) -> Self {
         // A link stays a link: what it names is what is replaced.
         let path = fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
         let is_special = fs::metadata(&path).is_ok_and(|metadata| !metadata.is_file());
@@ -45,7 +52,7 @@ impl Place {
         } else {
             How::Replace
         };
-        Self { path, how }
+        Self { path, readers, how }
     }
 
     /// Puts a text there.
@@ -71,10 +78,14 @@ impl Place {
             .filter(|folder| !folder.as_os_str().is_empty());
         let mut prefix = std::ffi::OsString::from(".");
         prefix.push(self.path.file_name().unwrap_or_default());
+        let mode = match self.readers {
+            Readers::Owner => 0o600,
+            Readers::Others => 0o666,
+        };
         Builder::new()
             .prefix(&prefix)
             .suffix(".tmp")
-            .permissions(Permissions::from_mode(MODE))
+            .permissions(Permissions::from_mode(mode))
             .tempfile_in(folder.unwrap_or(Path::new(".")))
     }
 }
@@ -90,7 +101,7 @@ mod tests {
     fn a_text_is_replaced_and_nothing_else_is_left() {
         let folder = TempDir::new().unwrap();
         let path = folder.path().join("a.json");
-        let place = Place::check(&path).unwrap();
+        let place = Place::check(&path, Readers::Others).unwrap();
         assert_eq!(
             fs::read_dir(&folder).unwrap().count(),
             0,
@@ -108,17 +119,20 @@ mod tests {
         let (real, link) = (folder.path().join("real"), folder.path().join("link"));
         fs::write(&real, "old").unwrap();
         std::os::unix::fs::symlink(&real, &link).unwrap();
-        Place::check(&link).unwrap().put("new").unwrap();
+        Place::check(&link, Readers::Others)
+            .unwrap()
+            .put("new")
+            .unwrap();
         assert!(fs::symlink_metadata(&link).unwrap().is_symlink());
         assert_eq!(fs::read_to_string(&real).unwrap(), "new");
-        let null = Place::check(Path::new("/dev/null")).unwrap();
+        let null = Place::check(Path::new("/dev/null"), Readers::Others).unwrap();
         assert_eq!(null.how, How::WriteInto);
         null.put("gone").unwrap();
     }
 
     #[test]
     fn a_place_that_cannot_be_written_is_known_before() {
-        assert!(Place::check(Path::new("/nowhere/at/all.json")).is_err());
-        assert!(Place::check(Path::new("/tmp")).is_err());
+        assert!(Place::check(Path::new("/nowhere/at/all.json"), Readers::Others).is_err());
+        assert!(Place::check(Path::new("/tmp"), Readers::Others).is_err());
     }
 }

@@ -35,8 +35,10 @@ use super::dry_run;
 use super::generate;
 use super::machines::Machines;
 use super::options::{Cli, LogFormat, LogLevel};
+use super::page::{self, Page};
 use super::prepare::{Readiness, listen, make_ready, open_sources, required_terminal};
 use super::signals::Signals;
+use super::stdout;
 use super::total;
 use crate::progress::{Progress, Sight, Started};
 
@@ -58,11 +60,13 @@ pub(crate) fn run(cli: &Cli) -> Result<u8> {
     let code = runtime.block_on(async {
         let progress = Progress::new(&cli.display);
         start_log(cli, &progress);
-        match cli.safety.sandbox_listen {
-            Some(address) => super::account::serve_sandbox(address, &progress).await,
-            None if cli.look.check => check::check(cli, &progress).await,
-            None if cli.look.dry_run => dry_run::dry_run(cli, &progress).await,
-            None => delete_and_tell(cli, &progress).await,
+        stdout::check(cli)?;
+        match (cli.safety.sandbox_listen, &cli.report.from_report) {
+            (Some(address), _) => super::account::serve_sandbox(address, &progress).await,
+            (None, Some(report)) => page::from_report(cli, report, &progress),
+            (None, None) if cli.look.check => check::check(cli, &progress).await,
+            (None, None) if cli.look.dry_run => dry_run::dry_run(cli, &progress).await,
+            (None, None) => delete_and_tell(cli, &progress).await,
         }
     });
     // A reader that waits for stdin or a terminal must not hold the end up.
@@ -128,6 +132,7 @@ async fn delete(cli: &Cli, progress: &Progress, machines: &Machines<'_>) -> Resu
     let sources = open_sources(cli, progress)?;
     let mut signals = listen()?;
     let destination = account::destination(cli, sources.first_name());
+    let page = Page::of_run(cli, &destination)?;
     if let Some(warning) = disk::warning(&destination, &sources) {
         progress.notice(&warning);
     }
@@ -160,6 +165,7 @@ async fn delete(cli: &Cli, progress: &Progress, machines: &Machines<'_>) -> Resu
                 machines,
                 account: &account,
                 total,
+                page,
             }
             .go(*sources, opened, signals)
             .await
@@ -179,6 +185,7 @@ struct Run<'a> {
     machines: &'a Machines<'a>,
     account: &'a Account,
     total: Option<u64>,
+    page: Option<Page>,
 }
 
 impl Run<'_> {
@@ -242,7 +249,14 @@ impl Run<'_> {
                 &sight,
             ));
         }
-        closing::close(self.progress, self.machines, books, &stop, &sight)
+        closing::close(
+            self.progress,
+            self.machines,
+            self.page.as_ref(),
+            books,
+            &stop,
+            &sight,
+        )
     }
 
     async fn delete(

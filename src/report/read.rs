@@ -45,6 +45,7 @@ pub(super) fn kind(file: &mut File) -> io::Result<Kind> {
 pub struct Rows {
     reader: csv::Reader<File>,
     record: ByteRecord,
+    is_cut: bool,
 }
 
 impl Rows {
@@ -69,7 +70,13 @@ impl Rows {
         Ok(Self {
             reader,
             record: ByteRecord::new(),
+            is_cut: false,
         })
+    }
+
+    /// Whether they ended at something that is no row, not at the end of the file.
+    pub fn is_cut(&self) -> bool {
+        self.is_cut
     }
 }
 
@@ -78,7 +85,11 @@ impl Iterator for Rows {
 
     fn next(&mut self) -> Option<io::Result<Outcome>> {
         match self.reader.read_byte_record(&mut self.record) {
-            Ok(true) => row::parse(&self.record).map(Ok),
+            Ok(true) => {
+                let row = row::parse(&self.record);
+                self.is_cut = row.is_none();
+                row.map(Ok)
+            }
             Ok(false) => None,
             Err(error) => Some(Err(error.into())),
         }

@@ -37,6 +37,15 @@ pub enum Ending {
     },
 }
 
+/// Whether a page of the report was written, where one was asked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Told {
+    /// It was, or none was asked for.
+    Yes,
+    /// It could not be.
+    No,
+}
+
 /// What a run came to.
 #[derive(Debug)]
 pub struct Summary<'a> {
@@ -72,6 +81,8 @@ pub struct Summary<'a> {
     pub limits: Vec<SeenLimit>,
     /// Purges; `None` without `--purge-cache`.
     pub purges: Option<Purges>,
+    /// Whether the page was written.
+    pub page: Told,
     /// The report's name; `None` where none was left.
     pub report: Option<&'a str>,
     /// The command that goes on with what is left; `None` where none can.
@@ -98,6 +109,7 @@ impl<'a> Summary<'a> {
             elapsed: Duration::ZERO,
             limits: Vec::new(),
             purges: None,
+            page: Told::Yes,
             report: None,
             resume_command: None,
         }
@@ -110,6 +122,7 @@ impl<'a> Summary<'a> {
             Ending::Stopped(reason) => reason.exit_code(),
             Ending::Refused { exit_code, .. } => *exit_code,
             Ending::Completed if self.tally.trouble() > 0 || is_purge_left => 1,
+            Ending::Completed if self.page == Told::No => 1,
             Ending::Completed => 0,
         }
     }

@@ -9,21 +9,25 @@ mod jitter;
 mod lane;
 mod outage;
 mod pace;
+mod pauses;
 mod sends;
 mod window;
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use jiff::Timestamp;
 use tokio::select;
 use tokio::sync::Notify;
 use tokio::time::{Instant, sleep_until};
 
 pub use pace::{Pace, Rate};
+pub use pauses::Pause;
 
 use lane::{Held, Lane};
 use outage::Outage;
 use pace::Cap;
+use pauses::Pauses;
 
 /// What a request asks of ImageKit; limits are kept for each apart.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -139,6 +143,7 @@ struct State {
     is_endless: bool,
     throttled: u64,
     paused: Duration,
+    pauses: Pauses,
 }
 
 enum Gate {
@@ -168,6 +173,7 @@ impl Throttle {
                 is_endless: false,
                 throttled: 0,
                 paused: Duration::ZERO,
+                pauses: Pauses::default(),
             }),
             changed: Notify::new(),
         }
@@ -266,6 +272,11 @@ impl Throttle {
         self.state().paused
     }
 
+    /// When it was; the shortest gaps are closed where there were very many.
+    pub fn pauses(&self) -> Vec<Pause> {
+        self.state().pauses.to_vec()
+    }
+
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -319,6 +330,7 @@ impl State {
         self.paused += paused.by;
         let pause_ms = u64::try_from(paused.by.as_millis()).unwrap_or(u64::MAX);
         tracing::info!(endpoint = endpoint.as_str(), pause_ms, "paused by a 429");
+        self.pauses.note(endpoint, Timestamp::now(), paused.by);
         if !paused.has_end {
             self.is_endless = true;
             self.outage.unanswered(now);

@@ -87,6 +87,18 @@ pub(crate) struct ReportOptions {
     /// Start a new job and keep an existing report as <report>.bak
     #[arg(long)]
     pub(crate) overwrite: bool,
+    /// Write the report as one page to look at, too
+    ///
+    /// One HTML file that needs nothing else, for a browser or a mail; - is stdout, and {date} and {datetime} in
+    /// it are filled in.
+    #[arg(long, value_name = "PATH", value_hint = ValueHint::FilePath)]
+    pub(crate) html: Option<String>,
+    /// Only make the page, from a finished report
+    ///
+    /// It needs no input and no key, and nothing is sent.
+    #[arg(long, value_name = "REPORT", requires = "html", value_hint = ValueHint::FilePath,
+        conflicts_with_all = ["input", "report", "resume", "overwrite", "sandbox", "sandbox_listen"])]
+    pub(crate) from_report: Option<PathBuf>,
 }
 
 #[derive(Debug, Args)]
@@ -265,11 +277,15 @@ pub(crate) struct Display {
         conflicts_with = "input"
     )]
     pub(crate) generate: Option<Document>,
-    /// Write what the run came to as one JSON object, at every end of it; - is stdout
-    #[arg(long, value_name = "PATH")]
+    /// Write what the run came to as a JSON object
+    ///
+    /// At every end of the run, an early stop included; - is stdout.
+    #[arg(long, value_name = "PATH", value_hint = ValueHint::FilePath)]
     pub(crate) summary_json: Option<PathBuf>,
-    /// Keep a file of metrics for Prometheus, new every 10 s and at the end
-    #[arg(long, value_name = "PATH")]
+    /// Keep a file of metrics for Prometheus
+    ///
+    /// Replaced every 10 s and at the end, for node_exporter's textfile collector, say.
+    #[arg(long, value_name = "PATH", value_hint = ValueHint::FilePath)]
     pub(crate) metrics_file: Option<PathBuf>,
 }
 

@@ -1,0 +1,128 @@
+//! The figures of a page: one pass over a report's rows, whatever their number, in bounded memory.
+
+use std::io;
+use std::path::Path;
+
+use jiff::Timestamp;
+
+use super::durations::Durations;
+use super::reasons::Reasons;
+use super::timeline::Timeline;
+use crate::outcome::{Outcome, Purge, Status};
+use crate::report::Rows;
+
+/// Attempts from which on IDs are counted together.
+pub(super) const MANY_ATTEMPTS: usize = 11;
+
+/// What a chart tells apart, from the bottom of a bar to its top.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Kind {
+    Deleted,
+    /// `not_found` and `gone`.
+    Absent,
+    /// `failed` and `unknown`.
+    Unsettled,
+}
+
+impl Kind {
+    pub(super) const ALL: [Self; 3] = [Self::Deleted, Self::Absent, Self::Unsettled];
+
+    /// `None` for a record that is never sent.
+    fn of(status: Status) -> Option<Self> {
+        match status {
+            Status::Deleted => Some(Self::Deleted),
+            Status::NotFound | Status::Gone => Some(Self::Absent),
+            Status::Failed | Status::Unknown => Some(Self::Unsettled),
+            Status::Invalid | Status::Duplicate => None,
+        }
+    }
+}
+
+/// What the rows of a report come to.
+#[derive(Debug)]
+pub struct Figures {
+    pub(super) statuses: [u64; Status::ALL.len()],
+    pub(super) purges: [u64; Purge::ALL.len()],
+    /// When the first and the last row were decided.
+    pub(super) span: Option<(Timestamp, Timestamp)>,
+    pub(super) over_time: Timeline<{ Kind::ALL.len() }>,
+    pub(super) durations: Durations,
+    /// IDs by requests that named them; the last place is for that many and more.
+    pub(super) attempts: [u64; MANY_ATTEMPTS + 1],
+    pub(super) reasons: Reasons,
+    /// The rows are of the look-alike.
+    pub(super) is_rehearsal: bool,
+    /// Something that is no row followed the last one.
+    pub(super) is_cut: bool,
+}
+
+impl Figures {
+    /// Reads a report of ours; any other file is an error of kind `InvalidData`.
+    pub fn read(path: &Path) -> io::Result<Self> {
+        let mut figures = Self::none();
+        let mut rows = Rows::open(path)?;
+        for row in &mut rows {
+            figures.add(&row?);
+        }
+        figures.is_cut = rows.is_cut();
+        Ok(figures)
+    }
+
+    /// Records that have a row.
+    pub fn records(&self) -> u64 {
+        self.statuses.iter().sum()
+    }
+
+    fn none() -> Self {
+        Self {
+            statuses: Default::default(),
+            purges: Default::default(),
+            span: None,
+            over_time: Timeline::new(),
+            durations: Durations::default(),
+            attempts: Default::default(),
+            reasons: Reasons::default(),
+            is_rehearsal: false,
+            is_cut: false,
+        }
+    }
+
+    fn add(&mut self, outcome: &Outcome) {
+        self.statuses[outcome.status as usize] += 1;
+        if let Some(purge) = outcome.purge {
+            self.purges[purge as usize] += 1;
+        }
+        let at = outcome.finished_at;
+        let (first, last) = self.span.unwrap_or((at, at));
+        self.span = Some((first.min(at), last.max(at)));
+        if let Some(kind) = Kind::of(outcome.status) {
+            self.over_time.add(at.as_millisecond(), kind as usize);
+        }
+        if outcome.attempts > 0 {
+            self.durations.add(outcome.duration);
+            self.attempts[MANY_ATTEMPTS.min(outcome.attempts as usize)] += 1;
+        }
+        if !matches!(outcome.status, Status::Deleted | Status::Duplicate) {
+            self.reasons.add(outcome);
+        }
+        self.is_rehearsal |= outcome
+            .request_id
+            .as_deref()
+            .is_some_and(|id| id.starts_with("sandbox-"));
+    }
+
+    pub(super) fn count(&self, status: Status) -> u64 {
+        self.statuses[status as usize]
+    }
+
+    /// The sum over statuses.
+    pub(super) fn sum(&self, statuses: &[Status]) -> u64 {
+        statuses.iter().map(|status| self.count(*status)).sum()
+    }
+
+    /// Purges that are still to be done.
+    pub(super) fn purges_due(&self) -> u64 {
+        let due = Purge::ALL.into_iter().filter(|purge| !purge.is_settled());
+        due.map(|purge| self.purges[purge as usize]).sum()
+    }
+}

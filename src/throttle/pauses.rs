@@ -1,0 +1,135 @@
+//! The record of pauses: when 429s made the run wait, for whoever draws it afterwards.
+//!
+//! It only looks back: nothing here says who may send. Its memory is bounded; beyond that, pauses that lie close
+//! together are told as one stretch.
+
+use std::time::Duration;
+
+use jiff::Timestamp;
+
+use super::Endpoint;
+
+/// More than a chart has points across.
+const MOST_PAUSES: usize = 512;
+
+/// A stretch of time in which 429s made an endpoint wait.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Pause {
+    /// Which endpoint waited.
+    pub endpoint: Endpoint,
+    /// When the first 429 of it came.
+    pub begin: Timestamp,
+    /// Until when it was told to wait.
+    pub end: Timestamp,
+    /// For how long it waited; less than the stretch is long where pauses were joined.
+    pub waited: Duration,
+    /// 429s in it.
+    pub refusals: u64,
+}
+
+/// The pauses of a run, in the order in which they began.
+#[derive(Debug, Default)]
+pub(super) struct Pauses(Vec<Pause>);
+
+impl Pauses {
+    /// A 429 has come that prolonged the waiting `by` this much; by nothing if it waited longer already.
+    pub(super) fn note(&mut self, endpoint: Endpoint, now: Timestamp, by: Duration) {
+        let latest = self
+            .0
+            .iter_mut()
+            .rfind(|pause| pause.endpoint == endpoint && pause.end > now);
+        if let Some(pause) = latest {
+            pause.end = later(pause.end, by);
+            pause.waited += by;
+            pause.refusals += 1;
+            return;
+        }
+        self.0.push(Pause {
+            endpoint,
+            begin: now,
+            end: later(now, by),
+            waited: by,
+            refusals: 1,
+        });
+        if self.0.len() > MOST_PAUSES {
+            self.join_closest();
+        }
+    }
+
+    /// All of them.
+    pub(super) fn to_vec(&self) -> Vec<Pause> {
+        self.0.clone()
+    }
+
+    /// Joins the two neighbours of one endpoint that make the shortest stretch.
+    fn join_closest(&mut self) {
+        let next = |index: usize| {
+            let endpoint = self.0[index].endpoint;
+            let rest = self.0.iter().skip(index + 1);
+            let offset = rest.take_while(|pause| pause.endpoint != endpoint).count();
+            Some(index + 1 + offset).filter(|next| *next < self.0.len())
+        };
+        let closest = (0..self.0.len())
+            .filter_map(|index| Some((index, next(index)?)))
+            .min_by_key(|(first, second)| self.0[*second].end.duration_since(self.0[*first].begin));
+        if let Some((first, second)) = closest {
+            let joined = self.0.remove(second);
+            let pause = &mut self.0[first];
+            pause.end = joined.end;
+            pause.waited += joined.waited;
+            pause.refusals += joined.refusals;
+        }
+    }
+}
+
+fn later(timestamp: Timestamp, by: Duration) -> Timestamp {
+    timestamp.checked_add(by).unwrap_or(timestamp)
+}
+
+#[cfg(test)]
+#[expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+mod tests {
+    use super::*;
+
+    fn at(milliseconds: i64) -> Timestamp {
+        Timestamp::from_millisecond(1_764_000_000_000 + milliseconds).unwrap()
+    }
+
+    const SECOND: Duration = Duration::from_secs(1);
+
+    #[test]
+    fn a_429_within_a_pause_prolongs_it_and_one_after_it_begins_another() {
+        let mut pauses = Pauses::default();
+        pauses.note(Endpoint::Delete, at(0), SECOND);
+        pauses.note(Endpoint::DeleteBatch, at(100), SECOND);
+        pauses.note(Endpoint::Delete, at(400), Duration::ZERO);
+        pauses.note(Endpoint::Delete, at(500), Duration::from_millis(500));
+        pauses.note(Endpoint::Delete, at(1500), SECOND);
+        let told: Vec<_> = pauses.to_vec();
+        assert_eq!(told.len(), 3);
+        assert_eq!((told[0].begin, told[0].end), (at(0), at(1500)));
+        assert_eq!(
+            (told[0].waited, told[0].refusals),
+            (Duration::from_millis(1500), 3)
+        );
+        assert_eq!((told[2].begin, told[2].refusals), (at(1500), 1));
+    }
+
+    #[test]
+    fn any_number_of_pauses_keeps_its_sums_in_bounded_memory() {
+        let mut pauses = Pauses::default();
+        for number in 0..5_000_u32 {
+            let endpoint = Endpoint::ALL[number as usize % 2];
+            pauses.note(endpoint, at(i64::from(number) * 3_000), SECOND);
+        }
+        let told = pauses.to_vec();
+        assert!(told.len() <= MOST_PAUSES);
+        assert_eq!(told.iter().map(|pause| pause.refusals).sum::<u64>(), 5_000);
+        let waited: Duration = told.iter().map(|pause| pause.waited).sum();
+        assert_eq!(waited, 5_000 * SECOND);
+        assert!(told.is_sorted_by_key(|pause| pause.begin));
+        // Even strides stay even: no stretch swallows the day.
+        let longest = told.iter().map(|p| p.end.duration_since(p.begin)).max();
+        assert!(longest.unwrap().as_secs() < 200, "{longest:?}");
+    }
+}
