@@ -347,6 +347,24 @@ async fn a_bucket_that_is_told_as_something_else_is_still_kept() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_429_at_the_start_that_tells_no_limit_costs_its_pause_and_no_more() {
+    let throttle = auto();
+    let pause = Duration::from_millis(400);
+    let refusal = Pace {
+        wait: Some(pause),
+        ..Pace::default()
+    };
+    let start = Instant::now();
+    throttle.turn(Endpoint::Delete).await.throttled(&refusal);
+    for _ in 0..20 {
+        let turn = throttle.turn(Endpoint::Delete).await;
+        turn.succeeded(&Pace::default());
+    }
+    let took = start.elapsed();
+    assert!(pause <= took && took < pause + SECOND / 10, "{took:?}");
+}
+
+#[tokio::test(start_paused = true)]
 async fn an_hour_at_the_limit_is_an_hour() {
     let server = Server::new(&[Window::sliding(5, SECOND)], Headers::Always);
     let took = send(18_000, &auto(), &server).await;

@@ -34,6 +34,9 @@ const LATENESS: Duration = Duration::from_millis(25);
 /// While nothing is refused the rate doubles at most this often.
 const DOUBLING: Duration = Duration::from_millis(200);
 
+/// A refusal that tells no limit, before so many were let through, tells nothing of the rate.
+const LEAST_ACCEPTED: f64 = 2.0;
+
 /// After a refusal that nothing explains: this part of what was let through.
 const STEP_BACK: f64 = 0.95;
 
@@ -224,6 +227,10 @@ impl Controller {
         }
         let lesson = self.learn(pace, now);
         if self.cycle.refused.is_some_and(|refused| sent < refused) {
+            return;
+        }
+        if lesson.is_none() && self.is_discovering() && self.cycle.accepted < LEAST_ACCEPTED {
+            // It says that somebody used the limit up, not what it is: after the pause we begin as documented.
             return;
         }
         let is_explained = lesson.is_some_and(|lesson| {
