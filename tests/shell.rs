@@ -6,8 +6,8 @@ mod fixture;
 use std::fs;
 use std::process::{Command, Stdio};
 
-use fixture::{BINARY, Ran, id};
-use imagekit_bulk_delete::sandbox::Sandbox;
+use fixture::{BINARY, Ran, Scene, id, ids};
+use imagekit_bulk_delete::sandbox::{Sandbox, Script};
 use tempfile::TempDir;
 
 const DOCUMENTS: [&str; 4] = ["man", "complete-bash", "complete-zsh", "complete-fish"];
@@ -110,6 +110,23 @@ fn a_wrong_use_ends_in_the_way_out() {
         (&["--yes", "missing.csv"], "check the path"),
     ] {
         run(arguments).exits(2).says(hint);
+    }
+}
+
+#[test]
+fn what_is_refused_at_the_start_leaves_no_report() {
+    let scene = Scene::with_files(Script::plain(), &ids(3)).option("--burst 5");
+    scene.run().exits(2).says("--burst goes with --rate N");
+    let no_certificates = Scene::with_files(Script::plain(), &ids(3))
+        .variable("SSL_CERT_FILE", "/dev/null")
+        .variable("SSL_CERT_DIR", "/dev/null");
+    if cfg!(target_os = "linux") {
+        // Elsewhere the certificates are the system's own affair.
+        no_certificates.run().exits(2).says("SSL_CERT_FILE");
+    }
+    for scene in [scene, no_certificates] {
+        assert!(!scene.report_path().exists());
+        assert!(!scene.path("ids.report.csv.state").exists());
     }
 }
 

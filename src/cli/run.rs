@@ -20,7 +20,7 @@ use imagekit_bulk_delete::report::{
 use imagekit_bulk_delete::source::{SourceError, Sources};
 use imagekit_bulk_delete::stop::{Reason, Stop};
 use imagekit_bulk_delete::summary::{Tally, grouped, seconds};
-use imagekit_bulk_delete::throttle::Throttle;
+use imagekit_bulk_delete::throttle::{Rate, Throttle};
 use tokio::select;
 use tokio::task::{JoinSet, spawn_blocking};
 use tokio::time::{MissedTickBehavior, interval, sleep};
@@ -129,6 +129,9 @@ async fn delete(cli: &Cli, progress: &Progress, machines: &Machines<'_>) -> Resu
         Some(required_terminal()?)
     };
     let account = Account::open(cli, progress)?;
+    // What can be refused is refused before there is a report.
+    let rate = cli.speed.rate()?;
+    let client = Client::new(&account.connection, account.key.clone())?;
     let sources = open_sources(cli, progress)?;
     let mut signals = listen()?;
     let destination = account::destination(cli, sources.first_name());
@@ -163,11 +166,11 @@ async fn delete(cli: &Cli, progress: &Progress, machines: &Machines<'_>) -> Resu
                 cli,
                 progress,
                 machines,
-                account: &account,
+                rate,
                 total,
                 page,
             }
-            .go(*sources, opened, signals)
+            .go(client, *sources, opened, signals)
             .await
         }
         Ok(Readiness::Left(code)) => opened.report.discard().map(|()| code).map_err(Error::from),
@@ -183,21 +186,26 @@ struct Run<'a> {
     cli: &'a Cli,
     progress: &'a Progress,
     machines: &'a Machines<'a>,
-    account: &'a Account,
+    rate: Rate,
     total: Option<u64>,
     page: Option<Page>,
 }
 
 impl Run<'_> {
-    async fn go(&self, sources: Sources, mut opened: Opened, signals: Signals) -> Result<u8> {
+    async fn go(
+        &self,
+        client: Client,
+        sources: Sources,
+        mut opened: Opened,
+        signals: Signals,
+    ) -> Result<u8> {
         let stop = Stop::new();
         let speed = &self.cli.speed;
         let throttle = Arc::new(Throttle::new(
-            speed.rate()?,
+            self.rate,
             speed.concurrency(),
             speed.max_outage,
         ));
-        let client = Client::new(&self.account.connection, self.account.key.clone())?;
         let line = Rc::new(Line::new(
             client,
             Arc::clone(&throttle),
