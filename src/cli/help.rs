@@ -23,7 +23,7 @@ pub(super) const EXAMPLES: &[(&str, &str)] = &[
     ),
     (
         "From cron, a report for each day",
-        "imagekit-bulk-delete --yes --resume --quiet --private-key-file key.txt --report old-files.{date}.csv old-files.csv",
+        "imagekit-bulk-delete --yes --resume --private-key-file key.txt --report old.{date}.csv old.csv",
     ),
 ];
 
@@ -44,7 +44,7 @@ pub(super) const EXIT_CODES: &[(&str, &str)] = &[
     ),
     (
         "4",
-        "stopped by --max-failures, --max-not-found, --max-duration or --max-outage: resumable",
+        "by --max-failures, --max-not-found, --max-duration or --max-outage: resumable",
     ),
     (
         "5",
@@ -69,4 +69,16 @@ pub(super) fn after_long_help() -> String {
         .map(|(code, meaning)| format!("\n  {code:<13}  {meaning}"))
         .collect();
     format!("Examples:\n{examples}\nExit codes:{codes}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_end_of_the_help_fits_its_width() {
+        for line in after_long_help().lines() {
+            assert!(line.len() <= 100, "clap would break it: {line}");
+        }
+    }
 }
