@@ -1,7 +1,7 @@
 //! The line to ImageKit: one client, used when the throttle lets it.
 //!
 //! Requests come in, exchanges leave; on the way each waits for its turn and is counted, and what came of it
-//! goes back to the throttle. [`Line::ask`] also repeats what can be repeated without doubt: reads and purges.
+//! goes back to the throttle. `Line::ask` also repeats what can be repeated without doubt: reads and purges.
 //! Deletions have a loop of their own, in `deleter`.
 
 mod traffic;
