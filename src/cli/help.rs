@@ -32,7 +32,7 @@ pub(super) const EXIT_CODES: &[(&str, &str)] = &[
     ("0", "every record is settled"),
     (
         "1",
-        "the run completed; some records are failed, unknown or invalid",
+        "the run completed; some records are failed, unknown or invalid, or a purge failed",
     ),
     (
         "2",
