@@ -182,7 +182,7 @@ fn the_crontab_line_mails_what_needs_a_person() {
     fs::remove_file(no_list.path("old-files.csv")).unwrap();
     let other_key = Place::new(Script::plain().key("private_another"));
     for (place, code, words) in [
-        (some_fail, 1, "failed                1"),
+        (some_fail, 1, "1 of them failed"),
         (no_list, 2, "old-files.csv"),
         (other_key, 3, "key"),
     ] {
