@@ -4,12 +4,17 @@ use std::fs;
 use std::net::SocketAddr;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
+use std::rc::Rc;
+use std::sync::Arc;
 
 use anyhow::{Context as _, Result, bail};
-use imagekit_bulk_delete::client::{BaseUrl, Connection, Key};
+use imagekit_bulk_delete::client::{BaseUrl, Client, Connection, Key};
 use imagekit_bulk_delete::journal::Job;
+use imagekit_bulk_delete::line::Line;
 use imagekit_bulk_delete::report::{self, Destination, Existing};
 use imagekit_bulk_delete::sandbox::{Sandbox, Script};
+use imagekit_bulk_delete::stop::Stop;
+use imagekit_bulk_delete::throttle::Throttle;
 use jiff::Timestamp;
 
 use super::options::Cli;
@@ -60,6 +65,19 @@ impl Account {
             key,
             sandbox: None,
         })
+    }
+
+    /// A line to the account, as fast and as patient as the options say.
+    pub(crate) fn line(&self, cli: &Cli, stop: &Stop) -> Result<Rc<Line>> {
+        let speed = &cli.speed;
+        let throttle = Throttle::new(speed.rate()?, speed.concurrency(), speed.max_outage);
+        let client = Client::new(&self.connection, self.key.clone())?;
+        Ok(Rc::new(Line::new(
+            client,
+            Arc::new(throttle),
+            stop.clone(),
+            speed.max_attempts,
+        )))
     }
 
     /// Whose job it is, for the state.

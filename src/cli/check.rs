@@ -5,18 +5,15 @@ use std::convert::Infallible;
 use std::fmt::Write as _;
 use std::path::PathBuf;
 use std::rc::Rc;
-use std::sync::Arc;
 
 use anyhow::Result;
 use imagekit_bulk_delete::check::{self, OldSheet, Sheet, Totals};
-use imagekit_bulk_delete::client::Client;
 use imagekit_bulk_delete::line::Line;
 use imagekit_bulk_delete::lookup::Lookup;
 use imagekit_bulk_delete::report::{self, Destination, Past};
 use imagekit_bulk_delete::source::Sources;
 use imagekit_bulk_delete::stop::{Reason, Stop};
 use imagekit_bulk_delete::summary::{bytes, grouped};
-use imagekit_bulk_delete::throttle::Throttle;
 use tokio::select;
 
 use super::account::{self, Account};
@@ -31,7 +28,10 @@ const NOT_ALL_KNOWN: u8 = 1;
 
 /// Asks for each distinct ID and writes what ImageKit says; the exit code.
 pub(crate) async fn check(cli: &Cli, progress: &Progress) -> Result<u8> {
+    let stop = Stop::new();
+    // The sandbox serves as long as the account is held.
     let account = Account::open(cli, progress)?;
+    let line = account.line(cli, &stop)?;
     let mut sources = open_sources(cli, progress)?;
     let mut signals = listen()?;
     let destination = destination(cli, sources.first_name());
@@ -49,9 +49,8 @@ pub(crate) async fn check(cli: &Cli, progress: &Progress) -> Result<u8> {
         OldSheet::Refused
     };
     let mut sheet = Sheet::create(&destination, old)?;
-    let stop = Stop::new();
-    let asked = ask(cli, progress, &account, sources, signals, &stop, &mut sheet).await;
-    let Some(totals) = asked? else {
+    let asked = ask(cli, progress, line, sources, signals, &stop, &mut sheet).await;
+    let Some(totals) = asked else {
         return Ok(stop.reason().map_or(1, |reason| reason.exit_code()));
     };
     progress.notice(in_words(&totals, stop.reason().as_ref(), sheet.name()).trim_end());
@@ -75,26 +74,15 @@ fn destination(cli: &Cli, first_input: &str) -> Destination {
 async fn ask(
     cli: &Cli,
     progress: &Progress,
-    account: &Account,
+    line: Rc<Line>,
     sources: Sources,
     signals: Signals,
     stop: &Stop,
     sheet: &mut Sheet,
-) -> Result<Option<Totals>> {
+) -> Option<Totals> {
     let speed = &cli.speed;
-    let throttle = Arc::new(Throttle::new(
-        speed.rate()?,
-        speed.concurrency(),
-        speed.max_outage,
-    ));
-    let client = Client::new(&account.connection, account.key.clone())?;
-    let line = Line::new(
-        client,
-        Arc::clone(&throttle),
-        stop.clone(),
-        speed.max_attempts,
-    );
-    let lookup = Lookup::new(Rc::new(line));
+    let throttle = line.throttle();
+    let lookup = Lookup::new(line);
     let give_up = async {
         throttle.gave_up().await;
         stop.trip(outage_is_too_long(speed.max_outage));
@@ -103,13 +91,13 @@ async fn ask(
     let counts = Cell::new((0, 0));
     let each = |totals: &Totals| counts.set((totals.asked, totals.there));
     let records = sources.stream();
-    Ok(select! {
+    select! {
         biased;
         _ = signals.watch(stop, progress, speed.timeout) => None,
         never = give_up => match never {},
         never = progress.show_check(&counts) => match never {},
         totals = check::run(records, &lookup, speed.concurrency(), stop, sheet, each) => Some(totals),
-    })
+    }
 }
 
 fn in_words(totals: &Totals, stopped: Option<&Reason>, sheet: &str) -> String {

@@ -9,6 +9,7 @@ use jiff::Timestamp;
 
 use super::books::Books;
 use super::machines::Machines;
+use super::options::Cli;
 use super::page::Page;
 use super::resume_command::resume_command;
 use crate::progress::{Progress, Sight};
@@ -25,11 +26,17 @@ struct Closed {
     odd_ids: u64,
 }
 
+/// Who is told how a run ended.
+pub(crate) struct Audience<'a> {
+    pub(crate) cli: &'a Cli,
+    pub(crate) progress: &'a Progress,
+    pub(crate) machines: &'a Machines<'a>,
+    pub(crate) page: Option<&'a Page>,
+}
+
 /// Makes the report whole, tells what happened, and says the exit code.
 pub(crate) fn close(
-    progress: &Progress,
-    machines: &Machines<'_>,
-    page: Option<&Page>,
+    audience: &Audience<'_>,
     books: Books<'_>,
     stop: &Stop,
     sight: &Sight,
@@ -40,20 +47,14 @@ pub(crate) fn close(
         return Err(anyhow!("{reason}"));
     }
     let closed = finish(books, stopped);
-    let page = page.map_or(Told::Yes, |page| {
-        page.write_after(&facts(&closed.ending, sight), progress)
+    let page = audience.page.map_or(Told::Yes, |page| {
+        page.write_after(&facts(&closed.ending, sight), audience.progress)
     });
-    Ok(tell(progress, machines, sight, closed, page))
+    Ok(tell(audience, sight, closed, page))
 }
 
 /// Tells what there is to tell of a run that is left with requests in the air: the report stays as it is.
-pub(crate) fn leave(
-    progress: &Progress,
-    machines: &Machines<'_>,
-    books: &Books<'_>,
-    number: i32,
-    sight: &Sight,
-) -> u8 {
+pub(crate) fn leave(audience: &Audience<'_>, books: &Books<'_>, number: i32, sight: &Sight) -> u8 {
     let closed = Closed {
         ending: Ending::Stopped(Reason::Signal(number)),
         finished: None,
@@ -63,8 +64,10 @@ pub(crate) fn leave(
         records: sight.passed.records(),
         odd_ids: books.odd_ids,
     };
-    progress.notice("left at once; what was in the air is settled by --resume");
-    tell(progress, machines, sight, closed, Told::Yes)
+    audience
+        .progress
+        .notice("left at once; what was in the air is settled by --resume");
+    tell(audience, sight, closed, Told::Yes)
 }
 
 fn finish(books: Books<'_>, mut stopped: Option<Reason>) -> Closed {
@@ -103,13 +106,7 @@ fn finish(books: Books<'_>, mut stopped: Option<Reason>) -> Closed {
     }
 }
 
-fn tell(
-    progress: &Progress,
-    machines: &Machines<'_>,
-    sight: &Sight,
-    closed: Closed,
-    page: Told,
-) -> u8 {
+fn tell(audience: &Audience<'_>, sight: &Sight, closed: Closed, page: Told) -> u8 {
     let purges = purges(&closed, sight);
     let whole = closed.finished.map(|finished| Tally::of(finished.counts));
     let summary = Summary {
@@ -131,10 +128,12 @@ fn tell(
         purges,
         page,
         report: Some(&closed.report),
-        resume_command: closed.is_resumable.then(resume_command),
+        resume_command: closed
+            .is_resumable
+            .then(|| resume_command(audience.cli.report.report.as_deref(), &closed.report)),
     };
-    progress.summary(&summary);
-    machines.tell(&summary, sight)
+    audience.progress.summary(&summary);
+    audience.machines.tell(&summary, sight)
 }
 
 /// What the report tells of purges, of earlier runs' too; `None` where there is nothing to tell.

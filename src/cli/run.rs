@@ -8,7 +8,6 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Error, Result};
 use imagekit_bulk_delete::check::SheetError;
-use imagekit_bulk_delete::client::Client;
 use imagekit_bulk_delete::deleter::Deleter;
 use imagekit_bulk_delete::job::{self, Purging, Step};
 use imagekit_bulk_delete::line::Line;
@@ -20,7 +19,7 @@ use imagekit_bulk_delete::report::{
 use imagekit_bulk_delete::source::{SourceError, Sources};
 use imagekit_bulk_delete::stop::{Reason, Stop};
 use imagekit_bulk_delete::summary::{Tally, grouped, seconds};
-use imagekit_bulk_delete::throttle::{Rate, Throttle};
+use imagekit_bulk_delete::throttle::Throttle;
 use tokio::select;
 use tokio::task::{JoinSet, spawn_blocking};
 use tokio::time::{MissedTickBehavior, interval, sleep};
@@ -29,7 +28,7 @@ use tracing::level_filters::LevelFilter;
 use super::account::{self, Account};
 use super::books::Books;
 use super::check;
-use super::closing;
+use super::closing::{self, Audience};
 use super::disk;
 use super::dry_run;
 use super::generate;
@@ -130,8 +129,8 @@ async fn delete(cli: &Cli, progress: &Progress, machines: &Machines<'_>) -> Resu
     };
     let account = Account::open(cli, progress)?;
     // What can be refused is refused before there is a report.
-    let rate = cli.speed.rate()?;
-    let client = Client::new(&account.connection, account.key.clone())?;
+    let stop = Stop::new();
+    let line = account.line(cli, &stop)?;
     let sources = open_sources(cli, progress)?;
     let mut signals = listen()?;
     let destination = account::destination(cli, sources.first_name());
@@ -166,11 +165,12 @@ async fn delete(cli: &Cli, progress: &Progress, machines: &Machines<'_>) -> Resu
                 cli,
                 progress,
                 machines,
-                rate,
+                stop,
+                line,
                 total,
                 page,
             }
-            .go(client, *sources, opened, signals)
+            .go(*sources, opened, signals)
             .await
         }
         Ok(Readiness::Left(code)) => opened.report.discard().map(|()| code).map_err(Error::from),
@@ -186,85 +186,55 @@ struct Run<'a> {
     cli: &'a Cli,
     progress: &'a Progress,
     machines: &'a Machines<'a>,
-    rate: Rate,
+    stop: Stop,
+    line: Rc<Line>,
     total: Option<u64>,
     page: Option<Page>,
 }
 
 impl Run<'_> {
-    async fn go(
-        &self,
-        client: Client,
-        sources: Sources,
-        mut opened: Opened,
-        signals: Signals,
-    ) -> Result<u8> {
-        let stop = Stop::new();
-        let speed = &self.cli.speed;
-        let throttle = Arc::new(Throttle::new(
-            self.rate,
-            speed.concurrency(),
-            speed.max_outage,
-        ));
-        let line = Rc::new(Line::new(
-            client,
-            Arc::clone(&throttle),
-            stop.clone(),
-            speed.max_attempts,
-        ));
-        let deleter = Deleter::new(
-            Rc::clone(&line),
-            opened.report.journal(),
-            speed.batch_size(),
-        );
+    async fn go(&self, sources: Sources, mut opened: Opened, signals: Signals) -> Result<u8> {
+        let (cli, stop) = (self.cli, &self.stop);
+        let journal = opened.report.journal();
+        let deleter = Deleter::new(Rc::clone(&self.line), journal, cli.speed.batch_size());
+        let purge = || PurgeCache::new(Rc::clone(&self.line));
         let purging = Purging {
-            cache: self
-                .cli
-                .cache
-                .purge_cache
-                .then(|| PurgeCache::new(Rc::clone(&line))),
+            cache: cli.cache.purge_cache.then(purge),
             due: std::mem::take(&mut opened.due),
         };
         let mut books = Books::new(opened, self.progress);
         let sight = Sight {
             tally: Arc::default(),
-            traffic: line.traffic(),
-            throttle,
+            traffic: self.line.traffic(),
+            throttle: self.line.throttle(),
             stop: stop.clone(),
             passed: Arc::clone(&books.passed),
-            expected: total::expected(self.cli, self.total, &sources, self.progress),
+            expected: total::expected(cli, self.total, &sources, self.progress),
             earlier: books.opened.settled.iter().sum(),
             started: Started::now(),
         };
         add_earlier(&sight.tally, &books.opened.settled);
 
-        let mut guards = self.guards(&books.opened.report, &stop, &sight.throttle)?;
+        let mut guards = self.guards(&books.opened.report, stop, &sight.throttle)?;
         let left_at_once = select! {
             biased;
-            number = signals.watch(&stop, self.progress, speed.timeout) => Some(number),
+            number = signals.watch(stop, self.progress, cli.speed.timeout) => Some(number),
             never = self.progress.show(sight.clone()) => match never {},
             never = self.machines.keep(sight.clone()) => match never {},
-            () = self.delete(sources, &deleter, purging, &mut books, &stop, &sight) => None,
+            () = self.delete(sources, &deleter, purging, &mut books, stop, &sight) => None,
         };
         guards.abort_all();
         self.progress.clear();
-        if let Some(number) = left_at_once {
-            return Ok(closing::leave(
-                self.progress,
-                self.machines,
-                &books,
-                number,
-                &sight,
-            ));
+        let audience = Audience {
+            cli,
+            progress: self.progress,
+            machines: self.machines,
+            page: self.page.as_ref(),
+        };
+        match left_at_once {
+            Some(number) => Ok(closing::leave(&audience, &books, number, &sight)),
+            None => closing::close(&audience, books, stop, &sight),
         }
-        closing::close(
-            self.progress,
-            self.machines,
-            self.page.as_ref(),
-            books,
-            &stop,
-            &sight,
-        )
     }
 
     async fn delete(

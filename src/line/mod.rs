@@ -79,6 +79,11 @@ impl Line {
         }
     }
 
+    /// What holds its requests back.
+    pub fn throttle(&self) -> Arc<Throttle> {
+        Arc::clone(&self.throttle)
+    }
+
     /// What was sent so far.
     pub fn traffic(&self) -> Arc<Traffic> {
         Arc::clone(&self.traffic)
