@@ -94,10 +94,11 @@ impl Client {
     /// [`cannot be quoted`](Self::is_searchable) must not be among them.
     pub async fn list(&self, file_ids: &[&FileId]) -> Exchange {
         let quoted: Vec<String> = file_ids.iter().map(|id| format!("\"{id}\"")).collect();
+        let search = format!("id IN [{}]", quoted.join(","));
         let mut url = self.files.clone();
-        url.query_pairs_mut()
-            .append_pair("searchQuery", &format!("id IN [{}]", quoted.join(",")))
-            .append_pair("limit", MOST_LISTED);
+        // A space is `%20`: not every server reads a `+` as one.
+        let search = utf8_percent_encode(&search, SEGMENT);
+        url.set_query(Some(&format!("searchQuery={search}&limit={MOST_LISTED}")));
         self.send(self.http.request(Method::GET, url)).await
     }
 
