@@ -1,5 +1,7 @@
 //! The figures of a page: one pass over a report's rows, whatever their number, in bounded memory.
 
+use std::collections::HashSet;
+use std::hash::{BuildHasher as _, RandomState};
 use std::io;
 use std::path::Path;
 
@@ -13,6 +15,9 @@ use crate::report::Rows;
 
 /// Attempts from which on IDs are counted together.
 pub(super) const MANY_ATTEMPTS: usize = 11;
+
+/// Unsettled IDs that are remembered, to notice when a later row tells of one again.
+const MOST_REMEMBERED: usize = 50_000;
 
 /// What a chart tells apart, from the bottom of a bar to its top.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -54,6 +59,10 @@ pub struct Figures {
     pub(super) is_rehearsal: bool,
     /// Something that is no row followed the last one.
     pub(super) is_cut: bool,
+    /// The job was resumed and is not complete: an ID that was tried again has more than one row.
+    pub(super) is_unfinished: bool,
+    unsettled: HashSet<u64>,
+    hasher: RandomState,
 }
 
 impl Figures {
@@ -84,6 +93,9 @@ impl Figures {
             reasons: Reasons::default(),
             is_rehearsal: false,
             is_cut: false,
+            is_unfinished: false,
+            unsettled: HashSet::new(),
+            hasher: RandomState::new(),
         }
     }
 
@@ -105,10 +117,27 @@ impl Figures {
         if !matches!(outcome.status, Status::Deleted | Status::Duplicate) {
             self.reasons.add(outcome);
         }
+        self.watch_for_later_rows(outcome);
         self.is_rehearsal |= outcome
             .request_id
             .as_deref()
             .is_some_and(|id| id.starts_with("sandbox-"));
+    }
+
+    /// Only an unsettled ID is tried again. One in a million million might be mistaken for another.
+    fn watch_for_later_rows(&mut self, outcome: &Outcome) {
+        let Some(kind) = Kind::of(outcome.status).filter(|_| !self.is_unfinished) else {
+            return;
+        };
+        let is_unsettled = kind == Kind::Unsettled && self.unsettled.len() < MOST_REMEMBERED;
+        if !is_unsettled && self.unsettled.is_empty() {
+            return;
+        }
+        let hash = self.hasher.hash_one(&outcome.file_id);
+        self.is_unfinished = self.unsettled.contains(&hash);
+        if is_unsettled {
+            self.unsettled.insert(hash);
+        }
     }
 
     pub(super) fn count(&self, status: Status) -> u64 {

@@ -1,5 +1,7 @@
 //! The view that the template fills in: what is said first, and in which words.
 
+use std::cmp::Reverse;
+
 use askama::Template;
 use jiff::Timestamp;
 
@@ -60,7 +62,8 @@ pub(super) fn render(
         run,
         charts: Charts::draw(figures, run).map_err(PageError::Chart)?,
     };
-    Ok(view.render()?)
+    // The template engine cuts the last line's end.
+    Ok(view.render()? + "\n")
 }
 
 impl Charts {
@@ -193,8 +196,25 @@ impl View<'_> {
         lines.filter(|line| line.count > 0).collect()
     }
 
+    fn latency(&self) -> Option<&Chart> {
+        self.charts.as_ref()?.latency.as_ref()
+    }
+
     fn unsettled(&self) -> Vec<&Group> {
         self.figures.reasons.of(&UNSETTLED)
+    }
+
+    /// What is said most often of them, if one thing is.
+    fn main_reason(&self) -> Option<(&'static str, &str)> {
+        let mut groups = self.unsettled();
+        groups.sort_by_key(|group| Reverse(group.count));
+        let how_often = match groups[..] {
+            [_] => "Why",
+            [first, second, ..] if first.count > second.count => "Most often",
+            _ => return None,
+        };
+        let message = groups[0].message.as_str();
+        (!message.is_empty()).then_some((how_often, message))
     }
 
     fn other_unsettled(&self) -> u64 {
@@ -209,10 +229,15 @@ impl View<'_> {
         self.figures.count(Status::NotFound) * 2 > self.figures.records()
     }
 
-    fn time_bins(&self) -> Vec<(Time, Bin<{ Kind::ALL.len() }>)> {
-        let time = |bin: &Bin<_>| Timestamp::from_millisecond(bin.begin).ok().map(Time);
+    fn time_bins(&self) -> Vec<(String, Bin<{ Kind::ALL.len() }>)> {
+        let format = match self.figures.over_time.width() {
+            ..1_000 => "%Y-%m-%d %H:%M:%S%.1f",
+            _ => "%Y-%m-%d %H:%M:%S",
+        };
+        let begin = |bin: &Bin<_>| Timestamp::from_millisecond(bin.begin).ok();
         let bins = self.figures.over_time.bins();
-        bins.filter_map(|bin| Some((time(&bin)?, bin))).collect()
+        bins.filter_map(|bin| Some((begin(&bin)?.strftime(format).to_string(), bin)))
+            .collect()
     }
 
     fn duration_bins(&self) -> Vec<(String, DurationBin)> {
@@ -243,7 +268,7 @@ const fn meaning(status: Status) -> &'static str {
         Status::Gone => "It is not there; whether this job deleted it cannot be known",
         Status::Failed => "As far as ImageKit says, it is still there",
         Status::Unknown => "It may have been deleted or not",
-        Status::Invalid => "It cannot be a file's ID; nothing was sent",
+        Status::Invalid => "It cannot be a file’s ID; nothing was sent",
         Status::Duplicate => "The ID stood in an earlier record, which tells",
     }
 }
