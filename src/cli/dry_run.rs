@@ -32,12 +32,26 @@ pub(crate) async fn dry_run(cli: &Cli, progress: &Progress) -> Result<u8> {
     };
     check_caps(cli, &counted.census, due.len())?;
     let rate = cli.speed.rate()?;
+    mention_what_is_not_written(cli, progress);
     progress.notice(in_words(cli, &counted.census, due.len() as u64, rate).trim_end());
     Ok(if counted.census.invalid > 0 {
         SOME_INVALID
     } else {
         0
     })
+}
+
+/// What tells of a run has nothing to tell of.
+fn mention_what_is_not_written(cli: &Cli, progress: &Progress) {
+    let display = &cli.display;
+    let asked = [
+        ("--html", cli.report.html.is_some()),
+        ("--summary-json", display.summary_json.is_some()),
+        ("--metrics-file", display.metrics_file.is_some()),
+    ];
+    for (option, _) in asked.iter().filter(|(_, is_asked)| *is_asked) {
+        progress.notice(&format!("{option}: nothing is written by a dry run"));
+    }
 }
 
 /// What earlier runs left, where the run would go on from them; looked at only.
