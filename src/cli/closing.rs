@@ -2,7 +2,7 @@
 
 use anyhow::{Result, anyhow};
 use imagekit_bulk_delete::html::RunFacts;
-use imagekit_bulk_delete::report::{self, Finished};
+use imagekit_bulk_delete::report::{self, Finished, Report};
 use imagekit_bulk_delete::stop::{Reason, Stop};
 use imagekit_bulk_delete::summary::{Ending, Purges, Summary, Tally, Told};
 use jiff::Timestamp;
@@ -14,12 +14,16 @@ use super::page::Page;
 use super::resume_command::resume_command;
 use crate::progress::{Progress, Sight};
 
+/// The report's name where it has none.
+const STDOUT: &str = "-";
+
 /// What stands of a run when its report is closed.
 struct Closed {
     ending: Ending,
     /// Counts of the whole report; `None` where it was not read anew.
     finished: Option<Finished>,
-    report: String,
+    /// The report's name, `-` for stdout; `None` where none is left.
+    report: Option<String>,
     is_resumable: bool,
     is_purging: bool,
     records: u64,
@@ -43,6 +47,16 @@ pub(crate) fn close(
 ) -> Result<u8> {
     let stopped = stop.reason();
     if let Some(reason @ Reason::Unreachable(_)) = stopped {
+        audience.machines.tell(
+            &summary(
+                audience,
+                sight,
+                &unreachable(&reason, sight),
+                &sight.tally,
+                Told::Yes,
+            ),
+            sight,
+        );
         books.opened.report.discard()?;
         return Err(anyhow!("{reason}"));
     }
@@ -50,7 +64,7 @@ pub(crate) fn close(
     let page = audience.page.map_or(Told::Yes, |page| {
         page.write_after(&facts(&closed.ending, sight), audience.progress)
     });
-    Ok(tell(audience, sight, closed, page))
+    Ok(tell(audience, sight, &closed, page))
 }
 
 /// Tells what there is to tell of a run that is left with requests in the air: the report stays as it is.
@@ -58,7 +72,7 @@ pub(crate) fn leave(audience: &Audience<'_>, books: &Books<'_>, number: i32, sig
     let closed = Closed {
         ending: Ending::Stopped(Reason::Signal(number)),
         finished: None,
-        report: books.opened.report.name().to_owned(),
+        report: Some(name(&books.opened.report)),
         is_resumable: books.opened.report.is_resumable(),
         is_purging: books.opened.report.is_purging(),
         records: sight.passed.records(),
@@ -67,7 +81,28 @@ pub(crate) fn leave(audience: &Audience<'_>, books: &Books<'_>, number: i32, sig
     audience
         .progress
         .notice("left at once; what was in the air is settled by --resume");
-    tell(audience, sight, closed, Told::Yes)
+    tell(audience, sight, &closed, Told::Yes)
+}
+
+/// A run whose host was never reached leaves no report.
+fn unreachable(reason: &Reason, sight: &Sight) -> Closed {
+    Closed {
+        ending: Ending::Stopped(reason.clone()),
+        finished: None,
+        report: None,
+        is_resumable: false,
+        is_purging: false,
+        records: sight.passed.records(),
+        odd_ids: 0,
+    }
+}
+
+fn name(report: &Report) -> String {
+    if report.is_resumable() {
+        report.name().to_owned()
+    } else {
+        STDOUT.to_owned()
+    }
 }
 
 fn finish(books: Books<'_>, mut stopped: Option<Reason>) -> Closed {
@@ -79,7 +114,7 @@ fn finish(books: Books<'_>, mut stopped: Option<Reason>) -> Closed {
     } = books;
     let mut past = opened.past;
     let records = passed.records();
-    let report = opened.report.name().to_owned();
+    let report = Some(name(&opened.report));
     let (is_resumable, is_purging) = (opened.report.is_resumable(), opened.report.is_purging());
     let ending = match &stopped {
         None => report::Ending::Completed { records },
@@ -106,13 +141,25 @@ fn finish(books: Books<'_>, mut stopped: Option<Reason>) -> Closed {
     }
 }
 
-fn tell(audience: &Audience<'_>, sight: &Sight, closed: Closed, page: Told) -> u8 {
-    let purges = purges(&closed, sight);
+fn tell(audience: &Audience<'_>, sight: &Sight, closed: &Closed, page: Told) -> u8 {
     let whole = closed.finished.map(|finished| Tally::of(finished.counts));
-    let summary = Summary {
-        tally: whole.as_ref().unwrap_or(&sight.tally),
+    let tally = whole.as_ref().unwrap_or(&sight.tally);
+    let summary = summary(audience, sight, closed, tally, page);
+    audience.progress.summary(&summary);
+    audience.machines.tell(&summary, sight)
+}
+
+fn summary<'a>(
+    audience: &Audience<'_>,
+    sight: &Sight,
+    closed: &'a Closed,
+    tally: &'a Tally,
+    page: Told,
+) -> Summary<'a> {
+    Summary {
+        tally,
         failures: sight.tally.failures(),
-        ending: closed.ending,
+        ending: closed.ending.clone(),
         records: closed.records,
         done: sight.done(),
         total: sight.expected.exact(),
@@ -125,15 +172,17 @@ fn tell(audience: &Audience<'_>, sight: &Sight, closed: Closed, page: Told) -> u
         started_at: sight.started.at,
         elapsed: sight.started.instant.elapsed(),
         limits: sight.throttle.seen_limits(),
-        purges,
+        purges: purges(closed, sight),
         page,
-        report: Some(&closed.report),
-        resume_command: closed
-            .is_resumable
-            .then(|| resume_command(audience.cli.report.report.as_deref(), &closed.report)),
-    };
-    audience.progress.summary(&summary);
-    audience.machines.tell(&summary, sight)
+        report: closed.report.as_deref(),
+        resume_command: command_to_go_on(audience.cli, closed),
+    }
+}
+
+/// `None` where nothing can be gone on with.
+fn command_to_go_on(cli: &Cli, closed: &Closed) -> Option<String> {
+    let report = closed.report.as_deref().filter(|_| closed.is_resumable)?;
+    Some(resume_command(cli.report.report.as_deref(), report))
 }
 
 /// What the report tells of purges, of earlier runs' too; `None` where there is nothing to tell.

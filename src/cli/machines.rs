@@ -6,7 +6,7 @@ use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use anyhow::{Context as _, Error, Result};
+use anyhow::{Context as _, Result};
 use clap::{ArgMatches, Command, CommandFactory};
 use imagekit_bulk_delete::metrics::{End, Metrics};
 use imagekit_bulk_delete::summary::{Asked, Ending, Summary, Tally};
@@ -73,6 +73,7 @@ impl<'a> Machines<'a> {
             json,
             metrics: metrics.map(|path| MetricsFile {
                 path,
+                has_warned: Cell::new(false),
                 progress: progress.clone(),
             }),
             opened_at: Timestamp::now(),
@@ -85,7 +86,6 @@ impl<'a> Machines<'a> {
         let Some(file) = &self.metrics else {
             return std::future::pending().await;
         };
-        let mut has_warned = false;
         let mut ticks = interval(METRICS_EACH);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
@@ -93,8 +93,7 @@ impl<'a> Machines<'a> {
             let text = metrics(&sight, None).text();
             let path = file.path.clone();
             let put = spawn_blocking(move || put(&path, &text)).await;
-            if let (Ok(Err(error)), false) = (put, has_warned) {
-                has_warned = true;
+            if let Ok(Err(error)) = put {
                 file.warn(&error);
             }
         }
@@ -102,19 +101,26 @@ impl<'a> Machines<'a> {
 
     /// Tells how a run that had begun ended; gives its exit code.
     pub(crate) fn tell(&self, summary: &Summary<'_>, sight: &Sight) -> u8 {
-        self.put_metrics(|end| metrics(sight, Some(end)).text(), summary.exit_code());
+        // The report was counted anew: its records are told, not those that earlier runs had.
+        let ended = |end| Metrics {
+            tally: summary.tally,
+            ..metrics(sight, Some(end))
+        };
+        self.put_metrics(|end| ended(end).text(), summary.exit_code());
         self.put_json(summary)
     }
 
-    /// Tells of a run that ended without a summary: nothing was deleted. Another run that holds the report has
-    /// these files, too.
-    pub(crate) fn tell_refusal(&self, error: &Error, exit_code: u8) {
+    /// Tells of a run that ended before it began, unless an end was told already. Another run that holds the
+    /// report has these files, too.
+    pub(crate) fn tell_refusal(&self, reason: &str, exit_code: u8) {
         if self.is_told.get() || exit_code == LOCKED {
             return;
         }
-        let reason = format!("{error:#}");
         let tally = Tally::default();
-        let ending = Ending::Refused { exit_code, reason };
+        let ending = Ending::Refused {
+            exit_code,
+            reason: reason.to_owned(),
+        };
         let refused = |end| Metrics {
             tally: &tally,
             requests: std::collections::BTreeMap::new(),
@@ -160,12 +166,16 @@ impl<'a> Machines<'a> {
 #[derive(Debug)]
 struct MetricsFile {
     path: PathBuf,
+    has_warned: Cell<bool>,
     progress: Progress,
 }
 
 impl MetricsFile {
-    /// Metrics never stop a run.
+    /// Metrics never stop a run; one warning is enough.
     fn warn(&self, error: &io::Error) {
+        if self.has_warned.replace(true) {
+            return;
+        }
         let path = self.path.display();
         self.progress.notice(&format!(
             "warning: cannot write the metrics to {path}: {error}; the run goes on"

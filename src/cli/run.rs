@@ -117,7 +117,11 @@ fn start_log(cli: &Cli, progress: &Progress) {
 async fn delete_and_tell(cli: &Cli, progress: &Progress) -> Result<u8> {
     let machines = Machines::open(cli, progress)?;
     let ended = delete(cli, progress, &machines).await;
-    ended.inspect_err(|error| machines.tell_refusal(error, exit_code_of(error)))
+    match &ended {
+        Ok(code) => machines.tell_refusal("ended by a signal before it began", *code),
+        Err(error) => machines.tell_refusal(&format!("{error:#}"), exit_code_of(error)),
+    }
+    ended
 }
 
 async fn delete(cli: &Cli, progress: &Progress, machines: &Machines<'_>) -> Result<u8> {

@@ -148,7 +148,11 @@ impl Progress {
         };
         let text = summary.text();
         let (verdict, rest) = text.split_at(text.find([':', ' ']).unwrap_or(0));
-        let verdict = Piece::new(verdict, ink).painted(self.colours);
+        let colours = match self.format {
+            LogFormat::Text => self.colours,
+            LogFormat::Json => Colours::No,
+        };
+        let verdict = Piece::new(verdict, ink).painted(colours);
         self.say(&format!("{verdict}{}", rest.trim_end()));
     }
 

@@ -1,11 +1,12 @@
 //! Lines that stand at the bottom of a terminal and change in place, and text that goes above them.
 //!
-//! All lines are one message of one of indicatif's bars, so that they change together.
+//! Every change is one write, so that nothing flickers. The cursor rests on a line of its own below: what the
+//! terminal echoes there (`^C`) is gone with the next change, and a prompt after a sudden death begins a line.
+//! indicatif is not used, because it fills lines up to the edge: a `^C` there breaks into the next line, and the
+//! first line of the bar stays on the screen for good.
 
-use std::fmt::{self, Debug, Formatter};
 use std::io::{self, Write};
 
-use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use rustix::termios::tcgetwinsize;
 
 /// What a terminal has if it does not say.
@@ -30,54 +31,48 @@ impl Line {
 }
 
 /// The lines that stand now.
+#[derive(Debug, Default)]
 pub(super) struct Screen {
-    bar: ProgressBar,
-    is_drawn: bool,
-}
-
-impl Debug for Screen {
-    fn fmt(&self, formatter: &mut Formatter<'_>) -> fmt::Result {
-        formatter
-            .debug_struct("Screen")
-            .field("is_drawn", &self.is_drawn)
-            .finish_non_exhaustive()
-    }
-}
-
-impl Default for Screen {
-    /// Nothing is drawn before there is something to show.
-    fn default() -> Self {
-        let style = ProgressStyle::with_template("{msg}").expect("the template is one word");
-        let bar = ProgressBar::with_draw_target(None, ProgressDrawTarget::hidden());
-        bar.set_style(style);
-        Self {
-            bar,
-            is_drawn: false,
-        }
-    }
+    standing: Vec<Line>,
 }
 
 impl Screen {
     /// Puts these lines in place of those that stand.
     pub(super) fn show(&mut self, mut lines: Vec<Line>) {
-        if !std::mem::replace(&mut self.is_drawn, true) {
-            self.bar.set_draw_target(ProgressDrawTarget::stderr());
+        let (columns, rows) = size();
+        lines.truncate(rows.saturating_sub(1));
+        if lines != self.standing {
+            let mut change = self.erased(columns);
+            push(&mut change, &lines);
+            self.standing = lines;
+            write(&change);
         }
-        lines.truncate(size().1.saturating_sub(1));
-        let texts: Vec<String> = lines.into_iter().map(|line| line.text).collect();
-        self.bar.set_message(texts.join("\n"));
     }
 
     /// Writes text, whole lines of it, above those that stand.
     pub(super) fn print(&self, text: &str) {
-        // A closed stderr is no reason to stop deleting or recording.
-        self.bar
-            .suspend(|| drop(io::stderr().write_all(text.as_bytes())));
+        let mut change = self.erased(size().0);
+        change.push_str(text);
+        push(&mut change, &self.standing);
+        write(&change);
     }
 
     /// Takes the lines away.
     pub(super) fn clear(&mut self) {
-        self.bar.finish_and_clear();
+        write(&self.erased(size().0));
+        self.standing.clear();
+    }
+
+    /// Moves up to the first line and clears from there. A terminal that became narrower has broken lines.
+    fn erased(&self, columns: usize) -> String {
+        let rows = self
+            .standing
+            .iter()
+            .map(|line| line.width.div_ceil(columns).max(1));
+        match rows.sum::<usize>() {
+            0 => String::new(),
+            rows => format!("\r\x1b[{rows}A\x1b[J"),
+        }
     }
 }
 
@@ -94,4 +89,16 @@ fn size() -> (usize, usize) {
         or(told.map(|size| size.ws_col), COLUMNS),
         or(told.map(|size| size.ws_row), ROWS),
     )
+}
+
+fn push(change: &mut String, lines: &[Line]) {
+    for line in lines {
+        change.push_str(&line.text);
+        change.push('\n');
+    }
+}
+
+/// A closed stderr is no reason to stop deleting or recording.
+fn write(text: &str) {
+    drop(io::stderr().write_all(text.as_bytes()));
 }

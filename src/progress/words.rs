@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use imagekit_bulk_delete::outcome::Status;
-use imagekit_bulk_delete::summary::{grouped, limit, seconds};
+use imagekit_bulk_delete::summary::{counted, grouped, limit, seconds};
 use imagekit_bulk_delete::throttle::{Endpoint, SeenLimit, Waiting};
 use tokio::time::Instant;
 
@@ -164,8 +164,11 @@ impl View {
     fn activity(&self) -> Vec<Piece> {
         let mut pieces = match &self.activity {
             Activity::Outage(wait) => {
-                let wait = up(*wait);
-                let words = format!("ImageKit is not answering, trying again in {wait} s");
+                let when = match up(*wait) {
+                    0 => "now".into(),
+                    seconds => format!("in {seconds} s"),
+                };
+                let words = format!("ImageKit is not answering, trying again {when}");
                 vec![Piece::new(words, Ink::Bad)]
             }
             Activity::Paused(wait) => {
@@ -176,13 +179,12 @@ impl View {
             Activity::Sending { limit: seen } => self.pace(seen.as_ref()),
         };
         let counts = [
-            (self.retries, "retries"),
-            (self.throttled, "refused (429)"),
-            (self.in_air, "in the air"),
+            (self.retries, "retry", "retries"),
+            (self.throttled, "refused (429)", "refused (429)"),
+            (self.in_air, "in the air", "in the air"),
         ];
-        let counts = counts.into_iter().filter(|(count, _)| *count > 0);
-        pieces
-            .extend(counts.map(|(count, what)| Piece::plain(format!("{} {what}", grouped(count)))));
+        let counts = counts.into_iter().filter(|(count, ..)| *count > 0);
+        pieces.extend(counts.map(|(count, one, many)| Piece::plain(counted(count, one, many))));
         pieces
     }
 

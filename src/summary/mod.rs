@@ -15,7 +15,7 @@ use jiff::Timestamp;
 pub use counts::{Purges, Tally};
 pub use failures::{Failures, Group};
 pub use json::Asked;
-pub use words::{bytes, grouped, limit, seconds};
+pub use words::{bytes, counted, grouped, limit, seconds};
 
 use crate::outcome::Status;
 use crate::stop::Reason;
@@ -83,7 +83,7 @@ pub struct Summary<'a> {
     pub purges: Option<Purges>,
     /// Whether the page was written.
     pub page: Told,
-    /// The report's name; `None` where none was left.
+    /// The report's name, `-` for stdout; `None` where none was left.
     pub report: Option<&'a str>,
     /// The command that goes on with what is left; `None` where none can.
     pub resume_command: Option<String>,

@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use super::words::{grouped, limit, seconds};
+use super::words::{counted, grouped, limit, seconds};
 use super::{Ending, Group, Summary};
 use crate::outcome::Status;
 
@@ -31,18 +31,21 @@ impl Summary<'_> {
             return None;
         }
         let mut text = String::new();
-        self.write_ending(&mut text);
         if self.ending == Ending::Completed {
+            self.write_trouble(&mut text);
             self.write_failures(&mut text);
+        } else {
+            self.write_ending(&mut text);
         }
         self.write_next(&mut text);
         Some(text)
     }
 
     fn write_ending(&self, text: &mut String) {
-        let (records, took) = (grouped(self.records), seconds(self.elapsed));
+        let records = counted(self.records, "record", "records");
+        let took = seconds(self.elapsed);
         let Some(reason) = self.reason() else {
-            let _ = write!(text, "done: {records} records in {took}");
+            let _ = write!(text, "done: {records} in {took}");
             if self.tally.trouble() > 0 {
                 let trouble = grouped(self.tally.trouble());
                 let _ = write!(text, ", {trouble} of them failed, unknown or invalid");
@@ -66,6 +69,22 @@ impl Summary<'_> {
                 "{done} records are done, the rest of the input is not"
             ),
         };
+    }
+
+    fn write_trouble(&self, text: &mut String) {
+        let (trouble, records) = (grouped(self.tally.trouble()), grouped(self.records));
+        let _ = writeln!(
+            text,
+            "{trouble} of {records} records failed, are unknown or invalid"
+        );
+        let purges = self.purges.map_or(0, |purges| purges.unsettled());
+        if purges > 0 {
+            let _ = writeln!(
+                text,
+                "{} did not go through",
+                counted(purges, "purge", "purges")
+            );
+        }
     }
 
     fn write_counts(&self, text: &mut String) {
@@ -106,12 +125,12 @@ impl Summary<'_> {
     }
 
     fn write_traffic(&self, text: &mut String) {
+        let requests = counted(self.requests, "request", "requests");
+        let retries = counted(self.retries, "retry", "retries");
+        let throttled = grouped(self.throttled);
         let _ = write!(
             text,
-            "{} requests, {} retries, {} refused by the rate limit (429)",
-            grouped(self.requests),
-            grouped(self.retries),
-            grouped(self.throttled),
+            "{requests}, {retries}, {throttled} refused by the rate limit (429)"
         );
         if !self.paused.is_zero() {
             let _ = write!(text, ", paused {}", seconds(self.paused));
@@ -148,6 +167,7 @@ impl Summary<'_> {
 
     fn write_next(&self, text: &mut String) {
         if let Some(report) = self.report {
+            let report = if report == "-" { "stdout" } else { report };
             let _ = writeln!(text, "report: {report}");
         }
         if let Some(command) = self

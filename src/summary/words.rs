@@ -34,6 +34,12 @@ pub fn bytes(number: u64) -> String {
     }
 }
 
+/// A number and what it counts: `1 request`, `12 requests`.
+pub fn counted(number: u64, one: &str, many: &str) -> String {
+    let what = if number == 1 { one } else { many };
+    format!("{} {what}", grouped(number))
+}
+
 /// A duration as people read it: `0.3 s`, `42 s`, `3 min 5 s`, `2 h 10 min`.
 pub fn seconds(duration: Duration) -> String {
     let whole = duration.as_secs();
@@ -71,6 +77,8 @@ mod tests {
         assert_eq!(grouped(7), "7");
         assert_eq!(grouped(1_234_567), "1,234,567");
         assert_eq!(grouped(100_000), "100,000");
+        assert_eq!(counted(1, "retry", "retries"), "1 retry");
+        assert_eq!(counted(0, "retry", "retries"), "0 retries");
         assert_eq!(seconds(Duration::from_millis(340)), "0.3 s");
         assert_eq!(seconds(Duration::from_secs(59)), "59 s");
         assert_eq!(seconds(Duration::from_mins(1)), "1 min");

@@ -1,0 +1,339 @@
+//! The real binary on a real pseudo-terminal: what stands on the screen while it runs and after its end.
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+mod fixture;
+
+use std::io::Write;
+use std::num::NonZeroU16;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use expectrl::process::unix::WaitStatus;
+use expectrl::session::OsSession;
+use fixture::{Scene, ids};
+use imagekit_bulk_delete::sandbox::{Fault, Script};
+
+const ROWS: u16 = 30;
+const WIDTHS: [u16; 2] = [60, 120];
+const CTRL_C: &[u8] = &[3];
+
+/// A terminal on which a run shows.
+struct Terminal {
+    session: OsSession,
+    screen: vt100::Parser,
+    /// All bytes that came, as they came.
+    raw: Vec<u8>,
+}
+
+impl Terminal {
+    fn run(scene: &Scene, columns: u16, options: &str, variables: &[(&str, &str)]) -> Self {
+        let mut command = scene.command();
+        command.args(options.split_whitespace());
+        command.env("TERM", "xterm-256color");
+        command.envs(variables.iter().copied());
+        let mut session = OsSession::spawn(command).unwrap();
+        let process = session.get_process_mut();
+        process.set_window_size(columns, ROWS).unwrap();
+        // An interactive shell leaves it on: a Ctrl-C shows as ^C.
+        process.set_echo(true, None).unwrap();
+        let size = |number| NonZeroU16::new(number).unwrap();
+        Self {
+            session,
+            screen: vt100::Parser::new(size(ROWS), size(columns), 1000),
+            raw: Vec::new(),
+        }
+    }
+
+    /// Takes in what came; false at the end.
+    fn listen(&mut self) -> bool {
+        let mut bytes = [0; 4096];
+        match self.session.try_read(&mut bytes) {
+            Ok(0) => false,
+            Ok(count) => {
+                self.raw.extend(&bytes[..count]);
+                self.screen.process(&bytes[..count]);
+                true
+            }
+            Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => {
+                thread::sleep(Duration::from_millis(5));
+                true
+            }
+            // Linux says so where nobody holds the other side any more.
+            Err(_) => false,
+        }
+    }
+
+    fn contents(&self) -> String {
+        self.screen.screen().contents()
+    }
+
+    fn line_with(&self, words: &str) -> Option<String> {
+        let contents = self.contents();
+        let mut lines = contents.lines();
+        lines.find(|line| line.contains(words)).map(str::to_owned)
+    }
+
+    /// Waits for words on the screen; all that changes in place must be whole lines then.
+    #[track_caller]
+    fn shows(&mut self, words: &str) -> String {
+        let deadline = Instant::now() + Duration::from_secs(30);
+        loop {
+            if let Some(line) = self.line_with(words) {
+                self.has_whole_lines();
+                return line;
+            }
+            let is_on = self.listen();
+            assert!(
+                is_on && Instant::now() < deadline,
+                "{words:?} never showed:\n{}",
+                self.contents()
+            );
+        }
+    }
+
+    /// Waits until words are gone again.
+    #[track_caller]
+    fn no_longer_shows(&mut self, words: &str) {
+        while self.line_with(words).is_some() {
+            assert!(self.listen(), "{words:?} stayed:\n{}", self.contents());
+        }
+        self.has_whole_lines();
+    }
+
+    /// No line of the progress runs over the edge, and there are two to four of them, at the bottom.
+    #[track_caller]
+    fn has_whole_lines(&self) {
+        let screen = self.screen.screen();
+        let Some(first) = (0..ROWS).find(|row| self.row(*row).starts_with('[')) else {
+            return;
+        };
+        let (cursor, column) = screen.cursor_position();
+        let contents = self.contents();
+        assert!(
+            (2..=4).contains(&(cursor - first)) && column == 0,
+            "{contents}"
+        );
+        for row in first..cursor {
+            assert!(
+                !screen.row_wrapped(row) && !self.row(row).is_empty(),
+                "{contents}"
+            );
+        }
+    }
+
+    fn row(&self, row: u16) -> String {
+        let screen = self.screen.screen();
+        let columns = screen.size().1.get();
+        screen.rows(0, columns).nth(row.into()).unwrap_or_default()
+    }
+
+    fn press(&mut self, keys: &[u8]) {
+        self.session.write_all(keys).unwrap();
+        self.session.flush().unwrap();
+    }
+
+    /// Waits for the end: the exit code, and what stands then.
+    fn end(&mut self) -> (i32, String) {
+        let deadline = Instant::now() + Duration::from_secs(30);
+        while self.listen() {
+            assert!(Instant::now() < deadline, "no end:\n{}", self.contents());
+        }
+        let status = self.session.get_process().wait().unwrap();
+        let WaitStatus::Exited(_, code) = status else {
+            panic!("{status:?}");
+        };
+        (code, self.contents())
+    }
+}
+
+/// Nothing that changed in place is left.
+#[track_caller]
+fn nothing_is_left_but_the_summary(screen: &str) {
+    for left_over in [
+        "[=",
+        "[>",
+        "IDs/s",
+        "requests/s",
+        "running",
+        "in the air\n",
+        "^C",
+    ] {
+        assert!(
+            !screen.contains(left_over),
+            "{left_over:?} is left:\n{screen}"
+        );
+    }
+    assert!(
+        screen.contains(" refused by the rate limit (429)")
+            && screen.contains("report: ids.report.csv"),
+        "{screen}"
+    );
+    assert!(!screen.contains("\n\n"), "no hole:\n{screen}");
+}
+
+/// At each width, side by side.
+fn at_each_width(test: fn(u16)) {
+    let tests = WIDTHS.map(|columns| thread::spawn(move || test(columns)));
+    for test in tests {
+        if let Err(panic) = test.join() {
+            std::panic::resume_unwind(panic);
+        }
+    }
+}
+
+/// Two hundred requests, a few seconds of them.
+fn scene(script: Script) -> Scene {
+    let latency = Duration::from_millis(10)..Duration::from_millis(30);
+    Scene::with_files(script.latency(latency), &ids(20_000))
+}
+
+#[test]
+fn a_run_shows_how_far_it_is_how_fast_and_how_long_it_will_take() {
+    at_each_width(|columns| {
+        let scene = scene(Script::plain()).option("--rate 40");
+        let mut terminal = Terminal::run(&scene, columns, "", &[]);
+        let line = terminal.shows(" left");
+        assert!(line.starts_with("[==") && line.contains("%  "), "{line}");
+        assert!(
+            line.contains("/20,000  ") && line.contains(" IDs/s  "),
+            "{line}"
+        );
+        terminal.shows(" requests/s");
+        assert!(
+            terminal
+                .line_with(" deleted")
+                .is_some_and(|line| !line.contains('['))
+        );
+        let (code, screen) = terminal.end();
+        assert_eq!(code, 0, "{screen}");
+        nothing_is_left_but_the_summary(&screen);
+        assert!(screen.contains("done: 20,000 records in "), "{screen}");
+    });
+}
+
+#[test]
+fn a_pause_told_by_a_429_shows_with_its_end_and_is_gone_after_it() {
+    at_each_width(|columns| {
+        let reset = Some("1900".into());
+        let scene =
+            scene(Script::plain().fault_at(30, Fault::TooMany { reset })).option("--rate 50");
+        let mut terminal = Terminal::run(&scene, columns, "", &[]);
+        terminal.shows("paused 2 s by ImageKit");
+        terminal.shows("paused 1 s by ImageKit");
+        terminal.no_longer_shows("paused");
+        assert!(terminal.contents().contains("1 refused (429)"));
+        terminal.press(CTRL_C);
+        assert_eq!(terminal.end().0, 130);
+    });
+}
+
+#[test]
+fn an_outage_shows_with_the_next_try_and_is_gone_after_it() {
+    at_each_width(|columns| {
+        let scene = scene(Script::plain().outage(30, Duration::from_secs(1))).option("--rate 50");
+        let mut terminal = Terminal::run(&scene, columns, "", &[]);
+        let line = terminal.shows("ImageKit is not answering, trying again in ");
+        assert!(line.contains(" s"), "{line}");
+        assert!(terminal.line_with(" left").is_none(), "nobody knows");
+        terminal.shows("ImageKit answers again");
+        terminal.no_longer_shows("trying again");
+        terminal.press(CTRL_C);
+        assert_eq!(terminal.end().0, 130);
+    });
+}
+
+#[test]
+fn after_ctrl_c_nothing_stands_but_what_was_done_and_what_to_type() {
+    at_each_width(|columns| {
+        let scene =
+            scene(Script::plain().latency(Duration::from_millis(400)..Duration::from_millis(500)));
+        let mut terminal = Terminal::run(&scene, columns, "--metrics-file m.prom", &[]);
+        terminal.shows("/20,000");
+        terminal.shows(" deleted");
+        terminal.press(CTRL_C);
+        terminal.shows("stopping: waiting for the requests in the air");
+        let (code, screen) = terminal.end();
+        assert_eq!(code, 130, "{screen}");
+        nothing_is_left_but_the_summary(&screen);
+        let joined = screen.replace('\n', " ");
+        for words in [
+            "stopped after ",
+            "SIGINT (Ctrl-C)",
+            " records are done, ",
+            "to go on with what is left:",
+            "--resume",
+        ] {
+            assert!(joined.contains(words), "{words:?} is not in:\n{screen}");
+        }
+        let deleted = scene.server.ledger().deleted_count() as u64;
+        let deleted = imagekit_bulk_delete::summary::grouped(deleted);
+        assert!(screen.contains(&format!("{deleted}  deleted")), "{screen}");
+    });
+}
+
+#[test]
+fn a_second_ctrl_c_leaves_at_once_and_nothing_of_the_bar() {
+    let scene = scene(Script::plain().fault(Fault::HangBefore, 1.0)).option("--rate 20");
+    let mut terminal = Terminal::run(&scene, 60, "", &[]);
+    terminal.shows("1 in the air");
+    terminal.press(CTRL_C);
+    terminal.shows("(Ctrl-C again leaves at once)");
+    terminal.press(CTRL_C);
+    let (code, screen) = terminal.end();
+    assert_eq!(code, 130, "{screen}");
+    nothing_is_left_but_the_summary(&screen);
+    assert!(screen.contains("left at once"), "{screen}");
+}
+
+#[test]
+fn colours_are_for_terminals_that_have_them_and_people_who_want_them() {
+    let colour = "\x1b[32m";
+    for (variables, is_coloured, is_drawn) in [
+        (&[][..], true, true),
+        (&[("NO_COLOR", "")][..], true, true),
+        (&[("NO_COLOR", "1")][..], false, true),
+        (&[("TERM", "dumb")][..], false, false),
+    ] {
+        let scene = Scene::with_files(Script::plain(), &ids(300)).option("--rate 4");
+        let mut terminal = Terminal::run(&scene, 80, "", variables);
+        assert_eq!(terminal.end().0, 0);
+        let raw = String::from_utf8_lossy(&terminal.raw).into_owned();
+        assert_eq!(raw.contains(colour), is_coloured, "{variables:?}: {raw:?}");
+        assert_eq!(
+            raw.contains("\x1b["),
+            is_coloured || is_drawn,
+            "{variables:?}: {raw:?}"
+        );
+    }
+}
+
+#[test]
+fn log_lines_do_not_tear_the_bar_nor_the_bar_them() {
+    let scene = Scene::with_files(Script::plain(), &ids(100)).option("--batch-size 1 --rate 100");
+    let mut terminal = Terminal::run(&scene, 60, "--log-level debug --log-format json", &[]);
+    let (code, _) = terminal.end();
+    assert_eq!(code, 0);
+    let raw = String::from_utf8_lossy(&terminal.raw).into_owned();
+    let lines = raw
+        .split(['\n', 'J'])
+        .filter(|line| line.contains("\"timestamp\""));
+    let parsed = lines.map(|line| serde_json::from_str::<serde_json::Value>(line.trim()).unwrap());
+    assert!(
+        parsed.count() >= 200,
+        "an attempt and a decision for each ID"
+    );
+    assert!(raw.contains("\x1b[J"), "and there was a bar");
+}
+
+#[test]
+fn quiet_and_none_draw_nothing() {
+    for options in ["--quiet", "--progress none"] {
+        let scene = Scene::with_files(Script::plain(), &ids(300)).option("--rate 4");
+        let mut terminal = Terminal::run(&scene, 60, options, &[("NO_COLOR", "1")]);
+        let (code, screen) = terminal.end();
+        assert_eq!(code, 0);
+        let raw = String::from_utf8_lossy(&terminal.raw).into_owned();
+        assert!(!raw.contains('\x1b'), "{options}: {raw:?}");
+        assert_eq!(screen.trim().is_empty(), options == "--quiet", "{screen}");
+    }
+}
