@@ -4,6 +4,7 @@ use std::cell::Cell;
 use std::convert::Infallible;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use anyhow::{Context as _, Result};
@@ -73,6 +74,7 @@ impl<'a> Machines<'a> {
             json,
             metrics: metrics.map(|path| MetricsFile {
                 path,
+                is_over: Arc::default(),
                 has_warned: Cell::new(false),
                 progress: progress.clone(),
             }),
@@ -91,8 +93,8 @@ impl<'a> Machines<'a> {
         loop {
             ticks.tick().await;
             let text = metrics(&sight, None).text();
-            let path = file.path.clone();
-            let put = spawn_blocking(move || put(&path, &text)).await;
+            let (path, is_over) = (file.path.clone(), Arc::clone(&file.is_over));
+            let put = spawn_blocking(move || put_unless_over(&path, &text, &is_over)).await;
             if let Ok(Err(error)) = put {
                 file.warn(&error);
             }
@@ -135,7 +137,7 @@ impl<'a> Machines<'a> {
     fn put_metrics(&self, text: impl Fn(End) -> String, exit_code: u8) {
         let at = Timestamp::now();
         if let Some(file) = &self.metrics
-            && let Err(error) = put(&file.path, &text(End { at, exit_code }))
+            && let Err(error) = file.put_last(&text(End { at, exit_code }))
         {
             file.warn(&error);
         }
@@ -166,11 +168,19 @@ impl<'a> Machines<'a> {
 #[derive(Debug)]
 struct MetricsFile {
     path: PathBuf,
+    /// Held while something is written: what is on its way at the end must not replace the last text.
+    is_over: Arc<Mutex<bool>>,
     has_warned: Cell<bool>,
     progress: Progress,
 }
 
 impl MetricsFile {
+    fn put_last(&self, text: &str) -> io::Result<()> {
+        let mut is_over = self.is_over.lock().unwrap_or_else(PoisonError::into_inner);
+        *is_over = true;
+        put(&self.path, text)
+    }
+
     /// Metrics never stop a run; one warning is enough.
     fn warn(&self, error: &io::Error) {
         if self.has_warned.replace(true) {
@@ -191,6 +201,11 @@ fn metrics(sight: &Sight, end: Option<End>) -> Metrics<'_> {
         started_at: sight.started.at,
         end,
     }
+}
+
+fn put_unless_over(path: &Path, text: &str, is_over: &Mutex<bool>) -> io::Result<()> {
+    let is_over = is_over.lock().unwrap_or_else(PoisonError::into_inner);
+    if *is_over { Ok(()) } else { put(path, text) }
 }
 
 fn put(path: &Path, text: &str) -> io::Result<()> {
