@@ -314,15 +314,29 @@ fn log_lines_do_not_tear_the_bar_nor_the_bar_them() {
     let (code, _) = terminal.end();
     assert_eq!(code, 0);
     let raw = String::from_utf8_lossy(&terminal.raw).into_owned();
-    let lines = raw
-        .split(['\n', 'J'])
+    let text = without_escapes(&raw);
+    let lines = text
+        .split(['\n', '\r'])
         .filter(|line| line.contains("\"timestamp\""));
     let parsed = lines.map(|line| serde_json::from_str::<serde_json::Value>(line.trim()).unwrap());
     assert!(
         parsed.count() >= 200,
         "an attempt and a decision for each ID"
     );
-    assert!(raw.contains("\x1b[J"), "and there was a bar");
+    assert!(raw.contains("\x1b[K"), "and there was a bar");
+}
+
+/// What is left without the sequences that move the cursor, clear and colour.
+fn without_escapes(raw: &str) -> String {
+    let mut parts = raw.split("\x1b[");
+    let first = parts.next().unwrap_or_default().to_owned();
+    let behind = |part: &str| {
+        part.trim_start_matches(|character: char| !character.is_ascii_alphabetic())
+            .chars()
+            .skip(1)
+            .collect::<String>()
+    };
+    parts.fold(first, |text, part| text + &behind(part))
 }
 
 #[test]

@@ -3,6 +3,7 @@
 //! It only looks, by [`Sight`]: at the tally, the traffic and what the throttle waits for. Whatever else is told
 //! on stderr goes through here too, so that neither tears the other.
 
+mod canvas;
 mod forecast;
 mod paint;
 mod screen;

@@ -1,13 +1,14 @@
 //! Lines that stand at the bottom of a terminal and change in place, and text that goes above them.
 //!
-//! Every change is one write, so that nothing flickers. The cursor rests on a line of its own below: what the
-//! terminal echoes there (`^C`) is gone with the next change, and a prompt after a sudden death begins a line.
-//! indicatif is not used, because it fills lines up to the edge: a `^C` there breaks into the next line, and the
-//! first line of the bar stays on the screen for good.
+//! All lines are one message of one of indicatif's bars, so that they change together.
 
+use std::fmt::{self, Debug, Formatter};
 use std::io::{self, Write};
 
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use rustix::termios::tcgetwinsize;
+
+use super::canvas::Canvas;
 
 /// What a terminal has if it does not say.
 const COLUMNS: usize = 80;
@@ -31,48 +32,60 @@ impl Line {
 }
 
 /// The lines that stand now.
-#[derive(Debug, Default)]
 pub(super) struct Screen {
+    bar: ProgressBar,
     standing: Vec<Line>,
+}
+
+impl Debug for Screen {
+    fn fmt(&self, formatter: &mut Formatter<'_>) -> fmt::Result {
+        formatter
+            .debug_struct("Screen")
+            .field("standing", &self.standing)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Default for Screen {
+    /// Nothing is drawn before there is something to show.
+    fn default() -> Self {
+        let style = ProgressStyle::with_template("{msg}").expect("the template is one word");
+        let bar = ProgressBar::with_draw_target(None, ProgressDrawTarget::hidden());
+        bar.set_style(style);
+        Self {
+            bar,
+            standing: Vec::new(),
+        }
+    }
 }
 
 impl Screen {
     /// Puts these lines in place of those that stand.
     pub(super) fn show(&mut self, mut lines: Vec<Line>) {
-        let (columns, rows) = size();
-        lines.truncate(rows.saturating_sub(1));
-        if lines != self.standing {
-            let mut change = self.erased(columns);
-            push(&mut change, &lines);
-            self.standing = lines;
-            write(&change);
+        lines.truncate(size().1.saturating_sub(1));
+        if lines == self.standing {
+            return;
         }
+        if self.bar.is_hidden() {
+            let canvas = ProgressDrawTarget::term_like(Box::<Canvas>::default());
+            self.bar.set_draw_target(canvas);
+        }
+        let texts: Vec<&str> = lines.iter().map(|line| line.text.as_str()).collect();
+        self.bar.set_message(texts.join("\n"));
+        self.standing = lines;
     }
 
     /// Writes text, whole lines of it, above those that stand.
     pub(super) fn print(&self, text: &str) {
-        let mut change = self.erased(size().0);
-        change.push_str(text);
-        push(&mut change, &self.standing);
-        write(&change);
+        // A closed stderr is no reason to stop deleting or recording.
+        self.bar
+            .suspend(|| drop(io::stderr().write_all(text.as_bytes())));
     }
 
     /// Takes the lines away.
     pub(super) fn clear(&mut self) {
-        write(&self.erased(size().0));
+        self.bar.finish_and_clear();
         self.standing.clear();
-    }
-
-    /// Moves up to the first line and clears from there. A terminal that became narrower has broken lines.
-    fn erased(&self, columns: usize) -> String {
-        let rows = self
-            .standing
-            .iter()
-            .map(|line| line.width.div_ceil(columns).max(1));
-        match rows.sum::<usize>() {
-            0 => String::new(),
-            rows => format!("\r\x1b[{rows}A\x1b[J"),
-        }
     }
 }
 
@@ -81,7 +94,8 @@ pub(super) fn columns() -> usize {
     size().0.saturating_sub(1)
 }
 
-fn size() -> (usize, usize) {
+/// Columns and rows.
+pub(super) fn size() -> (usize, usize) {
     let told = tcgetwinsize(io::stderr()).ok();
     let or =
         |told: Option<u16>, usual: usize| told.filter(|told| *told > 0).map_or(usual, usize::from);
@@ -89,16 +103,4 @@ fn size() -> (usize, usize) {
         or(told.map(|size| size.ws_col), COLUMNS),
         or(told.map(|size| size.ws_row), ROWS),
     )
-}
-
-fn push(change: &mut String, lines: &[Line]) {
-    for line in lines {
-        change.push_str(&line.text);
-        change.push('\n');
-    }
-}
-
-/// A closed stderr is no reason to stop deleting or recording.
-fn write(text: &str) {
-    drop(io::stderr().write_all(text.as_bytes()));
 }
