@@ -32,6 +32,10 @@ use crate::target::{Record, Target};
 /// short enough that nobody sees it.
 const LINGER: Duration = Duration::from_millis(50);
 
+/// So many groups more than places in the air are under way: while some wait for their next attempt others go on,
+/// and an outage shows in different groups even where one request at a time is sent.
+const SPARE_GROUPS: usize = 8;
+
 /// Rows of records that need no request are handed on at this number.
 const MOST_ROWS: usize = 256;
 
@@ -78,7 +82,7 @@ pub async fn run<SourceError: Display, RecordError: Display>(
     let groups = groups(records, admit, || deleter.group_size(), stop, &behind);
     let settled = groups
         .map(|group| settle(group, deleter, cache))
-        .flatten_unordered(concurrency)
+        .flatten_unordered(concurrency + SPARE_GROUPS)
         .ready_chunks(MOST_RECORDED);
     let mut settled = pin!(settled.fuse());
     let mut recorder = Recorder {

@@ -48,13 +48,15 @@ impl Deleter {
         .boxed_local()
     }
 
-    async fn settle_parts(&self, parts: Vec<Part>, settled: &Sender) {
-        join_all(
-            parts
-                .into_iter()
-                .map(|part| self.settle_part(part, settled)),
-        )
-        .await;
+    /// Each part is a group of its own from now on: where all of them fail, it is not because of one ID.
+    async fn settle_parts(&self, mut parts: Vec<Part>, settled: &Sender) {
+        for part in &mut parts {
+            part.group = self.line.next_group();
+        }
+        let settling = parts
+            .into_iter()
+            .map(|part| self.settle_part(part, settled));
+        join_all(settling).await;
     }
 
     async fn attempt_batch(&self, part: &mut Part) -> Next<Many> {

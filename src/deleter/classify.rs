@@ -20,7 +20,7 @@ pub(super) enum Many {
     Listed,
     /// 404 with `missingFileIds`: nothing was deleted. `[spec]`
     Missing(Vec<String>),
-    /// 404 without a usable list.
+    /// A 404 without a usable list, or a 2xx without any.
     Unlisted,
     /// The host has no such route.
     NoRoute,
@@ -49,6 +49,10 @@ pub(super) fn many(exchange: &Exchange) -> Verdict<Many> {
         200..=299 => match response.batch_body() {
             Some(body) if body.successfully_deleted_file_ids.is_some() || body.errors.is_some() => {
                 Verdict::Final(Many::Listed)
+            }
+            // A success of ImageKit's that lists nobody says of nobody what became of it.
+            _ if response.body != Body::Cut && response.is_imagekit() => {
+                Verdict::Final(Many::Unlisted)
             }
             _ => unreadable(response),
         },
@@ -289,10 +293,7 @@ mod tests {
                 answer(200, Body::Cut),
                 transient(ErrorCode::BadResponse, Arrival::Possible),
             ),
-            (
-                says(200, "ok"),
-                transient(ErrorCode::BadResponse, Arrival::Possible),
-            ),
+            (says(200, "ok"), Verdict::Final(Many::Unlisted)),
         ];
         for (exchange, verdict) in table {
             assert_eq!(many(&exchange), verdict, "{exchange:?}");

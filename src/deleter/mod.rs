@@ -20,7 +20,7 @@ use futures::{FutureExt, StreamExt};
 use crate::client::{Exchange, Response};
 use crate::journal::{Intent, Journal};
 use crate::line::verdict::{Arrival, Transient, Verdict};
-use crate::line::{Line, Trial};
+use crate::line::{Exchanged, Line, Trial};
 use crate::outcome::{ErrorCode, Outcome};
 use crate::stop::Reason;
 use crate::target::{FileId, Target};
@@ -106,16 +106,14 @@ impl Deleter {
     /// Settles each ID of a part by a single call, all at once as far as the throttle lets them.
     async fn settle_singly(&self, part: Part, settled: &mpsc::UnboundedSender<Settled>) {
         let Part {
-            pendings,
-            group,
-            intent,
+            pendings, intent, ..
         } = part;
         let mut singles: FuturesUnordered<_> = pendings
             .into_iter()
             .map(|pending| {
                 self.settle_one(Part {
                     pendings: vec![pending],
-                    group,
+                    group: self.line.next_group(),
                     intent: intent.clone(),
                 })
             })
@@ -155,13 +153,17 @@ impl Deleter {
         tries: &mut u32,
         classify: fn(&Exchange) -> Verdict<F>,
     ) -> Next<F> {
-        let (exchange, counted) = match self.exchange(endpoint, part).await {
+        let exchanged = match self.exchange(endpoint, part, classify).await {
             Ok(exchanged) => exchanged,
             Err(Unsent::TooLarge) => return Next::TooLarge,
             Err(Unsent::Stopped) => return Next::Stopped,
         };
+        let Exchanged {
+            exchange,
+            verdict,
+            counted,
+        } = exchanged;
         part.note(&exchange);
-        let verdict = classify(&exchange);
         match &verdict {
             Verdict::Transient(transient) => part.fail(*transient),
             Verdict::Abort(_, arrival @ Arrival::Possible) => {
@@ -199,11 +201,12 @@ impl Deleter {
     }
 
     /// A turn, the intent, one exchange.
-    async fn exchange(
+    async fn exchange<F>(
         &self,
         endpoint: Endpoint,
         part: &mut Part,
-    ) -> Result<(Exchange, Counted), Unsent> {
+        classify: fn(&Exchange) -> Verdict<F>,
+    ) -> Result<Exchanged<F>, Unsent> {
         let turn = self.line.turn(endpoint).await.ok_or(Unsent::Stopped)?;
         if endpoint == Endpoint::DeleteBatch && part.len() > self.group_size() {
             return Err(Unsent::TooLarge);
@@ -216,7 +219,8 @@ impl Deleter {
         };
         part.begin_attempt();
         let sent = self.send(endpoint, part);
-        Ok(self.line.exchange(turn, part.group, trial, sent).await)
+        let exchanged = self.line.exchange(turn, part.group, trial, classify, sent);
+        Ok(exchanged.await)
     }
 
     async fn send(&self, endpoint: Endpoint, part: &Part) -> Exchange {

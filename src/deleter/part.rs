@@ -123,7 +123,7 @@ fn message(status: Status, last: Final, told: Option<Box<str>>) -> Option<Box<st
 #[derive(Debug)]
 pub(super) struct Part {
     pub(super) pendings: Vec<Pending>,
-    /// The group of the input that they come from, by which an outage is told from one bad group.
+    /// A number for those that go together, by which an outage is told from one bad group.
     pub(super) group: u64,
     /// Stands on disk while one of them may be in the air, or in doubt.
     pub(super) intent: Option<Rc<Intent>>,

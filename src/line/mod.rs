@@ -49,6 +49,14 @@ pub(crate) enum Unanswered {
     GivenUp(String),
 }
 
+/// What came of one request.
+pub(crate) struct Exchanged<F> {
+    pub(crate) exchange: Exchange,
+    pub(crate) verdict: Verdict<F>,
+    /// Whether it counts against `--max-attempts`, if it failed.
+    pub(crate) counted: Counted,
+}
+
 /// One client, used when the throttle lets it.
 #[derive(Debug)]
 pub struct Line {
@@ -116,32 +124,38 @@ impl Line {
     }
 
     /// One exchange, which is counted, and of which the throttle hears.
-    pub(crate) async fn exchange(
+    pub(crate) async fn exchange<F>(
         &self,
         turn: Turn<'_>,
         group: u64,
         trial: Trial,
+        classify: impl Fn(&Exchange) -> Verdict<F>,
         sent: impl Future<Output = Exchange>,
-    ) -> (Exchange, Counted) {
+    ) -> Exchanged<F> {
         self.traffic.sent(trial);
         let exchange = sent.await;
         self.traffic.answered(&exchange);
         self.watch_reachability(&exchange);
-        let counted = match &exchange {
-            Ok(response) if response.status == 429 => {
+        let verdict = classify(&exchange);
+        let counted = match (&verdict, &exchange) {
+            (Verdict::Throttled, Ok(response)) => {
                 turn.throttled(&response.pace);
                 Counted::No
             }
-            Ok(response) if response.status >= 500 || response.status == 408 => {
-                turn.failed(group, Heard::Answer)
-            }
-            Ok(response) => {
+            (Verdict::Final(_), Ok(response)) => {
                 turn.succeeded(&response.pace);
                 Counted::Yes
             }
-            Err(_) => turn.failed(group, Heard::Nothing),
+            // The run cannot go on: nothing is let through because of it.
+            (Verdict::Abort(..), _) => Counted::Yes,
+            (_, Ok(_)) => turn.failed(group, Heard::Answer),
+            (_, Err(_)) => turn.failed(group, Heard::Nothing),
         };
-        (exchange, counted)
+        Exchanged {
+            exchange,
+            verdict,
+            counted,
+        }
     }
 
     /// Waits before a retry; false if a stop came.
@@ -169,10 +183,17 @@ impl Line {
             if !is_wanted() {
                 return Err(Unanswered::Unwanted);
             }
-            let (exchange, counted) = self.exchange(turn, group, trial, send(&self.client)).await;
+            let sending = send(&self.client);
+            let Exchanged {
+                exchange,
+                verdict,
+                counted,
+            } = self
+                .exchange(turn, group, trial, verdict::harmless, sending)
+                .await;
             log(endpoint, &exchange);
             trial = Trial::Again;
-            match (verdict::harmless(&exchange), exchange) {
+            match (verdict, exchange) {
                 (Verdict::Final(()), Ok(response)) => return Ok(response),
                 (Verdict::Throttled, Ok(response)) if is_end(&response) => return Ok(response),
                 (Verdict::Throttled | Verdict::Final(()), _) => {}

@@ -141,6 +141,8 @@ struct State {
     outage: Outage,
     /// 429s without a stated end came, and no success since.
     is_endless: bool,
+    /// A failure came when nothing had succeeded for too long: only what always fails is left.
+    is_hopeless: bool,
     throttled: u64,
     paused: Duration,
     pauses: Pauses,
@@ -171,6 +173,7 @@ impl Throttle {
                 was_answered: false,
                 outage: Outage::default(),
                 is_endless: false,
+                is_hopeless: false,
                 throttled: 0,
                 paused: Duration::ZERO,
                 pauses: Pauses::default(),
@@ -235,17 +238,18 @@ impl Throttle {
         by_lane.min(self.most_per_second)
     }
 
-    /// Completes when `max_outage` has passed without one success, in an outage or under 429s without a stated
-    /// end. Safe to drop and call again.
+    /// Completes when `max_outage` has passed without one success: in an outage, under 429s without a stated
+    /// end, or where only what always fails is left. Safe to drop and call again.
     pub async fn gave_up(&self) {
         loop {
             let mut changed = std::pin::pin!(self.changed.notified());
             changed.as_mut().enable();
-            let deadline = self
-                .state()
-                .failing_since()
-                .map(|since| since + self.max_outage);
-            match deadline {
+            let (is_hopeless, since) = {
+                let state = self.state();
+                (state.is_hopeless, state.failing_since())
+            };
+            match since.map(|since| since + self.max_outage) {
+                _ if is_hopeless => return,
                 Some(deadline) if deadline <= Instant::now() => return,
                 Some(deadline) => select! {
                     () = sleep_until(deadline) => {}
@@ -361,17 +365,17 @@ impl Turn<'_> {
 
     /// A 5xx, a time-out, a broken connection; `group` is the group of IDs that it was about.
     pub fn failed(self, group: u64, heard: Heard) -> Counted {
+        let now = Instant::now();
         let mut state = self.throttle.state();
         state.was_answered |= heard == Heard::Answer;
         let was_outage = state.outage.next_try().is_some();
-        if state.outage.failed(group, Instant::now(), fastrand::f64()) {
-            if !was_outage {
-                tracing::warn!("ImageKit is not answering; it is tried one request at a time");
-            }
-            Counted::No
-        } else {
-            Counted::Yes
+        let is_outage = state.outage.failed(group, now, fastrand::f64());
+        let failing = state.outage.since().map(|since| now.duration_since(since));
+        state.is_hopeless |= failing.is_some_and(|failing| failing >= self.throttle.max_outage);
+        if is_outage && !was_outage {
+            tracing::warn!("ImageKit is not answering; it is tried one request at a time");
         }
+        if is_outage { Counted::No } else { Counted::Yes }
     }
 }
 

@@ -10,12 +10,17 @@ const GROUPS_IN_A_ROW: usize = 8;
 const FIRST_WAIT: Duration = Duration::from_millis(500);
 const LONGEST_WAIT: Duration = Duration::from_secs(10);
 
+/// Failures further apart do not belong together: an input that gives a line now and then is no outage. Longer than
+/// any wait between two attempts.
+const LONGEST_SILENCE: Duration = Duration::from_mins(10);
+
 /// Watches failures in a row.
 #[derive(Debug, Default)]
 pub(super) struct Outage {
     failing: Vec<u64>,
     /// Since when nothing has succeeded.
     since: Option<Instant>,
+    last_failure: Option<Instant>,
     probe: Option<Probe>,
 }
 
@@ -29,6 +34,7 @@ impl Outage {
     pub(super) fn succeeded(&mut self) {
         self.failing.clear();
         self.since = None;
+        self.last_failure = None;
         self.probe = None;
     }
 
@@ -56,7 +62,14 @@ impl Outage {
 
     /// Something else than a success came: an endless 429, say.
     pub(super) fn unanswered(&mut self, now: Instant) {
+        let is_stale = self
+            .last_failure
+            .is_some_and(|last| now.duration_since(last) > LONGEST_SILENCE);
+        if is_stale {
+            self.since = None;
+        }
         self.since.get_or_insert(now);
+        self.last_failure = Some(now);
     }
 
     /// When the next probe may leave; `None` outside of an outage.
@@ -91,6 +104,19 @@ mod tests {
             !outage.failed(9, now, 0.0),
             "a success ends it and starts the count anew"
         );
+    }
+
+    #[test]
+    fn failures_far_apart_do_not_belong_together() {
+        let start = Instant::now();
+        let mut outage = Outage::default();
+        outage.failed(1, start, 0.0);
+        let soon = start + LONGEST_SILENCE;
+        outage.failed(2, soon, 0.0);
+        assert_eq!(outage.since(), Some(start));
+        let later = soon + LONGEST_SILENCE + FIRST_WAIT;
+        outage.failed(3, later, 0.0);
+        assert_eq!(outage.since(), Some(later));
     }
 
     #[test]
