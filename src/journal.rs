@@ -46,6 +46,9 @@ pub enum UrlsInSlots {
     LeftOut,
 }
 
+/// The host of a job in the sandbox: its port is another one each time, its job is the same.
+pub const REHEARSAL_HOST: &str = "sandbox";
+
 /// Whose job it is.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Job {

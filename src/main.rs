@@ -23,7 +23,7 @@ fn main() -> ExitCode {
     match cli::run(&cli) {
         Ok(code) => ExitCode::from(code),
         Err(error) => {
-            Progress::new(&cli.display).error(&format!("{error:#}"));
+            Progress::new(&cli.display).error(&cli::in_words(&error));
             ExitCode::from(cli::exit_code_of(&error))
         }
     }

@@ -9,6 +9,9 @@ use jiff::Timestamp;
 
 use crate::target::{Origin, Reject, Rejected, Target};
 
+/// How the request ids of a rehearsal in the sandbox begin (contract: Sandbox).
+pub const REHEARSAL_PREFIX: &str = "sandbox-";
+
 /// What became of a record (contract: Report, Truth).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Status {

@@ -302,7 +302,7 @@ fn ids_in_the_third_of_five_columns_are_right_in_each_row() {
             (status, lines[number], "ids.csv")
         );
         assert_eq!(row.attempts, 1);
-        assert!(row.request_id.starts_with("sandbox-"));
+        assert!(row.request_id.starts_with("look-alike-"));
     }
 }
 
@@ -767,4 +767,75 @@ fn where_only_what_always_fails_is_left_the_run_stops_after_max_outage() {
         ran.says("--max-outage").says("--resume");
         scene.check_truth(&scene.report());
     }
+}
+
+#[test]
+fn a_report_never_takes_the_place_of_an_input() {
+    let scene = Scene::with_files(Script::plain(), &ids(3));
+    for options in [
+        "-o ids.txt",
+        "-o ./ids.txt --overwrite",
+        "-o ids.txt --resume",
+        "--dry-run --check --overwrite -o ids.txt",
+    ] {
+        scene
+            .run_with(options)
+            .exits(2)
+            .says("give another --report");
+    }
+    assert_eq!(
+        fs::read_to_string(scene.path("ids.txt")).unwrap(),
+        list(&ids(3))
+    );
+    assert_eq!(scene.server.ledger().request_count(), 0);
+}
+
+#[test]
+fn a_hangup_that_is_ignored_from_the_start_stays_so() {
+    let limit = Window::fixed(1, Duration::from_secs(2));
+    let scene = Scene::with_files(Script::plain().limit(limit), &ids(2)).option(SINGLY);
+    let command = scene.command();
+    let mut ignoring = std::process::Command::new("bash");
+    ignoring
+        .args(["-c", "trap '' HUP; exec \"$@\"", "bash"])
+        .arg(command.get_program())
+        .args(command.get_args())
+        .current_dir(scene.folder.path())
+        .env_clear()
+        .envs(
+            command
+                .get_envs()
+                .filter_map(|(name, value)| Some((name, value?))),
+        );
+    let child = Scene::start(&mut ignoring);
+    scene.wait_for_requests(1);
+    signal(&child, "HUP");
+    let ran = Ran::new(child.wait_with_output().unwrap(), scene.folder.path());
+    ran.exits(0);
+    assert_eq!(scene.report().count("deleted"), 2);
+}
+
+#[test]
+fn a_closed_stderr_stops_nothing() {
+    let all = ids(300);
+    let scene = Scene::with_files(Script::plain(), &all).option(SINGLY);
+    for level in ["debug", "trace"] {
+        let mut command = scene.command();
+        command.args(["--log-level", level, "--overwrite"]);
+        let mut child = Scene::start(&mut command);
+        drop(child.stderr.take());
+        let code = child.wait().unwrap().code();
+        assert_eq!(code, Some(0), "{level}");
+        scene.report().has_a_row_for_each_of(&all);
+    }
+}
+
+#[test]
+fn stdin_is_called_by_its_sign_in_the_report() {
+    let all = ids(2);
+    let scene = Scene::new(Script::plain()).option("--rate unlimited");
+    scene.server.ledger().put_all(all.iter().cloned());
+    scene.run_with_stdin(list(&all)).exits(0);
+    let report = Report::read(&scene.path("imagekit-bulk-delete.report.csv"));
+    assert!(report.rows.iter().all(|row| row.input == "-"), "{report:?}");
 }

@@ -62,7 +62,7 @@ fn exactly_the_deleted_files_urls_are_purged_once() {
     assert!(purged(&scene).values().all(|times| *times == 1));
     let row = report.row(&all[0]);
     assert!(
-        row.purge_request_id.starts_with("sandbox-purge-"),
+        row.purge_request_id.starts_with("look-alike-purge-"),
         "{row:?}"
     );
     assert_eq!(

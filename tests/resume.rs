@@ -474,3 +474,70 @@ fn after_a_power_cut_what_has_no_row_is_in_doubt() {
         .collect();
     assert_eq!(gone, ["gone"; 3], "{}", id(0));
 }
+
+#[test]
+fn a_report_that_is_taken_away_stops_the_run_and_its_deletions_are_told_gone() {
+    let latency = Duration::from_millis(5)..Duration::from_millis(10);
+    for (takes_folder, options) in [(false, "--batch-size 1"), (true, "--batch-size 1")] {
+        let all = ids(3000);
+        let scene = Scene::with_files(Script::plain().latency(latency.clone()), &all)
+            .option("--rate unlimited --concurrency 4 -o m/r.csv --progress none")
+            .option(options);
+        fs::create_dir(scene.path("m")).unwrap();
+        let child = Scene::start(&mut scene.command());
+        scene.wait_for_requests(50);
+        if takes_folder {
+            fs::remove_dir_all(scene.path("m")).unwrap();
+        } else {
+            fs::remove_file(scene.path("m/r.csv")).unwrap();
+        }
+        let ran = fixture::Ran::new(child.wait_with_output().unwrap(), scene.folder.path());
+        ran.exits(5).says("removed or replaced");
+        let deleted = scene.server.ledger().deleted_count();
+        assert!(deleted < 2000, "{deleted}");
+        fs::create_dir_all(scene.path("m")).unwrap();
+        let ran = scene.run_with("--resume");
+        ran.exits(0);
+        let report = Report::read(&scene.path("m/r.csv"));
+        report.has_a_row_for_each_of(&all);
+        if !takes_folder {
+            // With the folder its state went too, and nobody knows of an earlier run.
+            ran.says("is missing");
+            assert_eq!(report.count("not_found"), 0);
+            scene.check_truth(&report);
+        }
+    }
+}
+
+#[test]
+fn a_state_that_cannot_be_read_puts_everything_in_doubt() {
+    let all = ids(10);
+    let scene = Scene::with_files(Script::plain().fault_at(6, Fault::HangAfter), &all)
+        .option("--rate unlimited --batch-size 1 --concurrency 1");
+    let child = Scene::start(&mut scene.command());
+    scene.wait_for_requests(6);
+    fixture::signal(&child, "KILL");
+    child.wait_with_output().unwrap();
+    fs::write(scene.path("ids.report.csv.state"), vec![0; 5000]).unwrap();
+    scene.run_with("--resume").exits(0).says("cannot be read");
+    let report = scene.report();
+    report.has_a_row_for_each_of(&all);
+    scene.check_truth(&report);
+    assert_eq!(report.count("not_found"), 0);
+}
+
+#[test]
+fn a_rehearsals_report_is_not_gone_on_with_as_the_real_thing() {
+    let all = ids(60);
+    let scene = Scene::with_files(Script::plain(), &all);
+    scene.run_with("--sandbox").exits(0);
+    assert_eq!(scene.server.ledger().request_count(), 0);
+    let rehearsed = fs::read(scene.path("ids.report.sandbox.csv")).unwrap();
+    fs::write(scene.report_path(), &rehearsed).unwrap();
+    for options in ["--resume", "--resume --dry-run"] {
+        scene.run_with(options).exits(2).says("rehearsal");
+    }
+    assert_eq!(fs::read(scene.report_path()).unwrap(), rehearsed);
+    scene.run_with("--overwrite").exits(0);
+    assert_eq!(scene.server.ledger().deleted_count(), 60);
+}

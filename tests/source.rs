@@ -128,6 +128,12 @@ fn the_header_is_detected_as_the_contract_says() {
         "no hex digits while the next record's are"
     );
     assert_eq!(read(format!("my id\n{B}")), both[1..], "cannot be an ID");
+    let upper = A.to_uppercase();
+    assert_eq!(
+        read(format!("{upper}\n{B}")),
+        [format!("1 {upper}"), both[1].clone()],
+        "upper-case hex digits are an ID, odd as it is"
+    );
     assert_eq!(
         read("one\ntwo\n"),
         ["1 one", "2 two"],

@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use anyhow::{Context as _, Result, bail};
 use imagekit_bulk_delete::client::{BaseUrl, Client, Connection, Key};
-use imagekit_bulk_delete::journal::Job;
+use imagekit_bulk_delete::journal::{Job, REHEARSAL_HOST};
 use imagekit_bulk_delete::line::Line;
 use imagekit_bulk_delete::report::{self, Destination, Existing};
 use imagekit_bulk_delete::sandbox::{Sandbox, Script};
@@ -22,9 +22,6 @@ use super::signals::Signals;
 use crate::progress::Progress;
 
 const KEY_VARIABLE: &str = "IMAGEKIT_PRIVATE_KEY";
-
-/// A sandbox's port is new each time; its job is the same.
-const SANDBOX_HOST: &str = "sandbox";
 
 /// Who is asked, and by which key.
 #[derive(Debug)]
@@ -84,7 +81,7 @@ impl Account {
     pub(crate) fn job(&self) -> Job {
         let host = self.connection.base_url.as_str();
         let host = if self.sandbox.is_some() {
-            SANDBOX_HOST
+            REHEARSAL_HOST
         } else {
             host
         };

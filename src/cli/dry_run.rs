@@ -64,7 +64,11 @@ fn earlier(cli: &Cli, destination: &Destination, progress: &Progress) -> Result<
         return Ok(nothing);
     }
     if cli.report.resume {
-        return Ok(report::look(path, cli.cache.max_purges())?);
+        return Ok(report::look(
+            path,
+            cli.cache.max_purges(),
+            cli.safety.sandbox,
+        )?);
     }
     if !cli.report.overwrite {
         progress.notice(&format!(

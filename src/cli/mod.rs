@@ -27,4 +27,4 @@ mod stdout;
 mod total;
 
 pub(crate) use options::{Cli, Display, LogFormat, ProgressMode};
-pub(crate) use run::{exit_code_of, run};
+pub(crate) use run::{exit_code_of, in_words, run};

@@ -1,7 +1,6 @@
 //! One run from typed options to an exit code: opens everything, asks, runs the job, sums up.
 
 use std::cell::RefCell;
-use std::fs::File;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,7 +13,7 @@ use imagekit_bulk_delete::line::Line;
 use imagekit_bulk_delete::outcome::{Outcome, Status};
 use imagekit_bulk_delete::purge::PurgeCache;
 use imagekit_bulk_delete::report::{
-    self, Counts, Due, OpenError, Opened, Report, ReportError, Request,
+    self, Counts, Due, Guard, OpenError, Opened, Report, ReportError, Request,
 };
 use imagekit_bulk_delete::source::{SourceError, Sources};
 use imagekit_bulk_delete::stop::{Reason, Stop};
@@ -35,7 +34,9 @@ use super::generate;
 use super::machines::Machines;
 use super::options::{Cli, LogFormat, LogLevel};
 use super::page::{self, Page};
-use super::prepare::{Readiness, listen, make_ready, open_sources, required_terminal};
+use super::prepare::{
+    Readiness, check_destination, listen, make_ready, open_sources, required_terminal,
+};
 use super::signals::Signals;
 use super::stdout;
 use super::total;
@@ -71,6 +72,19 @@ pub(crate) fn run(cli: &Cli) -> Result<u8> {
     // A reader that waits for stdin or a terminal must not hold the end up.
     runtime.shutdown_background();
     code
+}
+
+/// An error and its causes, as far as it does not name them itself.
+pub(crate) fn in_words(error: &Error) -> String {
+    let mut words = String::new();
+    for cause in error.chain().map(ToString::to_string) {
+        if words.is_empty() {
+            words = cause;
+        } else if !words.contains(&cause) {
+            words = format!("{words}: {cause}");
+        }
+    }
+    words
 }
 
 /// The exit code of an error of set-up.
@@ -119,7 +133,7 @@ async fn delete_and_tell(cli: &Cli, progress: &Progress) -> Result<u8> {
     let ended = delete(cli, progress, &machines).await;
     match &ended {
         Ok(code) => machines.tell_refusal("ended by a signal before it began", *code),
-        Err(error) => machines.tell_refusal(&format!("{error:#}"), exit_code_of(error)),
+        Err(error) => machines.tell_refusal(&in_words(error), exit_code_of(error)),
     }
     ended
 }
@@ -138,6 +152,7 @@ async fn delete(cli: &Cli, progress: &Progress, machines: &Machines<'_>) -> Resu
     let sources = open_sources(cli, progress)?;
     let mut signals = listen()?;
     let destination = account::destination(cli, sources.first_name());
+    check_destination(cli, &destination)?;
     let page = Page::of_run(cli, &destination)?;
     if let Some(warning) = disk::warning(&destination, &sources) {
         progress.notice(&warning);
@@ -283,11 +298,8 @@ impl Run<'_> {
         throttle: &Arc<Throttle>,
     ) -> Result<JoinSet<()>> {
         let mut guards = JoinSet::new();
-        if let Some(file) = report
-            .sync_handle()
-            .context("cannot keep the report flushed")?
-        {
-            guards.spawn(flush_each_second(Arc::new(file), stop.clone()));
+        if let Some(guard) = report.guard().context("cannot keep the report flushed")? {
+            guards.spawn(flush_each_second(Arc::new(guard), stop.clone()));
         }
         if let Some(longest) = self.cli.safety.max_duration {
             let stop = stop.clone();
@@ -354,16 +366,14 @@ fn add_earlier(tally: &Tally, settled: &Counts) {
 }
 
 /// Rows survive a power cut to within a second. Flushing takes long, so it has a thread of its own.
-async fn flush_each_second(file: Arc<File>, stop: Stop) {
+async fn flush_each_second(guard: Arc<Guard>, stop: Stop) {
     let mut ticks = interval(Duration::from_secs(1));
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         ticks.tick().await;
-        let file = Arc::clone(&file);
-        if let Ok(Err(error)) = spawn_blocking(move || file.sync_data()).await {
-            stop.trip(Reason::ReportBroken(format!(
-                "cannot flush the report: {error}"
-            )));
+        let guard = Arc::clone(&guard);
+        if let Ok(Err(error)) = spawn_blocking(move || guard.check()).await {
+            stop.trip(Reason::ReportBroken(error.to_string()));
             return;
         }
     }

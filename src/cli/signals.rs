@@ -13,7 +13,8 @@ use crate::progress::Progress;
 /// Listens for SIGHUP, SIGINT and SIGTERM.
 #[derive(Debug)]
 pub(crate) struct Signals {
-    hangup: Signal,
+    /// `None` where it was ignored from the start, as under nohup: it stays so.
+    hangup: Option<Signal>,
     interrupt: Signal,
     terminate: Signal,
 }
@@ -22,7 +23,11 @@ impl Signals {
     /// Starts to listen; from now on none of them ends the process by itself.
     pub(crate) fn listen() -> io::Result<Self> {
         Ok(Self {
-            hangup: signal(SignalKind::hangup())?,
+            hangup: if is_hangup_ignored() {
+                None
+            } else {
+                Some(signal(SignalKind::hangup())?)
+            },
             interrupt: signal(SignalKind::interrupt())?,
             terminate: signal(SignalKind::terminate())?,
         })
@@ -31,7 +36,7 @@ impl Signals {
     /// The number of the next signal.
     pub(crate) async fn next(&mut self) -> i32 {
         let kind = select! {
-            _ = self.hangup.recv() => SignalKind::hangup(),
+            _ = hear(self.hangup.as_mut()) => SignalKind::hangup(),
             _ = self.interrupt.recv() => SignalKind::interrupt(),
             _ = self.terminate.recv() => SignalKind::terminate(),
         };
@@ -53,4 +58,19 @@ impl Signals {
         ));
         self.next().await
     }
+}
+
+async fn hear(signal: Option<&mut Signal>) -> Option<()> {
+    match signal {
+        Some(signal) => signal.recv().await,
+        None => std::future::pending().await,
+    }
+}
+
+/// As Linux tells it: a mask in hexadecimal, SIGHUP its lowest bit. Elsewhere it is heard.
+fn is_hangup_ignored() -> bool {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
+    let mask = mask.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok());
+    mask.is_some_and(|mask| mask & 1 == 1)
 }

@@ -10,7 +10,7 @@ use jiff::Timestamp;
 use super::durations::Durations;
 use super::reasons::Reasons;
 use super::timeline::Timeline;
-use crate::outcome::{Outcome, Purge, Status};
+use crate::outcome::{Outcome, Purge, REHEARSAL_PREFIX, Status};
 use crate::report::Rows;
 
 /// Attempts from which on IDs are counted together.
@@ -121,7 +121,7 @@ impl Figures {
         self.is_rehearsal |= outcome
             .request_id
             .as_deref()
-            .is_some_and(|id| id.starts_with("sandbox-"));
+            .is_some_and(|id| id.starts_with(REHEARSAL_PREFIX));
     }
 
     /// Only an unsettled ID is tried again. One in a million million might be mistaken for another.

@@ -5,6 +5,7 @@
 //! left, and [`Report::finish`] makes a resumed report whole again: one row a record.
 
 mod due;
+mod guard;
 mod lock;
 mod open;
 mod past;
@@ -24,6 +25,7 @@ use jiff::Timestamp;
 use thiserror::Error;
 
 pub use due::Due;
+pub use guard::Guard;
 pub use open::{Existing, OpenError, Opened, Request, open};
 pub use past::{Admission, Past};
 pub use read::Rows;
@@ -192,10 +194,10 @@ impl Report {
         self.is_purging
     }
 
-    /// A handle whose bytes can be flushed to the disk on another thread; `None` for stdout.
-    pub fn sync_handle(&self) -> io::Result<Option<File>> {
+    /// Flushes it and watches over its place, on another thread; `None` for stdout.
+    pub fn guard(&self) -> io::Result<Option<Guard>> {
         match &self.sink {
-            Sink::File { file, .. } => file.try_clone().map(Some),
+            Sink::File { file, path } => Ok(Some(Guard::new(file.try_clone()?, path))),
             Sink::Stdout { .. } => Ok(None),
         }
     }
@@ -288,7 +290,10 @@ impl Report {
     fn write_buffer(&mut self) -> (usize, io::Result<()>) {
         let bytes = self.buffer.as_bytes();
         let (taken, result) = match &mut self.sink {
-            Sink::File { file, .. } => write_as_far_as_it_goes(file, bytes),
+            Sink::File { file, .. } => match guard::has_a_name(file) {
+                Ok(()) => write_as_far_as_it_goes(file, bytes),
+                Err(error) => (0, Err(error)),
+            },
             Sink::Stdout { .. } => {
                 let mut stdout = io::stdout().lock();
                 let (taken, result) = write_as_far_as_it_goes(&mut stdout, bytes);
@@ -317,6 +322,7 @@ impl Report {
             return Ok(finished);
         }
         self.release_held()?;
+        self.check_place().map_err(|source| self.error(source))?;
         if let Ending::Completed { records } = ending {
             if self.is_resumed() || self.is_purging {
                 finished = self.make_whole(past)?;
@@ -332,6 +338,13 @@ impl Report {
             _ => self.leave_state(ending),
         }
         .map(|()| finished)
+    }
+
+    fn check_place(&self) -> io::Result<()> {
+        match &self.sink {
+            Sink::File { file, path } => guard::is_in_place(file, path),
+            Sink::Stdout { .. } => Ok(()),
+        }
     }
 
     /// Writes what still waits for its purge, and the header if no row was ever written.

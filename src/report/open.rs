@@ -96,6 +96,11 @@ pub enum OpenError {
         /// Where it shows, in words.
         at: String,
     },
+    /// The sandbox wrote it: nothing in it is true of real files.
+    #[error(
+        "{0} was written by a rehearsal in the sandbox, which deleted nothing; give another --report"
+    )]
+    Rehearsal(String),
     /// It belongs to another host.
     #[error("{name} belongs to a job for {host}; give that --base-url, or another --report")]
     OtherHost {
@@ -141,7 +146,7 @@ impl OpenError {
 /// How to undo an opening while nothing was sent.
 #[derive(Debug)]
 pub(super) enum Undo {
-    Created,
+    Created { old_state: Option<Vec<u8>> },
     Overwrote { old_state: Option<Vec<u8>> },
     Resumed { had_state: bool },
 }
@@ -195,7 +200,7 @@ fn to_stdout(request: &Request<'_>) -> Opened {
         journal: Journal::none(),
         header: new_header(request),
         state: None,
-        undo: Undo::Created,
+        undo: Undo::Created { old_state: None },
         begin: 0,
     };
     Opened {
@@ -237,7 +242,8 @@ impl Opening<'_> {
     fn open(&self, state: State) -> Result<Opened, OpenError> {
         let is_there = self.path.symlink_metadata().is_ok();
         match (is_there, self.request.existing) {
-            (false, _) => self.create(state, Undo::Created),
+            (false, Existing::Resume) => self.create_anew(state),
+            (false, _) => self.create(state, Undo::Created { old_state: None }),
             (true, Existing::Refuse) => Err(OpenError::Exists(self.name.into())),
             (true, Existing::Overwrite) => {
                 fs::rename(self.path, with_suffix(self.path, ".bak")).map_err(self.io())?;
@@ -246,6 +252,23 @@ impl Opening<'_> {
             }
             (true, Existing::Resume) => self.resume(state),
         }
+    }
+
+    /// A report that is missing beside its state was lost: what it told of is in doubt.
+    fn create_anew(&self, state: State) -> Result<Opened, OpenError> {
+        let old_state = state.old.clone().filter(|old| !old.is_empty());
+        let Some(old) = &old_state else {
+            return self.create(state, Undo::Created { old_state });
+        };
+        self.check_job(journal::read(old).map(|(header, _)| header).as_ref())?;
+        let mut opened = self.create(state, Undo::Created { old_state })?;
+        opened.past.is_all_in_doubt = true;
+        opened.report.doubt_all()?;
+        opened.notices.push(format!(
+            "warning: {} is missing, its state is there: what is not there any more is told gone, as an earlier run may have deleted it",
+            self.name
+        ));
+        Ok(opened)
     }
 
     fn create(&self, state: State, undo: Undo) -> Result<Opened, OpenError> {
@@ -312,6 +335,12 @@ impl Opening<'_> {
 }
 
 impl Report {
+    /// Whatever is not settled may have been deleted, for later runs too.
+    fn doubt_all(&mut self) -> Result<(), JournalError> {
+        self.header.is_all_in_doubt = true;
+        self.journal.rewrite_header(&self.header)
+    }
+
     /// Gives an opened report up before anything was sent: leaves what was there before, and no more.
     pub fn discard(mut self) -> Result<(), ReportError> {
         let Some(state) = self.state.take() else {
@@ -321,7 +350,9 @@ impl Report {
             return Ok(());
         };
         let undone = match &self.undo {
-            Undo::Created => fs::remove_file(path).and_then(|()| state.remove()),
+            Undo::Created { old_state } => {
+                fs::remove_file(path).and_then(|()| state.restore(old_state.as_deref()))
+            }
             Undo::Overwrote { old_state } => fs::rename(with_suffix(path, ".bak"), path)
                 .and_then(|()| state.restore(old_state.as_deref())),
             Undo::Resumed { had_state: false } => state.remove(),

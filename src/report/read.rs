@@ -7,7 +7,8 @@ use std::path::Path;
 use csv::{ByteRecord, ReaderBuilder};
 
 use super::row::{self, HEADER};
-use crate::outcome::{Outcome, Purge, Status};
+use crate::outcome::{Outcome, Purge, REHEARSAL_PREFIX, Status};
+use crate::target::looks_like_imagekit;
 
 const BLOCK: usize = 256 * 1024;
 const COLUMNS: usize = 14;
@@ -109,6 +110,13 @@ pub(super) struct Row<'a> {
 }
 
 impl Row<'_> {
+    /// Whether the sandbox answered for it.
+    pub(super) fn is_of_a_rehearsal(&self) -> bool {
+        self.record
+            .get(7)
+            .is_some_and(|request_id| request_id.starts_with(REHEARSAL_PREFIX.as_bytes()))
+    }
+
     /// The `url` cell.
     pub(super) fn url(&self) -> Option<&str> {
         std::str::from_utf8(self.record.get(11)?).ok()
@@ -188,16 +196,16 @@ fn purge(cell: &[u8]) -> Option<Purge> {
     }
 }
 
-/// The ID of a torn row: whole if a cell follows it, and never sent if that says so.
+/// The ID of a torn row: whole if a cell follows it or if it has all of ImageKit's digits, and never sent if the
+/// status says so.
 fn sent(record: &ByteRecord) -> Option<String> {
     let is_unsent = record
         .get(1)
         .and_then(status)
         .is_some_and(|status| !super::past::is_own(status));
-    if record.len() < 2 || is_unsent {
-        return None;
-    }
-    String::from_utf8(record[0].to_vec()).ok()
+    let file_id = String::from_utf8(record[0].to_vec()).ok()?;
+    let is_whole = record.len() > 1 || looks_like_imagekit(&file_id);
+    (is_whole && !is_unsent).then_some(file_id)
 }
 
 fn ends_with_line_break(file: &mut File, len: u64) -> io::Result<bool> {

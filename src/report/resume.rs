@@ -17,12 +17,16 @@ use super::past::Told;
 use super::read::{self, Kind, Row, Tail};
 use super::row::HEADER;
 use super::{Counts, Past, PurgeCounts, past};
-use crate::journal::{self, InAir, StateHeader};
+use crate::journal::{self, InAir, REHEARSAL_HOST, StateHeader};
 use crate::outcome::{ErrorCode, Outcome, Status};
 use crate::target::Origin;
 
 /// Looks at what earlier runs left and changes nothing: for a dry run.
-pub fn look(path: &Path, max_purges: Option<u64>) -> Result<(Past, Due), OpenError> {
+pub fn look(
+    path: &Path,
+    max_purges: Option<u64>,
+    is_rehearsal: bool,
+) -> Result<(Past, Due), OpenError> {
     let name = path.to_string_lossy().into_owned();
     let io = |source| OpenError::Io {
         name: name.clone(),
@@ -45,6 +49,9 @@ pub fn look(path: &Path, max_purges: Option<u64>) -> Result<(Past, Due), OpenErr
     });
     if let Tail::Strange { line, .. } = tail.map_err(io)? {
         return Err(not_ours(format!(" (line {line})")));
+    }
+    if loaded.is_rehearsal && !is_rehearsal {
+        return Err(OpenError::Rehearsal(name.clone()));
     }
     let (due, _) = loaded.tracker.finish(path);
     Ok((loaded.past, due))
@@ -73,6 +80,14 @@ impl Opening<'_> {
         };
         self.check_job(old_header.as_ref())?;
         let mut loaded = self.load(&mut file, old_header.as_ref(), in_air)?;
+        // The very first write to a state is one of its header; nothing is sent before.
+        if old_header.is_none() && state.old.as_ref().is_some_and(|old| !old.is_empty()) {
+            loaded.past.is_all_in_doubt = true;
+            loaded.notices.push(format!(
+                "warning: {}.state cannot be read: what is not there any more is told gone, as an earlier run may have deleted it",
+                self.name
+            ));
+        }
         self.append_doubts(&mut file, &mut loaded)?;
         remove_half_made(self.path);
         let header = StateHeader {
@@ -96,7 +111,7 @@ impl Opening<'_> {
         })
     }
 
-    fn check_job(&self, header: Option<&StateHeader>) -> Result<(), OpenError> {
+    pub(super) fn check_job(&self, header: Option<&StateHeader>) -> Result<(), OpenError> {
         let Some(header) = header else { return Ok(()) };
         let (theirs, ours) = (&header.job, self.request.job);
         if theirs.host != ours.host {
@@ -141,6 +156,9 @@ impl Opening<'_> {
             Ok(())
         })
         .map_err(self.io())?;
+        if loaded.is_rehearsal && self.request.job.host != REHEARSAL_HOST {
+            return Err(OpenError::Rehearsal(self.name.into()));
+        }
         let was_cut_off =
             header.is_some_and(|header| !header.is_at_rest && header.boot != journal::boot());
         let torn = match tail {
@@ -209,6 +227,8 @@ struct Loaded {
     settled: Counts,
     purges: PurgeCounts,
     tracker: Tracker,
+    /// A row of it came from the sandbox.
+    is_rehearsal: bool,
     doubts: Vec<InAir>,
     notices: Vec<String>,
 }
@@ -224,6 +244,7 @@ impl Loaded {
     fn take_in(&mut self, row: &Row<'_>) {
         let is_amended = self.past.load(row.file_id, row.status);
         self.tracker.load(row);
+        self.is_rehearsal |= row.is_of_a_rehearsal();
         // A row that only tells of the purge after an earlier one is no other record.
         self.counts[row.status as usize] += u64::from(is_amended == Told::First);
         if let Some(purge) = row.purge {

@@ -36,7 +36,7 @@ pub(super) fn write(row: &mut String, outcome: &Outcome) {
         Quote::Needed,
     );
     let _ = write!(row, ",{},", outcome.origin.line);
-    cell(row, &harmless(&outcome.origin.input), Quote::Needed);
+    cell(row, &input(&outcome.origin.input), Quote::Needed);
     row.push(',');
     cell(
         row,
@@ -124,6 +124,15 @@ fn cell(row: &mut String, text: &str, quote: Quote) {
 
 fn starts_like_a_formula(text: &str) -> bool {
     text.starts_with(['=', '+', '-', '@', '\t', '\r'])
+}
+
+/// The input's name; that of stdin is no formula.
+fn input(name: &str) -> String {
+    if name == "-" {
+        name.to_owned()
+    } else {
+        harmless(name)
+    }
 }
 
 /// A cell prefixed so that no spreadsheet runs it as a formula.

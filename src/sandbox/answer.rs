@@ -104,7 +104,9 @@ impl Server {
         let (mut answer, told) = self.decide(number, asked, now);
         if self.script.everything.is_none() {
             let name = HeaderName::from_static("x-ik-requestid");
-            answer.headers.push((name, format!("sandbox-{number:08}")));
+            answer
+                .headers
+                .push((name, format!("{}{number:08}", self.script.request_ids)));
         }
         if let Some(told) = told {
             answer.headers.extend(limit_headers(told));
@@ -308,7 +310,7 @@ impl Server {
         let number = self.ledger.purge(url);
         Answer::json(
             201,
-            &json!({"requestId": format!("sandbox-purge-{number}")}),
+            &json!({"requestId": format!("{}purge-{number}", self.script.request_ids)}),
         )
     }
 

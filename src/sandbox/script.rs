@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use super::ledger::Library;
 use super::limits::Window;
+use crate::outcome::REHEARSAL_PREFIX;
 
 /// The key that a server without another one takes.
 pub(super) const KEY: &str = "private_sandbox_look_alike_only";
@@ -87,6 +88,7 @@ pub enum BatchTrouble {
 #[must_use]
 pub struct Script {
     pub(super) key: String,
+    pub(super) request_ids: &'static str,
     pub(super) library: Library,
     pub(super) latency: Range<Duration>,
     pub(super) delete_windows: Vec<Window>,
@@ -118,6 +120,7 @@ impl Default for Script {
     fn default() -> Self {
         Self {
             key: KEY.into(),
+            request_ids: "look-alike-",
             library: Library::Listed,
             latency: Duration::ZERO..Duration::ZERO,
             delete_windows: Vec::new(),
@@ -156,7 +159,11 @@ impl Script {
     /// What `--sandbox` runs against: every ID but one in twenty exists, the documented limits hold, and some
     /// answers are lost or fail, early ones by number so that a small file shows them too.
     pub fn rehearsal() -> Self {
-        Self::plain()
+        let script = Self {
+            request_ids: REHEARSAL_PREFIX,
+            ..Self::plain()
+        };
+        script
             .missing_one_in(20)
             .latency(Duration::from_millis(30)..Duration::from_millis(60))
             .limit(Window::bucket(5, 20))

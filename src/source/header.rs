@@ -208,10 +208,10 @@ fn is_header(
     {
         return Ok(true);
     }
-    if looks_like_imagekit(cell) {
+    let is_hex = |cell: &str| looks_like_imagekit(&cell.to_ascii_lowercase());
+    if is_hex(cell) {
         return Ok(false);
     }
     let second = parser.peek(1).map_err(|broken| broken.at(name))?;
-    Ok(second
-        .is_some_and(|row| looks_like_imagekit(String::from_utf8_lossy(row.cell(column)).trim())))
+    Ok(second.is_some_and(|row| is_hex(String::from_utf8_lossy(row.cell(column)).trim())))
 }

@@ -339,8 +339,9 @@ fn unusable(name: &str, source: io::Error) -> SourceError {
     if bytes::is_utf16(&source) {
         SourceError::Utf16 { input: name.into() }
     } else {
-        SourceError::Open {
+        SourceError::Broken {
             input: name.into(),
+            line: 1,
             source,
         }
     }
