@@ -5,12 +5,13 @@ mod fixture;
 
 use std::io::Write;
 use std::num::NonZeroU16;
+use std::process::Command;
 use std::thread;
 use std::time::{Duration, Instant};
 
 use expectrl::process::unix::WaitStatus;
 use expectrl::session::OsSession;
-use fixture::{Scene, ids};
+use fixture::{Scene, ids, list};
 use imagekit_bulk_delete::sandbox::{Fault, Script};
 
 const ROWS: u16 = 30;
@@ -29,8 +30,14 @@ impl Terminal {
     fn run(scene: &Scene, columns: u16, options: &str, variables: &[(&str, &str)]) -> Self {
         let mut command = scene.command();
         command.args(options.split_whitespace());
-        command.env("TERM", "xterm-256color");
         command.envs(variables.iter().copied());
+        Self::spawn(command, columns)
+    }
+
+    fn spawn(mut command: Command, columns: u16) -> Self {
+        if !command.get_envs().any(|(name, _)| name == "TERM") {
+            command.env("TERM", "xterm-256color");
+        }
         let mut session = OsSession::spawn(command).unwrap();
         let process = session.get_process_mut();
         process.set_window_size(columns, ROWS).unwrap();
@@ -349,5 +356,104 @@ fn quiet_and_none_draw_nothing() {
         let raw = String::from_utf8_lossy(&terminal.raw).into_owned();
         assert!(!raw.contains('\x1b'), "{options}: {raw:?}");
         assert_eq!(screen.trim().is_empty(), options == "--quiet", "{screen}");
+    }
+}
+
+/// Answers the question on the terminal; the exit code and what stood on the screen.
+fn answered(count: u64, options: &str, keys: &[u8]) -> (Scene, i32, String) {
+    let scene = Scene::with_files(Script::plain(), &ids(count)).without("--yes");
+    let mut terminal = Terminal::run(&scene, 100, options, &[]);
+    terminal.shows("Type ");
+    assert_eq!(
+        scene.server.ledger().request_count(),
+        0,
+        "nothing is sent before the answer"
+    );
+    terminal.press(keys);
+    let (code, screen) = terminal.end();
+    (scene, code, screen)
+}
+
+#[test]
+fn a_thousand_files_are_deleted_only_where_their_number_is_typed() {
+    for (keys, is_yes) in [
+        ("1500\r", true),
+        ("1,500\r", true),
+        ("150\r", false),
+        ("y\r", false),
+        ("yes\r", false),
+        ("\r", false),
+        ("\u{4}", false),
+    ] {
+        let (scene, code, screen) = answered(1500, "--rate unlimited", keys.as_bytes());
+        assert_eq!(code, if is_yes { 0 } else { 2 }, "{keys:?}: {screen}");
+        let deleted = scene.server.ledger().deleted_count();
+        assert_eq!(deleted, if is_yes { 1500 } else { 0 }, "{keys:?}");
+        assert_eq!(
+            scene.report_path().exists(),
+            is_yes,
+            "a declined question leaves no report"
+        );
+        for words in ["1,500 files", "ids.txt", "127.0.0.1", "private_sa...ly"] {
+            assert!(
+                screen.contains(words),
+                "the question names {words}: {screen}"
+            );
+        }
+    }
+}
+
+#[test]
+fn fewer_files_are_deleted_after_a_y_and_after_nothing_else() {
+    for (keys, is_yes) in [
+        ("y\r", true),
+        ("YES\r", true),
+        ("n\r", false),
+        ("\r", false),
+    ] {
+        let (scene, code, screen) = answered(5, "--purge-cache", keys.as_bytes());
+        assert_eq!(code, if is_yes { 0 } else { 2 }, "{keys:?}: {screen}");
+        let deleted = scene.server.ledger().deleted_count();
+        assert_eq!(deleted, if is_yes { 5 } else { 0 }, "{keys:?}");
+        assert!(screen.contains("purged"), "{screen}");
+    }
+}
+
+#[test]
+fn ctrl_c_at_the_question_leaves_nothing() {
+    let (scene, code, screen) = answered(5, "", CTRL_C);
+    assert_eq!(code, 130, "{screen}");
+    assert_eq!(scene.server.ledger().request_count(), 0);
+    assert!(!scene.report_path().exists());
+    assert!(!scene.path("ids.report.csv.state").exists());
+}
+
+#[test]
+fn the_terminal_is_asked_even_where_stdin_is_the_input() {
+    for (keys, deleted) in [("y\r", 7), ("n\r", 0)] {
+        let scene = Scene::new(Script::plain()).without("--yes");
+        scene.server.ledger().put_all(ids(7));
+        std::fs::write(scene.path("piped.txt"), list(&ids(7))).unwrap();
+        let direct = scene.command();
+        let mut piped = Command::new("bash");
+        piped
+            .args(["-c", "cat piped.txt | \"$@\"", "bash"])
+            .arg(direct.get_program())
+            .args(direct.get_args())
+            .current_dir(scene.folder.path())
+            .env_clear()
+            .envs(
+                direct
+                    .get_envs()
+                    .filter_map(|(name, value)| Some((name, value?))),
+            )
+            .env("PATH", "/usr/bin:/bin");
+        let mut terminal = Terminal::spawn(piped, 100);
+        terminal.shows("Type y");
+        terminal.press(keys.as_bytes());
+        let (code, screen) = terminal.end();
+        assert_eq!(code, if deleted == 0 { 2 } else { 0 }, "{screen}");
+        assert!(screen.contains("7 files"), "{screen}");
+        assert_eq!(scene.server.ledger().deleted_count(), deleted);
     }
 }
