@@ -127,16 +127,33 @@ fn every_command_of_readme_does_what_it_says() {
         let folder = folder();
         let server = Sandbox::start(Script::plain()).unwrap();
         server.ledger().put_all(ids(20));
+        if command.contains("--from-report") {
+            let (code, said) = run(
+                "imagekit-bulk-delete --yes old-files.csv",
+                folder.path(),
+                &server,
+            );
+            assert_eq!(code, 0, "{said}");
+        }
         let (code, said) = run(&command, folder.path(), &server);
         let is_job = command.contains("imagekit-bulk-delete ") && !command.contains("--generate");
         let only_looks = command.contains("--dry-run");
-        let asks = is_job && !only_looks && !command.contains("--yes");
+        let is_left_alone = only_looks || command.contains("--from-report");
+        let asks = is_job && !is_left_alone && !command.contains("--yes");
         let expected = if asks {
             2
         } else {
             i32::from(command.contains("media-library-export"))
         };
         assert_eq!(code, expected, "{command}: {said}");
+        for (option, file) in [
+            ("--html", "page.html"),
+            ("--summary-json", "summary.json"),
+            ("--metrics-file", "run.prom"),
+        ] {
+            let is_written = folder.path().join(file).exists();
+            assert_eq!(is_written, command.contains(option), "{command}: {file}");
+        }
         if asks {
             assert!(said.contains("--yes"), "{said}");
         } else if is_job {
