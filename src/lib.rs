@@ -4,25 +4,33 @@
 //! beside it. The way of an ID through the house:
 //!
 //! ```text
-//!  CSV, stdin                                                  report row, then tally, then screen
+//!  CSV, stdin                                          report row, then tally, then screen, then [purge]
 //!     |                                                                  ^
 //!  [source] --Target--> [job: admit, group, n in the air] ----Settled----+
 //!                          |                    ^
 //!                          v                    |
 //!                     [deleter]  turn -> intent -> attempt -> classify
-//!                      |   |    ^
-//!          [throttle] [backoff] [journal]      [client] = one HTTP exchange, no opinion on retry
+//!                      |    |                      |
+//!               [journal]   +-------[line]---------+
+//!                                   |  |  |
+//!                     [throttle] [backoff] [client] = one HTTP exchange, no opinion on retry
 //! ```
 //!
 //! - [`target`] and [`outcome`] are the nouns that come in and go out; [`stop`] is the token that ends a run early.
 //! - [`source`] turns bytes into records, on a thread of its own.
 //! - [`job`] admits records (what is settled or a duplicate drops out), groups them, and hands each decision to one
 //!   `record`; if that fails, the run stops: no deletion without a record.
-//! - [`deleter`] is the life of one group, the only loop that retries, and the only owner of what is ambiguous.
+//! - [`deleter`] is the life of one group: the only loop that repeats deletions, and the only owner of what is
+//!   ambiguous.
+//! - [`line`] is the way out: a turn, one exchange, what the throttle hears of it; reads and purges are repeated
+//!   there, since nothing about them is ambiguous.
 //! - [`throttle`] says who may send now; [`backoff`] is the arithmetic of delays.
 //! - [`client`] is one exchange with ImageKit; what is known of its wire format is stated there, once.
 //! - [`journal`] is `<report>.state`: the lock, and which IDs may be in the air.
 //! - [`report`] writes a row for each outcome, knows how to go on from itself, and is made whole at the end.
+//! - [`purge`] takes the URLs of deleted files out of the CDN's caches, once their rows stand.
+//! - [`lookup`] finds out by reads what ImageKit knows of IDs: for [`check`], which writes it down before anything is
+//!   deleted, and for the URLs of [`purge`]. [`plan`] is the arithmetic of what a run would take.
 //! - [`seen`] is the one set behind duplicates and resume.
 //! - [`summary`] counts outcomes and is the closing text, the JSON and the exit code; [`metrics`] is the same
 //!   for Prometheus while a run goes on.

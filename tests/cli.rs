@@ -794,20 +794,7 @@ fn a_report_never_takes_the_place_of_an_input() {
 fn a_hangup_that_is_ignored_from_the_start_stays_so() {
     let limit = Window::fixed(1, Duration::from_secs(2));
     let scene = Scene::with_files(Script::plain().limit(limit), &ids(2)).option(SINGLY);
-    let command = scene.command();
-    let mut ignoring = std::process::Command::new("bash");
-    ignoring
-        .args(["-c", "trap '' HUP; exec \"$@\"", "bash"])
-        .arg(command.get_program())
-        .args(command.get_args())
-        .current_dir(scene.folder.path())
-        .env_clear()
-        .envs(
-            command
-                .get_envs()
-                .filter_map(|(name, value)| Some((name, value?))),
-        );
-    let child = Scene::start(&mut ignoring);
+    let child = Scene::start(&mut scene.command_in("trap '' HUP; exec \"$@\""));
     scene.wait_for_requests(1);
     signal(&child, "HUP");
     let ran = Ran::new(child.wait_with_output().unwrap(), scene.folder.path());

@@ -413,18 +413,7 @@ fn a_disk_that_fills_up_stops_the_run_and_loses_nothing() {
             .option("--rate unlimited")
             .option(how);
         // A limit on a file's size stands for a full disk; the signal that comes with it is ignored.
-        let command = scene.command();
-        let mut limited = std::process::Command::new("bash");
-        limited.args(["-c", "trap '' XFSZ; ulimit -f 24; exec \"$@\"", "bash"]);
-        limited
-            .arg(command.get_program())
-            .args(command.get_args())
-            .current_dir(scene.folder.path());
-        limited.env_clear().envs(
-            command
-                .get_envs()
-                .filter_map(|(name, value)| Some((name, value?))),
-        );
+        let mut limited = scene.command_in("trap '' XFSZ; ulimit -f 24; exec \"$@\"");
         let ran = fixture::Ran::new(limited.output().unwrap(), scene.folder.path());
         ran.exits(5).says("cannot be written").says("--resume");
         let deleted = scene.server.ledger().deleted_count();

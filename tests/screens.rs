@@ -434,20 +434,7 @@ fn the_terminal_is_asked_even_where_stdin_is_the_input() {
         let scene = Scene::new(Script::plain()).without("--yes");
         scene.server.ledger().put_all(ids(7));
         std::fs::write(scene.path("piped.txt"), list(&ids(7))).unwrap();
-        let direct = scene.command();
-        let mut piped = Command::new("bash");
-        piped
-            .args(["-c", "cat piped.txt | \"$@\"", "bash"])
-            .arg(direct.get_program())
-            .args(direct.get_args())
-            .current_dir(scene.folder.path())
-            .env_clear()
-            .envs(
-                direct
-                    .get_envs()
-                    .filter_map(|(name, value)| Some((name, value?))),
-            )
-            .env("PATH", "/usr/bin:/bin");
+        let piped = scene.command_in("cat piped.txt | \"$@\"");
         let mut terminal = Terminal::spawn(piped, 100);
         terminal.shows("Type y");
         terminal.press(keys.as_bytes());
