@@ -22,7 +22,7 @@
 //!   `record`; if that fails, the run stops: no deletion without a record.
 //! - [`deleter`] is the life of one group: the only loop that repeats deletions, and the only owner of what is
 //!   ambiguous.
-//! - [`line`] is the way out: a turn, one exchange, what the throttle hears of it; reads and purges are repeated
+//! - [`line`](mod@line) is the way out: a turn, one exchange, what the throttle hears of it; reads and purges are repeated
 //!   there, since nothing about them is ambiguous.
 //! - [`throttle`] says who may send now; [`backoff`] is the arithmetic of delays.
 //! - [`client`] is one exchange with ImageKit; what is known of its wire format is stated there, once.
