@@ -499,6 +499,33 @@ fn a_report_that_is_taken_away_stops_the_run_and_its_deletions_are_told_gone() {
 }
 
 #[test]
+fn a_report_that_is_cut_stops_the_run_and_the_lost_rows_are_told_gone() {
+    let latency = Duration::from_millis(5)..Duration::from_millis(10);
+    for left in [0, 50, 3000] {
+        let all = ids(600);
+        let scene = Scene::with_files(Script::plain().latency(latency.clone()), &all)
+            .option("--rate unlimited --concurrency 4 --batch-size 1 --progress none");
+        let child = Scene::start(&mut scene.command());
+        scene.wait_for_requests(100);
+        let report = fs::OpenOptions::new()
+            .write(true)
+            .open(scene.report_path())
+            .unwrap();
+        report.set_len(left).unwrap();
+        let ran = fixture::Ran::new(child.wait_with_output().unwrap(), scene.folder.path());
+        ran.exits(5).says("was cut");
+        let deleted = scene.server.ledger().deleted_count();
+        assert!(deleted < 300, "{deleted}");
+        scene.run_with("--resume").exits(0).says("was cut");
+        let report = scene.report();
+        report.has_a_row_for_each_of(&all);
+        scene.check_truth(&report);
+        assert_eq!(report.count("not_found"), 0);
+        assert!(report.count("gone") > 50, "{}", report.count("gone"));
+    }
+}
+
+#[test]
 fn a_state_that_cannot_be_read_puts_everything_in_doubt() {
     let all = ids(10);
     let scene = Scene::with_files(Script::plain().fault_at(6, Fault::HangAfter), &all)

@@ -13,7 +13,7 @@ use imagekit_bulk_delete::line::Line;
 use imagekit_bulk_delete::outcome::{Outcome, Status};
 use imagekit_bulk_delete::purge::PurgeCache;
 use imagekit_bulk_delete::report::{
-    self, Counts, Due, Guard, OpenError, Opened, Report, ReportError, Request,
+    self, Counts, Destination, Due, Guard, OpenError, Opened, Report, ReportError, Request,
 };
 use imagekit_bulk_delete::source::{SourceError, Sources};
 use imagekit_bulk_delete::stop::{Reason, Stop};
@@ -157,17 +157,7 @@ async fn delete(cli: &Cli, progress: &Progress, machines: &Machines<'_>) -> Resu
     if let Some(warning) = disk::warning(&destination, &sources) {
         progress.notice(&warning);
     }
-    let mut opened = report::open(&Request {
-        destination: &destination,
-        existing: account::existing(cli),
-        job: &account.job(),
-        batch_size: cli.speed.batch_size(),
-        max_purges: cli.cache.max_purges(),
-    })?;
-    opened
-        .notices
-        .iter()
-        .for_each(|notice| progress.notice(notice));
+    let mut opened = open_report(cli, progress, &account, &destination)?;
     let past = std::mem::take(&mut opened.past);
     let ready = select! {
         ready = make_ready(cli, &account, sources, past, opened.due.len(), terminal) => ready,
@@ -198,6 +188,26 @@ async fn delete(cli: &Cli, progress: &Progress, machines: &Machines<'_>) -> Resu
             Err(error)
         }
     }
+}
+
+fn open_report(
+    cli: &Cli,
+    progress: &Progress,
+    account: &Account,
+    destination: &Destination,
+) -> Result<Opened, OpenError> {
+    let opened = report::open(&Request {
+        destination,
+        existing: account::existing(cli),
+        job: &account.job(),
+        batch_size: cli.speed.batch_size(),
+        max_purges: cli.cache.max_purges(),
+    })?;
+    opened
+        .notices
+        .iter()
+        .for_each(|notice| progress.notice(notice));
+    Ok(opened)
 }
 
 /// A run for which everything is opened.

@@ -197,7 +197,10 @@ impl Report {
     /// Flushes it and watches over its place, on another thread; `None` for stdout.
     pub fn guard(&self) -> io::Result<Option<Guard>> {
         match &self.sink {
-            Sink::File { file, path } => Ok(Some(Guard::new(file.try_clone()?, path))),
+            Sink::File { file, path } => {
+                let len = Arc::clone(&self.len);
+                Ok(Some(Guard::new(file.try_clone()?, path, len)))
+            }
             Sink::Stdout { .. } => Ok(None),
         }
     }
@@ -290,7 +293,7 @@ impl Report {
     fn write_buffer(&mut self) -> (usize, io::Result<()>) {
         let bytes = self.buffer.as_bytes();
         let (taken, result) = match &mut self.sink {
-            Sink::File { file, .. } => match guard::has_a_name(file) {
+            Sink::File { file, .. } => match guard::holds(file, self.len.load(Ordering::Acquire)) {
                 Ok(()) => write_as_far_as_it_goes(file, bytes),
                 Err(error) => (0, Err(error)),
             },
@@ -342,7 +345,8 @@ impl Report {
 
     fn check_place(&self) -> io::Result<()> {
         match &self.sink {
-            Sink::File { file, path } => guard::is_in_place(file, path),
+            Sink::File { file, path } => guard::is_in_place(file, path)
+                .and_then(|()| guard::holds(file, self.len.load(Ordering::Acquire))),
             Sink::Stdout { .. } => Ok(()),
         }
     }

@@ -141,6 +141,8 @@ impl Opening<'_> {
         in_air: Vec<InAir>,
     ) -> Result<Loaded, OpenError> {
         let mut loaded = Loaded::new(self.request.max_purges);
+        let len = file.metadata().map_err(self.io())?.len();
+        let has_lost_rows = in_air.iter().any(|sent| sent.report_len > len);
         let mut in_air: HashMap<String, InAir> = in_air
             .into_iter()
             .map(|one| (one.file_id.clone(), one))
@@ -161,14 +163,7 @@ impl Opening<'_> {
         }
         let was_cut_off =
             header.is_some_and(|header| !header.is_at_rest && header.boot != journal::boot());
-        let torn = match tail {
-            Tail::Whole => None,
-            Tail::Torn { begin, sent } => Some((begin, sent)),
-            // A power cut may leave anything behind the last flushed row.
-            Tail::Strange { begin, .. } if was_cut_off => Some((begin, None)),
-            Tail::Strange { line, .. } => return Err(self.not_ours(format!(" (line {line})"))),
-        };
-        if let Some((begin, sent)) = torn {
+        if let Some((begin, sent)) = self.torn(tail, was_cut_off)? {
             file.set_len(begin).map_err(self.io())?;
             loaded.notices.push(format!(
                 "{}: a row that was cut off at the end was taken out",
@@ -186,8 +181,16 @@ impl Opening<'_> {
         let unsettled =
             loaded.counts[Status::Failed as usize] + loaded.counts[Status::Unknown as usize];
         let has_no_word = header.is_none() && unsettled > 0;
-        loaded.past.is_all_in_doubt =
-            was_cut_off || has_no_word || header.is_some_and(|header| header.is_all_in_doubt);
+        if has_lost_rows && !was_cut_off {
+            loaded.notices.push(format!(
+                "warning: {} was cut after rows were written: what is not there any more is told gone, as an earlier run may have deleted it",
+                self.name
+            ));
+        }
+        loaded.past.is_all_in_doubt = was_cut_off
+            || has_lost_rows
+            || has_no_word
+            || header.is_some_and(|header| header.is_all_in_doubt);
         for status in Status::ALL
             .into_iter()
             .filter(|status| status.settles_id() || !past::is_own(*status))
@@ -195,6 +198,21 @@ impl Opening<'_> {
             loaded.settled[status as usize] = loaded.counts[status as usize];
         }
         Ok(loaded)
+    }
+
+    /// Where a row that is not whole begins, and its ID if that was sent.
+    fn torn(
+        &self,
+        tail: Tail,
+        was_cut_off: bool,
+    ) -> Result<Option<(u64, Option<String>)>, OpenError> {
+        match tail {
+            Tail::Whole => Ok(None),
+            Tail::Torn { begin, sent } => Ok(Some((begin, sent))),
+            // A power cut may leave anything behind the last flushed row.
+            Tail::Strange { begin, .. } if was_cut_off => Ok(Some((begin, None))),
+            Tail::Strange { line, .. } => Err(self.not_ours(format!(" (line {line})"))),
+        }
     }
 
     /// Ends the dead run as a stop would have: an `unknown` row for each ID that may have been in the air.
