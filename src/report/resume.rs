@@ -191,12 +191,7 @@ impl Opening<'_> {
             || has_lost_rows
             || has_no_word
             || header.is_some_and(|header| header.is_all_in_doubt);
-        for status in Status::ALL
-            .into_iter()
-            .filter(|status| status.settles_id() || !past::is_own(*status))
-        {
-            loaded.settled[status as usize] = loaded.counts[status as usize];
-        }
+        loaded.settle();
         Ok(loaded)
     }
 
@@ -256,6 +251,16 @@ impl Loaded {
         Self {
             tracker: Tracker::new(max_purges),
             ..Self::default()
+        }
+    }
+
+    /// Counts what is not done again.
+    fn settle(&mut self) {
+        for status in Status::ALL
+            .into_iter()
+            .filter(|status| status.settles_id() || !past::is_own(*status))
+        {
+            self.settled[status as usize] = self.counts[status as usize];
         }
     }
 
