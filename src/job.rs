@@ -17,7 +17,6 @@ use futures::stream::{self, FuturesUnordered, LocalBoxStream};
 use futures::{FutureExt, Stream, StreamExt};
 use tokio::select;
 use tokio::sync::Notify;
-use tokio::sync::mpsc::Receiver;
 use tokio::time::timeout;
 
 use crate::deleter::{Deleter, Settled};
@@ -68,7 +67,7 @@ pub struct Purging<Due> {
 /// `record` is given each decision once, as soon as it is known and before anything else is
 /// done with it. Its error trips the stop as [`Reason::ReportBroken`].
 pub async fn run<SourceError: Display, RecordError: Display>(
-    records: Receiver<Result<Vec<Record>, SourceError>>,
+    records: impl Stream<Item = Result<Vec<Record>, SourceError>> + Unpin,
     admit: impl FnMut(Record) -> Admission,
     deleter: &Deleter,
     purging: Purging<impl Iterator<Item = io::Result<Outcome>>>,
@@ -264,8 +263,8 @@ impl Group {
     }
 }
 
-struct Grouper<'a, SourceError, Admit, Size> {
-    records: Receiver<Result<Vec<Record>, SourceError>>,
+struct Grouper<'a, Records, Admit, Size> {
+    records: Records,
     waiting: VecDeque<Record>,
     admit: Admit,
     size: Size,
@@ -274,7 +273,7 @@ struct Grouper<'a, SourceError, Admit, Size> {
 }
 
 pub(crate) fn groups<'a, SourceError: Display>(
-    records: Receiver<Result<Vec<Record>, SourceError>>,
+    records: impl Stream<Item = Result<Vec<Record>, SourceError>> + Unpin,
     admit: impl FnMut(Record) -> Admission,
     size: impl Fn() -> usize,
     stop: &'a Stop,
@@ -294,8 +293,12 @@ pub(crate) fn groups<'a, SourceError: Display>(
     })
 }
 
-impl<SourceError: Display, Admit: FnMut(Record) -> Admission, Size: Fn() -> usize>
-    Grouper<'_, SourceError, Admit, Size>
+impl<
+    SourceError: Display,
+    Records: Stream<Item = Result<Vec<Record>, SourceError>> + Unpin,
+    Admit: FnMut(Record) -> Admission,
+    Size: Fn() -> usize,
+> Grouper<'_, Records, Admit, Size>
 {
     /// The next group; an empty one is the end.
     async fn next_group(&mut self) -> Group {
@@ -342,9 +345,9 @@ impl<SourceError: Display, Admit: FnMut(Record) -> Admission, Size: Fn() -> usiz
         }
         let receive = async {
             if group.is_empty() {
-                return Some(self.records.recv().await);
+                return Some(self.records.next().await);
             }
-            timeout(LINGER, self.records.recv()).await.ok()
+            timeout(LINGER, self.records.next()).await.ok()
         };
         let received = select! {
             biased;

@@ -142,3 +142,13 @@ pub enum Record {
     /// A record that gets the status `invalid`.
     Rejected(Rejected),
 }
+
+impl Record {
+    /// The ID, or what stands in its place.
+    pub fn file_id(&self) -> &str {
+        match self {
+            Self::Target(target) => target.file_id.as_str(),
+            Self::Rejected(rejected) => &rejected.file_id,
+        }
+    }
+}

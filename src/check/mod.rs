@@ -8,8 +8,7 @@ mod sheet;
 use std::fmt::Display;
 use std::pin::pin;
 
-use futures::StreamExt;
-use tokio::sync::mpsc::Receiver;
+use futures::{Stream, StreamExt};
 
 pub use sheet::{OldSheet, Sheet, SheetError};
 
@@ -91,7 +90,7 @@ impl Totals {
 /// `each` hears of the totals so far, for those who look at them. A row that cannot be written trips the stop as
 /// [`Reason::ReportBroken`], a key that may not read as [`Reason::KeyRefused`].
 pub async fn run<SourceError: Display>(
-    records: Receiver<Result<Vec<Record>, SourceError>>,
+    records: impl Stream<Item = Result<Vec<Record>, SourceError>> + Unpin,
     lookup: &Lookup,
     concurrency: usize,
     stop: &Stop,

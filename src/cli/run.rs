@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context as _, Error, Result};
+use futures::StreamExt;
 use imagekit_bulk_delete::check::SheetError;
 use imagekit_bulk_delete::deleter::Deleter;
 use imagekit_bulk_delete::job::{self, Purging, Step};
@@ -18,6 +19,7 @@ use imagekit_bulk_delete::report::{
 use imagekit_bulk_delete::source::{SourceError, Sources};
 use imagekit_bulk_delete::stop::{Reason, Stop};
 use imagekit_bulk_delete::summary::{Tally, grouped, seconds};
+use imagekit_bulk_delete::target::Record;
 use imagekit_bulk_delete::throttle::Throttle;
 use tokio::select;
 use tokio::task::{JoinSet, spawn_blocking};
@@ -288,8 +290,13 @@ impl Run<'_> {
             }
             Ok(())
         };
+        let foresee = |records: &Result<Vec<Record>, SourceError>| {
+            if let Ok(records) = records {
+                books.borrow().opened.past.foresee(records);
+            }
+        };
         job::run(
-            sources.stream(),
+            sources.stream().inspect(foresee),
             admit,
             deleter,
             purging,

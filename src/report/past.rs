@@ -6,9 +6,10 @@
 
 use std::collections::HashMap;
 
+use super::read::Row;
 use crate::outcome::{Outcome, Status};
 use crate::seen::{Marks, Seen};
-use crate::target::{Rejected, Target};
+use crate::target::{Record, Rejected, Target};
 
 /// What becomes of a record, by what is known of its ID.
 #[derive(Debug)]
@@ -47,6 +48,16 @@ pub struct Past {
 }
 
 impl Past {
+    /// Hears of records that are admitted next; see [`Seen::foresee`].
+    pub fn foresee(&self, records: &[Record]) {
+        self.seen.foresee(records.iter().map(Record::file_id));
+    }
+
+    /// Hears of rows that are read next.
+    pub(super) fn foresee_rows(&self, rows: &[Row<'_>]) {
+        self.seen.foresee(rows.iter().map(|row| row.file_id));
+    }
+
     /// Admits a record that could be sent: a first record of an ID that is not settled goes out.
     pub fn admit(&mut self, mut target: Target) -> Admission {
         let is_all_in_doubt = self.is_all_in_doubt;

@@ -1,7 +1,7 @@
 //! Reads a report of ours back, row by row, in constant memory.
 
 use std::fs::File;
-use std::io::{self, BufReader, Read, Seek, SeekFrom};
+use std::io::{self, Read, Seek, SeekFrom};
 use std::path::Path;
 
 use csv::{ByteRecord, ReaderBuilder};
@@ -12,6 +12,9 @@ use crate::target::looks_like_imagekit;
 
 const BLOCK: usize = 256 * 1024;
 const COLUMNS: usize = 14;
+
+/// Rows that are given on together.
+const ROWS_AT_ONCE: usize = 64;
 
 /// What the first bytes of a file say.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -134,54 +137,90 @@ pub(super) enum Tail {
     Strange { begin: u64, line: u64 },
 }
 
-/// Gives each whole row to `each`.
+/// Gives all whole rows to `each`, some at a time.
 pub(super) fn rows(
     file: &mut File,
-    mut each: impl FnMut(&Row<'_>) -> io::Result<()>,
+    mut each: impl FnMut(&[Row<'_>]) -> io::Result<()>,
 ) -> io::Result<Tail> {
     let len = file.metadata()?.len();
-    let header = HEADER.len() as u64;
     let is_ended = ends_with_line_break(file, len)?;
-    file.seek(SeekFrom::Start(header))?;
+    file.seek(SeekFrom::Start(HEADER.len() as u64))?;
     let mut reader = ReaderBuilder::new()
         .has_headers(false)
         .flexible(true)
         .buffer_capacity(BLOCK)
-        .from_reader(BufReader::with_capacity(BLOCK, &*file));
-    let mut record = ByteRecord::new();
+        .from_reader(&*file);
+    let mut read: Vec<Cells> = (0..ROWS_AT_ONCE).map(|_| Cells::default()).collect();
     loop {
-        let begin = header + reader.position().byte();
-        if !reader
-            .read_byte_record(&mut record)
-            .map_err(io::Error::from)?
-        {
-            return Ok(Tail::Whole);
+        let mut count = 0;
+        while count < read.len() && read[count].fill(&mut reader)? {
+            count += 1;
         }
-        let end = header + reader.position().byte();
-        if end == len && (!is_ended || record.len() < COLUMNS) {
-            return Ok(Tail::Torn {
-                begin,
-                sent: sent(&record),
+        let mut whole = Vec::with_capacity(count);
+        let mut tail = None;
+        for one in &read[..count] {
+            match one.row(len, is_ended) {
+                Ok(row) => whole.push(row),
+                Err(end) => {
+                    tail = Some(end);
+                    break;
+                }
+            }
+        }
+        each(&whole)?;
+        match tail {
+            Some(tail) => return Ok(tail),
+            None if count < read.len() => return Ok(Tail::Whole),
+            None => {}
+        }
+    }
+}
+
+/// What stands where a row should.
+#[derive(Default)]
+struct Cells {
+    record: ByteRecord,
+    begin: u64,
+    end: u64,
+    line: u64,
+}
+
+impl Cells {
+    /// Reads on; false at the end of the file.
+    fn fill(&mut self, reader: &mut csv::Reader<&File>) -> io::Result<bool> {
+        let header = HEADER.len() as u64;
+        self.begin = header + reader.position().byte();
+        let is_there = reader.read_byte_record(&mut self.record)?;
+        self.end = header + reader.position().byte();
+        self.line = reader.position().line();
+        Ok(is_there)
+    }
+
+    /// The row, or why the rows end here. `len` is the file's, `is_ended` says whether a line break ends it.
+    fn row(&self, len: u64, is_ended: bool) -> Result<Row<'_>, Tail> {
+        let record = &self.record;
+        if self.end == len && (!is_ended || record.len() < COLUMNS) {
+            return Err(Tail::Torn {
+                begin: self.begin,
+                sent: sent(record),
             });
         }
-        let (file_id, status) = (
-            std::str::from_utf8(&record[0]),
-            record.get(1).and_then(status),
-        );
+        let file_id = std::str::from_utf8(&record[0]);
+        let status = record.get(1).and_then(status);
         let (Ok(file_id), Some(status), COLUMNS) = (file_id, status, record.len()) else {
-            return Ok(Tail::Strange {
-                begin,
-                line: reader.position().line(),
+            return Err(Tail::Strange {
+                begin: self.begin,
+                line: self.line,
             });
         };
-        each(&Row {
+        Ok(Row {
             file_id,
             status,
             purge: record.get(12).and_then(purge),
-            record: &record,
-            begin,
-            end,
-        })?;
+            record,
+            begin: self.begin,
+            end: self.end,
+        })
     }
 }
 

@@ -43,8 +43,11 @@ pub fn look(
         Kind::Unbegun => return Ok((loaded.past, Due::default())),
         Kind::Ours => {}
     }
-    let tail = read::rows(&mut file, |row| {
-        loaded.take_in(row);
+    let tail = read::rows(&mut file, |rows| {
+        loaded.past.foresee_rows(rows);
+        for row in rows {
+            loaded.take_in(row);
+        }
         Ok(())
     });
     if let Tail::Strange { line, .. } = tail.map_err(io)? {
@@ -147,13 +150,11 @@ impl Opening<'_> {
             .into_iter()
             .map(|one| (one.file_id.clone(), one))
             .collect();
-        let tail = read::rows(file, |row| {
-            loaded.take_in(row);
-            let is_newer = in_air
-                .get(row.file_id)
-                .is_some_and(|sent| row.begin >= sent.report_len);
-            if is_newer && past::is_own(row.status) {
-                in_air.remove(row.file_id);
+        let tail = read::rows(file, |rows| {
+            loaded.past.foresee_rows(rows);
+            for row in rows {
+                loaded.take_in(row);
+                land(row, &mut in_air);
             }
             Ok(())
         })
@@ -273,6 +274,16 @@ impl Loaded {
         if let Some(purge) = row.purge {
             self.purges[purge as usize] += 1;
         }
+    }
+}
+
+/// A row behind the place where the report ended when its ID was sent tells what became of it.
+fn land(row: &Row<'_>, in_air: &mut HashMap<String, InAir>) {
+    let is_newer = in_air
+        .get(row.file_id)
+        .is_some_and(|sent| row.begin >= sent.report_len);
+    if is_newer && past::is_own(row.status) {
+        in_air.remove(row.file_id);
     }
 }
 

@@ -53,18 +53,21 @@ fn replace(path: &Path, begin: u64, past: &mut Past) -> io::Result<(File, Finish
     };
     copy.to.write_all(HEADER.as_bytes())?;
     let mut finished = Finished::default();
-    read::rows(&mut old, |row| {
-        let is_replaced = past::is_own(row.status)
-            && if row.begin < begin {
-                !past.counts_still(row.file_id)
-            } else {
-                past.is_amended_later(row.file_id)
-            };
-        if is_replaced {
-            return Ok(());
+    read::rows(&mut old, |rows| {
+        past.foresee_rows(rows);
+        for row in rows {
+            let is_replaced = past::is_own(row.status)
+                && if row.begin < begin {
+                    !past.counts_still(row.file_id)
+                } else {
+                    past.is_amended_later(row.file_id)
+                };
+            if !is_replaced {
+                count(row, begin, past, &mut finished);
+                copy.keep(row.begin..row.end)?;
+            }
         }
-        count(row, begin, past, &mut finished);
-        copy.keep(row.begin..row.end)
+        Ok(())
     })?;
     let new = copy.finish()?;
     new.sync_all()?;

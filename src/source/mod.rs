@@ -13,6 +13,7 @@ use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use futures::{Stream, stream};
 use thiserror::Error;
 use tokio::sync::mpsc;
 
@@ -226,8 +227,8 @@ impl Sources {
 
     /// Reads on a thread of its own. Records that are there are sent on before the reader would
     /// block, so an input that gives a line a minute is served line by line.
-    pub fn stream(mut self) -> mpsc::Receiver<Result<Vec<Record>, SourceError>> {
-        let (sender, receiver) = mpsc::channel(CHUNKS_AHEAD);
+    pub fn stream(mut self) -> impl Stream<Item = Result<Vec<Record>, SourceError>> + Unpin {
+        let (sender, mut receiver) = mpsc::channel(CHUNKS_AHEAD);
         std::thread::spawn(move || {
             let mut records = self.records();
             let mut chunk = Vec::with_capacity(CHUNK);
@@ -253,7 +254,7 @@ impl Sources {
                 }
             }
         });
-        receiver
+        stream::poll_fn(move |context| receiver.poll_recv(context))
     }
 }
 
