@@ -17,6 +17,9 @@ use crate::throttle::Endpoint;
 /// 429s in a row that name no end: taken for a used-up quota, as a rate limit would have let one through by then.
 const ENDLESS_REFUSALS: u32 = 6;
 
+/// So many purges in a row whose attempts all failed, and no more are tried.
+const MOST_GIVEN_UP: u32 = 8;
+
 /// A 429 that asks for a longer wait than this is about a quota, not about a rate.
 const LONGEST_PAUSE_OF_A_RATE: std::time::Duration = std::time::Duration::from_hours(1);
 
@@ -34,6 +37,8 @@ pub struct PurgeCache {
     closed: Cell<Option<Purge>>,
     was_accepted: Cell<bool>,
     endless_refusals: Cell<u32>,
+    /// Purges in a row of which every attempt failed.
+    given_up: Cell<u32>,
 }
 
 impl PurgeCache {
@@ -46,6 +51,7 @@ impl PurgeCache {
             closed: Cell::new(None),
             was_accepted: Cell::new(false),
             endless_refusals: Cell::new(0),
+            given_up: Cell::new(0),
         }
     }
 
@@ -103,7 +109,7 @@ impl PurgeCache {
         let purged = match asked.await {
             Ok(response) => self.read(&response),
             Err(Unanswered::KeyRefused(told)) => self.refused(told),
-            Err(Unanswered::GivenUp(why)) => Purged::not(Purge::Failed, why),
+            Err(Unanswered::GivenUp(why)) => self.given_up(why),
             Err(Unanswered::Stopped) => return None,
             Err(Unanswered::Unwanted) => {
                 outcome.purge = self.closed.get();
@@ -121,6 +127,7 @@ impl PurgeCache {
         match response.status {
             200..=299 => {
                 self.was_accepted.set(true);
+                self.given_up.set(0);
                 self.endless_refusals.set(0);
                 Purged {
                     purge: Purge::Requested,
@@ -133,6 +140,15 @@ impl PurgeCache {
             _ if is_about_a_quota(&told) => self.close(Purge::OverLimit, told),
             _ => Purged::not(Purge::Failed, told),
         }
+    }
+
+    /// Where none goes through the rest is left to a resume: all of their attempts would take hours.
+    fn given_up(&self, why: String) -> Purged {
+        self.given_up.set(self.given_up.get() + 1);
+        if self.given_up.get() >= MOST_GIVEN_UP {
+            return self.close(Purge::Failed, why);
+        }
+        Purged::not(Purge::Failed, why)
     }
 
     /// A 403 ends the purging, not the deleting. After a purge was taken it can hardly be about the key. `[inferred]`

@@ -301,7 +301,7 @@ fn what_cannot_work_is_told_before_anything_is_sent() {
             "cannot write the page no/where.html",
         ),
         ("--html .", "no regular file"),
-        ("--html ids.txt", "is there and is no HTML page"),
+        ("--html ids.txt", "is an input"),
         ("--html ids.report.csv", "name the same file"),
         ("--html page.html --report -", "give --report a path"),
         (

@@ -8,6 +8,7 @@ use futures::future::join_all;
 use imagekit_bulk_delete::sandbox::{Told, Window, pass};
 use imagekit_bulk_delete::throttle::{Endpoint, Pace, Rate, SeenLimit, Throttle};
 use proptest::prelude::*;
+use proptest::test_runner::RngSeed;
 use tokio::select;
 use tokio::time::{Instant, sleep, sleep_until};
 
@@ -140,7 +141,7 @@ async fn send(requests: u64, throttle: &Throttle, server: &Server) -> f64 {
     start.elapsed().as_secs_f64()
 }
 
-/// A limit of issue 5, so many requests, and the least time in which it lets them through.
+/// A limit as accounts have them, so many requests, and the least time in which it lets them through.
 struct Case {
     name: &'static str,
     windows: Vec<Window>,
@@ -444,7 +445,7 @@ fn window() -> impl Strategy<Value = (Window, f64, f64)> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 150, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 150, rng_seed: RngSeed::Fixed(5), ..ProptestConfig::default() })]
 
     #[test]
     fn any_limit_of_any_kind_is_found_and_held(

@@ -49,6 +49,25 @@ fn check_purges(scene: &Scene, report: &Report) {
 }
 
 #[test]
+fn purges_that_all_fail_hold_no_deletion_up_and_are_no_outage() {
+    let all = ids(300);
+    for how in ["--batch-size 1", "--batch-size 100"] {
+        let script = Script::plain().purge_quota(0).purge_refusal(503, "down");
+        let scene = Scene::new(script)
+            .input("ids.csv", with_urls(&all))
+            .option("--rate unlimited --purge-cache --max-attempts 2 --max-outage 1s")
+            .option(how);
+        scene.server.ledger().put_all(all.clone());
+        scene.run().exits(1).says("300 failed");
+        let report = scene.report();
+        report.has_a_row_for_each_of(&all);
+        let told = |row: &fixture::Row| row.status == "deleted" && row.purge == "failed";
+        assert!(report.rows.iter().all(told));
+        assert_eq!(scene.server.ledger().deleted_count(), 300);
+    }
+}
+
+#[test]
 fn exactly_the_deleted_files_urls_are_purged_once() {
     let all = ids(150);
     let scene = Scene::new(Script::plain())

@@ -221,10 +221,11 @@ fn a_run_shows_how_far_it_is_how_fast_and_how_long_it_will_take() {
 #[test]
 fn a_pause_told_by_a_429_shows_with_its_end_and_is_gone_after_it() {
     at_each_width(|columns| {
-        let reset = Some("1900".into());
+        let reset = Some("2900".into());
         let scene =
             scene(Script::plain().fault_at(30, Fault::TooMany { reset })).option("--rate 50");
         let mut terminal = Terminal::run(&scene, columns, "", &[]);
+        terminal.shows("paused 3 s by ImageKit");
         terminal.shows("paused 2 s by ImageKit");
         terminal.shows("paused 1 s by ImageKit");
         terminal.no_longer_shows("paused");

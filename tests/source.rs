@@ -284,6 +284,22 @@ fn utf_16_is_refused_by_name() {
 }
 
 #[test]
+fn what_is_no_csv_is_refused_by_what_it_is() {
+    for (first, told) in [
+        (&b"PK\x03\x04\x14\0"[..], "save its sheet as CSV"),
+        (b"\xd0\xcf\x11\xe0", "spreadsheet"),
+        (b"[\"5f0000000000000000000000\"]", "jq"),
+        (b"{\"fileId\": 1}", "JSON"),
+        (b"\x7fELF\x02\x01", "not text"),
+        (b"%PDF-1.7\n", "not text"),
+    ] {
+        let error = read_with(first, &detect()).unwrap_err();
+        assert!(error.to_string().contains(told), "{error}");
+        assert!(!error.is_break(), "{error}");
+    }
+}
+
+#[test]
 fn nothing_and_a_header_alone_are_no_records() {
     for text in ["", "\n\n", "fileId\n", "\u{feff}", "name,fileId\r\n"] {
         assert_eq!(read(text), Vec::<String>::new(), "{text:?}");

@@ -33,6 +33,9 @@ pub enum SheetError {
         "{0} exists; replace it by --overwrite (the old one is kept as .bak), or give another --report"
     )]
     Exists(String),
+    /// A folder, a device or a pipe cannot be kept as `.bak`.
+    #[error("{0} is not a regular file; give --report the path of a file, or - for stdout")]
+    NotAFile(String),
     /// The system says no.
     #[error("cannot write {name}: {source}; give another place with --report")]
     Write {
@@ -124,6 +127,9 @@ impl Sheet {
 }
 
 fn create_file(path: &Path, name: String, old: OldSheet) -> Result<fs::File, SheetError> {
+    if path.metadata().is_ok_and(|there| !there.is_file()) {
+        return Err(SheetError::NotAFile(name));
+    }
     if old == OldSheet::KeptAsBackup && path.symlink_metadata().is_ok() {
         let mut backup = path.as_os_str().to_owned();
         backup.push(".bak");

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use imagekit_bulk_delete::job::Step;
 use imagekit_bulk_delete::outcome::Outcome;
 use imagekit_bulk_delete::report::{Admission, Opened, ReportError};
+use imagekit_bulk_delete::stop::{Reason, Stop};
 use imagekit_bulk_delete::target::{Record, Target};
 
 use crate::progress::{Passed, Progress};
@@ -13,6 +14,8 @@ use crate::progress::{Passed, Progress};
 pub(crate) struct Books<'a> {
     pub(crate) opened: Opened,
     progress: &'a Progress,
+    /// Ends the run where the input has IDs that were not counted before it; `None` if nothing was counted.
+    counted: Option<Stop>,
     /// Records so far.
     pub(crate) passed: Arc<Passed>,
     /// IDs to be sent that do not look like ImageKit's.
@@ -21,10 +24,11 @@ pub(crate) struct Books<'a> {
 
 impl<'a> Books<'a> {
     /// Books in which nothing was admitted yet.
-    pub(crate) fn new(opened: Opened, progress: &'a Progress) -> Self {
+    pub(crate) fn new(opened: Opened, progress: &'a Progress, counted: Option<Stop>) -> Self {
         Self {
             opened,
             progress,
+            counted,
             passed: Arc::default(),
             odd_ids: 0,
         }
@@ -34,6 +38,7 @@ impl<'a> Books<'a> {
     pub(crate) fn admit(&mut self, record: Record) -> Admission {
         let admission = match record {
             Record::Target(target) => {
+                self.watch_for_uncounted(&target);
                 self.watch_for_odd_ids(&target);
                 self.opened.past.admit(target)
             }
@@ -54,6 +59,19 @@ impl<'a> Books<'a> {
             Step::Purged => outcomes
                 .iter()
                 .try_for_each(|outcome| report.amend(outcome, past)),
+        }
+    }
+
+    /// What was counted and agreed to is all that is sent: a list that grew meanwhile is another list.
+    fn watch_for_uncounted(&self, target: &Target) {
+        if let Some(stop) = &self.counted
+            && !self.opened.past.was_counted(target.file_id.as_str())
+        {
+            let origin = &target.origin;
+            stop.trip(Reason::InputBroken(format!(
+                "{} line {} was not there when the records were counted; look at the list, and go on with --resume",
+                origin.input, origin.line
+            )));
         }
     }
 

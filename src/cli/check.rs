@@ -18,7 +18,7 @@ use tokio::select;
 
 use super::account::{self, Account};
 use super::options::Cli;
-use super::prepare::{check_caps, check_destination, count, has_caps, listen, open_sources};
+use super::prepare::{check_caps, count, has_caps, listen, open_sources};
 use super::run::outage_is_too_long;
 use super::signals::Signals;
 use crate::progress::Progress;
@@ -35,7 +35,6 @@ pub(crate) async fn check(cli: &Cli, progress: &Progress) -> Result<u8> {
     let mut sources = open_sources(cli, progress)?;
     let mut signals = listen()?;
     let destination = destination(cli, sources.first_name());
-    check_destination(cli, &destination)?;
     if has_caps(cli) {
         let counted = select! {
             counted = count(sources, Past::default()) => counted?,
@@ -63,7 +62,7 @@ pub(crate) async fn check(cli: &Cli, progress: &Progress) -> Result<u8> {
 }
 
 /// `<stem>.check.csv` where no other place is named.
-fn destination(cli: &Cli, first_input: &str) -> Destination {
+pub(super) fn destination(cli: &Cli, first_input: &str) -> Destination {
     if cli.report.report.is_some() {
         return account::destination(cli, first_input);
     }

@@ -68,9 +68,17 @@ pub(crate) fn close(
 }
 
 /// Tells what there is to tell of a run that is left with requests in the air: the report stays as it is.
-pub(crate) fn leave(audience: &Audience<'_>, books: &Books<'_>, number: i32, sight: &Sight) -> u8 {
+pub(crate) fn leave(
+    audience: &Audience<'_>,
+    books: &mut Books<'_>,
+    number: i32,
+    sight: &Sight,
+) -> u8 {
+    if let Err(error) = books.opened.report.release_held() {
+        audience.progress.error(&error.to_string());
+    }
     let closed = Closed {
-        ending: Ending::Stopped(Reason::Signal(number)),
+        ending: Ending::Stopped(stop_reason(sight, number)),
         finished: None,
         report: Some(name(&books.opened.report)),
         is_resumable: books.opened.report.is_resumable(),
@@ -82,6 +90,15 @@ pub(crate) fn leave(audience: &Audience<'_>, books: &Books<'_>, number: i32, sig
         .progress
         .notice("left at once; what was in the air is settled by --resume");
     tell(audience, sight, &closed, Told::Yes)
+}
+
+/// A graver reason than the signal stays the reason.
+fn stop_reason(sight: &Sight, number: i32) -> Reason {
+    let signal = Reason::Signal(number);
+    sight
+        .stop
+        .reason()
+        .map_or(signal.clone(), |reason| reason.min(signal))
 }
 
 /// A run whose host was never reached leaves no report.
@@ -160,10 +177,16 @@ fn summary<'a>(
         tally,
         failures: sight.tally.failures(),
         ending: closed.ending.clone(),
-        records: closed.records,
+        records: match closed.ending {
+            Ending::Completed => closed.records,
+            _ => sight.expected.exact().unwrap_or_else(|| sight.done()),
+        },
         done: sight.done(),
         total: sight.expected.exact(),
         kept_rows: closed.finished.map_or(0, |finished| finished.kept_rows),
+        kept_unsettled: closed
+            .finished
+            .map_or(0, |finished| finished.kept_unsettled),
         odd_ids: closed.odd_ids,
         requests: sight.traffic.requests(),
         retries: sight.traffic.retries(),

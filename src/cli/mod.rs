@@ -17,14 +17,15 @@ mod help;
 mod machines;
 mod man;
 mod options;
+mod outputs;
 mod page;
 mod place;
 mod prepare;
 mod resume_command;
 mod run;
 mod signals;
-mod stdout;
 mod total;
 
+pub(crate) use help::tell;
 pub(crate) use options::{Cli, Display, LogFormat, ProgressMode};
 pub(crate) use run::{exit_code_of, in_words, run};

@@ -47,14 +47,7 @@ impl Page {
                 bail!("--html is made from the report; give --report a path instead of -")
             }
         };
-        let page = Self::wanted(cli, report)?;
-        if page
-            .as_ref()
-            .is_some_and(|page| Path::new(&page.name) == report)
-        {
-            bail!("--html and --report name the same file; give one of them another");
-        }
-        Ok(page)
+        Self::wanted(cli, report)
     }
 
     fn wanted(cli: &Cli, report: &Path) -> Result<Option<Self>> {

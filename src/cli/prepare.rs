@@ -1,11 +1,9 @@
 //! What comes before the first request: inputs opened, records counted, caps checked, the question asked.
 
 use std::io::IsTerminal as _;
-use std::os::unix::fs::MetadataExt as _;
-use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result, anyhow, bail};
-use imagekit_bulk_delete::report::{Destination, Past};
+use imagekit_bulk_delete::report::Past;
 use imagekit_bulk_delete::source::{SourceError, Sources};
 use tokio::task::spawn_blocking;
 
@@ -56,26 +54,6 @@ pub(crate) fn open_sources(cli: &Cli, progress: &Progress) -> Result<Sources> {
         .iter()
         .for_each(|notice| progress.notice(notice));
     Ok(sources)
-}
-
-/// Refuses to write over what is read: a list that is gone cannot be gone on with.
-pub(crate) fn check_destination(cli: &Cli, destination: &Destination) -> Result<()> {
-    let Destination::File(path) = destination else {
-        return Ok(());
-    };
-    let identity = |path: &Path| {
-        let metadata = path.metadata().ok()?;
-        Some((metadata.dev(), metadata.ino()))
-    };
-    let is_report =
-        |input: &&PathBuf| identity(input).is_some_and(|held| Some(held) == identity(path));
-    if let Some(input) = cli.input.iter().find(is_report) {
-        bail!(
-            "{} is an input, and the report would take its place; give another --report",
-            input.display()
-        );
-    }
-    Ok(())
 }
 
 /// Counts, checks the caps and asks, where that is wanted; nothing is sent before. `due` purges are left from

@@ -8,14 +8,17 @@ pub(crate) fn resume_command(pattern: Option<&str>, report: &str) -> String {
 }
 
 fn in_words(typed: impl Iterator<Item = String>, pattern: &str, report: &str) -> String {
+    let typed: Vec<String> = typed.collect();
+    let is_rehearsal = typed.iter().any(|word| word == "--sandbox");
     let dated = |word: String| match word.strip_suffix(pattern) {
         Some(option @ ("" | "-o" | "--report=")) if pattern.contains('{') => {
             // The sandbox puts its mark into the name again.
-            format!("{option}{}", report.replace(".sandbox", ""))
+            format!("{option}{}", without_mark(report, is_rehearsal))
         }
         _ => word,
     };
     let mut words: Vec<String> = typed
+        .into_iter()
         .filter(|word| word != "--overwrite")
         .map(dated)
         .map(quoted)
@@ -24,6 +27,13 @@ fn in_words(typed: impl Iterator<Item = String>, pattern: &str, report: &str) ->
         words.insert(1.min(words.len()), "--resume".into());
     }
     words.join(" ")
+}
+
+fn without_mark(report: &str, is_rehearsal: bool) -> String {
+    match report.rsplit_once(".sandbox") {
+        Some((before, after)) if is_rehearsal && !after.contains('/') => format!("{before}{after}"),
+        _ => report.to_owned(),
+    }
 }
 
 /// A word as a shell takes it.
@@ -80,6 +90,14 @@ mod tests {
                 "r.2026-11-24.sandbox.csv"
             ),
             "x --resume --sandbox -o r.2026-11-24.csv"
+        );
+        assert_eq!(
+            command(
+                "x|-o|a.sandbox/r.{date}.csv",
+                "a.sandbox/r.{date}.csv",
+                "a.sandbox/r.1.csv"
+            ),
+            "x --resume -o a.sandbox/r.1.csv"
         );
     }
 }

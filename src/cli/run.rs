@@ -35,12 +35,10 @@ use super::dry_run;
 use super::generate;
 use super::machines::Machines;
 use super::options::{Cli, LogFormat, LogLevel};
+use super::outputs;
 use super::page::{self, Page};
-use super::prepare::{
-    Readiness, check_destination, listen, make_ready, open_sources, required_terminal,
-};
+use super::prepare::{Readiness, listen, make_ready, open_sources, required_terminal};
 use super::signals::Signals;
-use super::stdout;
 use super::total;
 use crate::progress::{Progress, Sight, Started};
 
@@ -62,7 +60,7 @@ pub(crate) fn run(cli: &Cli) -> Result<u8> {
     let code = runtime.block_on(async {
         let progress = Progress::new(&cli.display);
         start_log(cli, &progress);
-        stdout::check(cli)?;
+        outputs::check(cli)?;
         match (cli.safety.sandbox_listen, &cli.report.from_report) {
             (Some(address), _) => super::account::serve_sandbox(address, &progress).await,
             (None, Some(report)) => page::from_report(cli, report, &progress),
@@ -154,7 +152,6 @@ async fn delete(cli: &Cli, progress: &Progress, machines: &Machines<'_>) -> Resu
     let sources = open_sources(cli, progress)?;
     let mut signals = listen()?;
     let destination = account::destination(cli, sources.first_name());
-    check_destination(cli, &destination)?;
     let page = Page::of_run(cli, &destination)?;
     if let Some(warning) = disk::warning(&destination, &sources) {
         progress.notice(&warning);
@@ -233,7 +230,7 @@ impl Run<'_> {
             cache: cli.cache.purge_cache.then(purge),
             due: std::mem::take(&mut opened.due),
         };
-        let mut books = Books::new(opened, self.progress);
+        let mut books = Books::new(opened, self.progress, self.total.map(|_| stop.clone()));
         let sight = Sight {
             tally: Arc::default(),
             traffic: self.line.traffic(),
@@ -263,7 +260,7 @@ impl Run<'_> {
             page: self.page.as_ref(),
         };
         match left_at_once {
-            Some(number) => Ok(closing::leave(&audience, &books, number, &sight)),
+            Some(number) => Ok(closing::leave(&audience, &mut books, number, &sight)),
             None => closing::close(&audience, books, stop, &sight),
         }
     }

@@ -26,6 +26,9 @@ pub enum BaseUrlError {
     /// Not a URL at all.
     #[error("{0:?} is not a URL; give it like {IMAGEKIT}")]
     NotAUrl(String),
+    /// A key, whose text must not stand in an error.
+    #[error("the base URL is a key, not a URL; the key belongs in IMAGEKIT_PRIVATE_KEY")]
+    AKey,
     /// Neither https nor http.
     #[error("{0:?} is not an https URL; give it like {IMAGEKIT}")]
     Scheme(String),
@@ -42,6 +45,9 @@ pub enum BaseUrlError {
 impl BaseUrl {
     /// Checks a base URL; a `/` at its end is cut.
     pub fn parse(text: &str) -> Result<Self, BaseUrlError> {
+        if text.starts_with("private_") || text.starts_with("public_") {
+            return Err(BaseUrlError::AKey);
+        }
         let url = Url::parse(text).map_err(|_| BaseUrlError::NotAUrl(text.into()))?;
         let host = url
             .host_str()
@@ -159,6 +165,10 @@ mod tests {
         assert_eq!(
             BaseUrl::parse("https://host/?a=b").unwrap_err(),
             BaseUrlError::TooMuch
+        );
+        assert_eq!(
+            BaseUrl::parse("private_abc").unwrap_err(),
+            BaseUrlError::AKey
         );
         assert!(matches!(
             BaseUrl::parse("ftp://host"),

@@ -30,6 +30,17 @@ pub struct FileInfo {
 }
 
 impl FileInfo {
+    /// A file as a JSON object tells of it; `None` if it has no ID. A folder's is its `folderId`. `[spec]`
+    pub(super) fn told(file: &Value) -> Option<Self> {
+        let told = Self::deserialize(file).ok();
+        told.or_else(|| {
+            let mut file = file.as_object()?.clone();
+            let folder_id = file.remove("folderId")?;
+            file.insert("fileId".into(), folder_id);
+            Self::deserialize(Value::Object(file)).ok()
+        })
+    }
+
     /// Whether this is the file itself, as against one of its versions or a folder.
     pub fn is_file(&self) -> bool {
         self.kind.as_deref().is_none_or(|kind| kind == "file")

@@ -21,8 +21,16 @@ pub(super) struct Pending {
     first_attempt: Option<Instant>,
     /// An attempt of this run was ambiguous.
     doubt: bool,
-    http_status: Option<u16>,
     error: Option<ErrorCode>,
+    last: Answer,
+    /// The last that failed: a later one may have told of other IDs only.
+    failed: Option<Box<Answer>>,
+}
+
+/// What is kept of an answer, or of its absence.
+#[derive(Debug, Clone, Default)]
+struct Answer {
+    http_status: Option<u16>,
     request_id: Option<Box<str>>,
     message: Option<Box<str>>,
 }
@@ -34,10 +42,9 @@ impl Pending {
             attempts: 0,
             first_attempt: None,
             doubt: false,
-            http_status: None,
             error: None,
-            request_id: None,
-            message: None,
+            last: Answer::default(),
+            failed: None,
         }
     }
 
@@ -54,16 +61,16 @@ impl Pending {
         match exchange {
             Ok(response) => self.note_response(response),
             Err(error) => {
-                self.request_id = None;
-                self.message = Some(error.to_string().into());
+                self.last.request_id = None;
+                self.last.message = Some(error.to_string().into());
             }
         }
     }
 
     fn note_response(&mut self, response: &Response) {
-        self.http_status = Some(response.status);
-        self.request_id.clone_from(&response.request_id);
-        self.message = response.message().map(Into::into);
+        self.last.http_status = Some(response.status);
+        self.last.request_id.clone_from(&response.request_id);
+        self.last.message = response.message().map(Into::into);
     }
 
     /// The outcome that the last answer and the doubt allow.
@@ -80,12 +87,12 @@ impl Pending {
             Final::Refused => Some(ErrorCode::Rejected),
             Final::Exhausted => Some(self.error.unwrap_or(ErrorCode::Interrupted)),
         };
-        let message = message(status, last, self.message);
+        let message = message(status, last, self.last.message);
         Outcome {
             file_id: self.target.file_id.as_str().into(),
             origin: self.target.origin,
             status,
-            http_status: self.http_status,
+            http_status: self.last.http_status,
             error,
             attempts: self.attempts,
             duration: self
@@ -93,7 +100,7 @@ impl Pending {
                 .map(|first| first.elapsed())
                 .unwrap_or_default(),
             finished_at: Timestamp::now(),
-            request_id: self.request_id,
+            request_id: self.last.request_id,
             message,
             purge: None,
             purge_request_id: None,
@@ -166,12 +173,13 @@ impl Part {
 
     /// What a stop leaves of an ID: a row that says `unknown` if this run may have deleted it, else the
     /// untouched target.
-    pub(super) fn interrupted(&self, pending: Pending) -> Settled {
-        if pending.doubt {
-            self.decided(pending, Final::Exhausted)
-        } else {
-            Settled::Released(pending.target)
+    pub(super) fn interrupted(&self, mut pending: Pending) -> Settled {
+        if !pending.doubt {
+            return Settled::Released(pending.target);
         }
+        let failed = pending.failed.take();
+        pending.last = failed.map_or_else(Answer::default, |failed| *failed);
+        self.decided(pending, Final::Exhausted)
     }
 
     /// The ID of a part that has one.
@@ -231,6 +239,7 @@ impl Part {
         for pending in &mut self.pendings {
             pending.error = Some(transient.error);
             pending.doubt |= transient.arrival == Arrival::Possible;
+            pending.failed = Some(Box::new(pending.last.clone()));
         }
     }
 

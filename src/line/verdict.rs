@@ -87,7 +87,11 @@ pub(super) fn told(response: &Response) -> String {
     format!(
         "HTTP {}: {}",
         response.status,
-        message.lines().next().unwrap_or_default()
+        message
+            .lines()
+            .next()
+            .unwrap_or_default()
+            .trim_end_matches('.')
     )
 }
 

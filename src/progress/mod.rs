@@ -23,7 +23,7 @@ use tracing_subscriber::fmt::MakeWriter;
 
 use crate::cli::{Display, LogFormat, ProgressMode};
 use forecast::Forecast;
-use paint::{Colours, Ink, Piece};
+use paint::{Colours, Ink, Piece, tame};
 use screen::{Line, Screen};
 pub(crate) use sight::{Expected, Passed, Sight, Started};
 use words::View;
@@ -129,7 +129,7 @@ impl Progress {
     /// Tells what a person should know, unless told to be quiet.
     pub(crate) fn notice(&self, notice: &str) {
         if !self.is_quiet {
-            self.say(notice);
+            self.say(&tame(notice));
         }
     }
 
@@ -147,7 +147,7 @@ impl Progress {
         } else {
             Ink::Bad
         };
-        let text = summary.text();
+        let text = tame(&summary.text());
         let (verdict, rest) = text.split_at(text.find([':', ' ']).unwrap_or(0));
         let colours = match self.format {
             LogFormat::Text => self.colours,
@@ -164,9 +164,10 @@ impl Progress {
 
     /// Tells an error.
     pub(crate) fn error(&self, text: &str) {
+        let text = tame(text.trim_end());
         match self.format {
-            LogFormat::Text => self.print(&format!("error: {}\n", text.trim_end())),
-            LogFormat::Json => self.print(&json(Level::Error, text.trim_end())),
+            LogFormat::Text => self.print(&format!("error: {text}\n")),
+            LogFormat::Json => self.print(&json(Level::Error, &text)),
         }
     }
 

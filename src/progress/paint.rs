@@ -97,6 +97,19 @@ fn push(line: &mut Line, piece: &Piece, gap: &str, columns: usize, colours: Colo
     true
 }
 
+/// Text that came from outside, with nothing in it that would move the cursor, colour the screen or turn the
+/// direction of writing.
+pub(super) fn tame(text: &str) -> String {
+    let turns = |character| matches!(character, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
+    text.chars()
+        .map(|character| match character {
+            '\n' | '\t' => character,
+            _ if character.is_control() || turns(character) => char::REPLACEMENT_CHARACTER,
+            _ => character,
+        })
+        .collect()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -28,7 +28,7 @@ pub use due::Due;
 pub use guard::Guard;
 pub use open::{Existing, OpenError, Opened, Request, open};
 pub use past::{Admission, Past};
-pub use read::Rows;
+pub use read::{Rows, is_report};
 pub use resume::look;
 pub(crate) use row::harmless;
 
@@ -146,6 +146,8 @@ pub struct Finished {
     pub purges: PurgeCounts,
     /// Rows of earlier runs whose record is no longer in the input.
     pub kept_rows: u64,
+    /// Those of them that are `failed` or `unknown`: the record may come back, and the state stays for that.
+    pub kept_unsettled: u64,
 }
 
 /// How a run ended, as far as the report must know.
@@ -169,7 +171,8 @@ impl Finished {
     fn is_settled(&self) -> bool {
         let records = [Status::Failed, Status::Unknown].map(|status| self.counts[status as usize]);
         let purges = [Purge::Failed, Purge::OverLimit].map(|purge| self.purges[purge as usize]);
-        records.iter().chain(&purges).all(|count| *count == 0)
+        let unsettled: u64 = records.iter().chain(&purges).sum();
+        unsettled + self.kept_unsettled == 0
     }
 }
 
@@ -272,6 +275,7 @@ impl Report {
             counts: std::array::from_fn(|status| self.loaded[status] + self.counts[status]),
             purges: std::array::from_fn(|purge| self.loaded_purges[purge] + self.purges[purge]),
             kept_rows: 0,
+            kept_unsettled: 0,
         }
     }
 
@@ -324,6 +328,9 @@ impl Report {
         if ending == Ending::Broken {
             return Ok(finished);
         }
+        if let (Sink::File { path, .. }, open::Undo::Overwrote { .. }) = (&self.sink, &self.undo) {
+            open::forget_older(path);
+        }
         self.release_held()?;
         self.check_place().map_err(|source| self.error(source))?;
         if let Ending::Completed { records } = ending {
@@ -351,8 +358,9 @@ impl Report {
         }
     }
 
-    /// Writes what still waits for its purge, and the header if no row was ever written.
-    fn release_held(&mut self) -> Result<(), ReportError> {
+    /// Writes what still waits for its purge, and the header if no row was ever written: for a run that is left in
+    /// the middle, as [`finish`](Self::finish) does it too.
+    pub fn release_held(&mut self) -> Result<(), ReportError> {
         let held = match &mut self.sink {
             Sink::Stdout { held, .. } => std::mem::take(held),
             Sink::File { .. } => BTreeMap::new(),

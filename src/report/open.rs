@@ -96,6 +96,9 @@ pub enum OpenError {
         /// Where it shows, in words.
         at: String,
     },
+    /// A folder, a device or a pipe: it could neither be gone on with nor be kept as `.bak`.
+    #[error("{0} is not a regular file; give --report the path of a file, or - for stdout")]
+    NotAFile(String),
     /// The sandbox wrote it: nothing in it is true of real files.
     #[error(
         "{0} was written by a rehearsal in the sandbox, which deleted nothing; give another --report"
@@ -146,9 +149,17 @@ impl OpenError {
 /// How to undo an opening while nothing was sent.
 #[derive(Debug)]
 pub(super) enum Undo {
-    Created { old_state: Option<Vec<u8>> },
-    Overwrote { old_state: Option<Vec<u8>> },
-    Resumed { had_state: bool },
+    Created {
+        old_state: Option<Vec<u8>>,
+    },
+    Overwrote {
+        old_state: Option<Vec<u8>>,
+    },
+    Resumed {
+        had_state: bool,
+        /// Whose job it was.
+        old_header: Option<Box<StateHeader>>,
+    },
 }
 
 /// Opens a report and locks its job, before anything is sent.
@@ -163,6 +174,9 @@ pub fn open(request: &Request<'_>) -> Result<Opened, OpenError> {
         name: name.clone(),
         source,
     };
+    if path.metadata().is_ok_and(|there| !there.is_file()) {
+        return Err(OpenError::NotAFile(name));
+    }
     let state = State::lock(&path)
         .map_err(io)?
         .ok_or_else(|| OpenError::Locked(name.clone()))?;
@@ -243,15 +257,28 @@ impl Opening<'_> {
         let is_there = self.path.symlink_metadata().is_ok();
         match (is_there, self.request.existing) {
             (false, Existing::Resume) => self.create_anew(state),
-            (false, _) => self.create(state, Undo::Created { old_state: None }),
+            (false, _) => {
+                let old_state = state.old.clone();
+                self.create(state, Undo::Created { old_state })
+            }
             (true, Existing::Refuse) => Err(OpenError::Exists(self.name.into())),
             (true, Existing::Overwrite) => {
-                fs::rename(self.path, with_suffix(self.path, ".bak")).map_err(self.io())?;
+                self.set_aside().map_err(self.io())?;
                 let old_state = state.old.clone();
-                self.create(state, Undo::Overwrote { old_state })
+                let created = self.create(state, Undo::Overwrote { old_state });
+                created.inspect_err(|_| drop(put_back(self.path)))
             }
             (true, Existing::Resume) => self.resume(state),
         }
+    }
+
+    /// Makes the report that is there the `.bak`. An older one is gone only once rows are written.
+    fn set_aside(&self) -> io::Result<()> {
+        let backup = with_suffix(self.path, ".bak");
+        if backup.symlink_metadata().is_ok() {
+            fs::rename(&backup, with_suffix(self.path, OLDER))?;
+        }
+        fs::rename(self.path, backup)
     }
 
     /// A report that is missing beside its state was lost: what it told of is in doubt.
@@ -353,16 +380,42 @@ impl Report {
             Undo::Created { old_state } => {
                 fs::remove_file(path).and_then(|()| state.restore(old_state.as_deref()))
             }
-            Undo::Overwrote { old_state } => fs::rename(with_suffix(path, ".bak"), path)
-                .and_then(|()| state.restore(old_state.as_deref())),
-            Undo::Resumed { had_state: false } => state.remove(),
-            Undo::Resumed { had_state: true } => {
+            Undo::Overwrote { old_state } => {
+                put_back(path).and_then(|()| state.restore(old_state.as_deref()))
+            }
+            Undo::Resumed {
+                had_state: false, ..
+            } => state.remove(),
+            Undo::Resumed { old_header, .. } => {
                 self.header.is_at_rest = true;
+                if let Some(old) = old_header {
+                    // A run that never began does not take the job over.
+                    self.header.job = old.job.clone();
+                    self.header.was_key_refused = old.was_key_refused;
+                }
                 return Ok(self.journal.rewrite_header(&self.header)?);
             }
         };
         undone.map_err(|source| self.error(source))
     }
+}
+
+/// What the `.bak` is called until the run that makes another has begun.
+const OLDER: &str = ".bak.older";
+
+/// Undoes what `set_aside` did.
+fn put_back(path: &Path) -> io::Result<()> {
+    let (backup, older) = (with_suffix(path, ".bak"), with_suffix(path, OLDER));
+    fs::rename(&backup, path)?;
+    if older.symlink_metadata().is_ok() {
+        fs::rename(older, backup)?;
+    }
+    Ok(())
+}
+
+/// Takes the older `.bak` away: there is a newer one to stay.
+pub(super) fn forget_older(path: &Path) {
+    let _ = fs::remove_file(with_suffix(path, OLDER));
 }
 
 fn path_name(destination: &Destination) -> String {

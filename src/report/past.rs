@@ -92,6 +92,12 @@ impl Past {
         (marks.set(Marks::COUNTED), !marks.has(Marks::SETTLED))
     }
 
+    /// Whether an ID was among those that were counted before the run.
+    pub fn was_counted(&self, file_id: &str) -> bool {
+        let marks = self.seen.get(file_id).unwrap_or_default();
+        marks.has(Marks::COUNTED)
+    }
+
     /// Notes the rows that this run wrote.
     pub(super) fn note_written(&mut self, outcomes: &[Outcome]) {
         for outcome in outcomes.iter().filter(|outcome| is_own(outcome.status)) {

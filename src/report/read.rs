@@ -43,6 +43,15 @@ pub(super) fn kind(file: &mut File) -> io::Result<Kind> {
     })
 }
 
+/// Whether a file is a report of ours.
+pub fn is_report(path: &Path) -> bool {
+    let is_file = path.metadata().is_ok_and(|there| there.is_file());
+    is_file
+        && File::open(path)
+            .and_then(|mut file| kind(&mut file))
+            .is_ok_and(|kind| kind == Kind::Ours)
+}
+
 /// Whole rows of a report, one after the other in constant memory; ends at the first that is not one, as the
 /// report of a run that goes on may end in the middle of a row.
 #[derive(Debug)]

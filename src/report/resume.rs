@@ -101,6 +101,7 @@ impl Opening<'_> {
         loaded.past.urls = urls;
         let undo = Undo::Resumed {
             had_state: state.old.is_some(),
+            old_header: old_header.map(Box::new),
         };
         let mut report = self.report(file, state, undo, header)?;
         report.loaded = loaded.counts;
@@ -163,7 +164,7 @@ impl Opening<'_> {
             return Err(OpenError::Rehearsal(self.name.into()));
         }
         let was_cut_off =
-            header.is_some_and(|header| !header.is_at_rest && header.boot != journal::boot());
+            header.is_some_and(|header| !header.is_at_rest && was_another_boot(&header.boot));
         if let Some((begin, sent)) = self.torn(tail, was_cut_off)? {
             file.set_len(begin).map_err(self.io())?;
             loaded.notices.push(format!(
@@ -285,6 +286,11 @@ fn land(row: &Row<'_>, in_air: &mut HashMap<String, InAir>) {
     if is_newer && past::is_own(row.status) {
         in_air.remove(row.file_id);
     }
+}
+
+/// Where the system does not tell one boot from another, a power cut cannot be ruled out.
+fn was_another_boot(boot: &str) -> bool {
+    boot.is_empty() || boot != journal::boot()
 }
 
 fn interrupted(sent: &InAir) -> Outcome {

@@ -6,9 +6,10 @@ use std::os::unix::fs::{MetadataExt, OpenOptionsExt, chown};
 use std::path::Path;
 
 use super::open::{sync_folder, with_suffix};
-use super::read::{self, Row};
+use super::read::{self, Row, Tail};
 use super::row::HEADER;
 use super::{Finished, Past, Report, ReportError, Sink, past};
+use crate::outcome::Status;
 
 const BLOCK: usize = 256 * 1024;
 
@@ -53,7 +54,7 @@ fn replace(path: &Path, begin: u64, past: &mut Past) -> io::Result<(File, Finish
     };
     copy.to.write_all(HEADER.as_bytes())?;
     let mut finished = Finished::default();
-    read::rows(&mut old, |rows| {
+    let tail = read::rows(&mut old, |rows| {
         past.foresee_rows(rows);
         for row in rows {
             let is_replaced = past::is_own(row.status)
@@ -69,6 +70,9 @@ fn replace(path: &Path, begin: u64, past: &mut Past) -> io::Result<(File, Finish
         }
         Ok(())
     })?;
+    if tail != Tail::Whole {
+        return Err(io::Error::other("a row in it cannot be read"));
+    }
     let new = copy.finish()?;
     new.sync_all()?;
     fs::rename(&copy_path, path)?;
@@ -83,6 +87,8 @@ fn count(row: &Row<'_>, begin: u64, past: &mut Past, finished: &mut Finished) {
     let is_of_this_run = row.begin >= begin;
     if !is_of_this_run && past.is_left_over(row.file_id, row.status) {
         finished.kept_rows += 1;
+        let is_unsettled = matches!(row.status, Status::Failed | Status::Unknown);
+        finished.kept_unsettled += u64::from(is_unsettled);
     } else {
         finished.counts[row.status as usize] += 1;
     }

@@ -17,6 +17,7 @@ use futures::{Stream, stream};
 use thiserror::Error;
 use tokio::sync::mpsc;
 
+pub use bytes::Foreign;
 pub use header::{Column, Header, Options};
 
 use crate::target::{FileId, InvalidId, Origin, Record, Reject, Rejected, Target};
@@ -61,11 +62,13 @@ pub enum SourceError {
         #[source]
         source: io::Error,
     },
-    /// UTF-16 is not read.
-    #[error("{input} is UTF-16; save it as UTF-8, or convert it with `iconv -f UTF-16 -t UTF-8`")]
-    Utf16 {
+    /// It is no CSV.
+    #[error("{input} {foreign}")]
+    Foreign {
         /// The input's name.
         input: String,
+        /// What it is.
+        foreign: Foreign,
     },
     /// Several columns, and none has a name that says that it holds IDs.
     #[error(
@@ -337,14 +340,14 @@ impl Source {
 }
 
 fn unusable(name: &str, source: io::Error) -> SourceError {
-    if bytes::is_utf16(&source) {
-        SourceError::Utf16 { input: name.into() }
-    } else {
-        SourceError::Broken {
-            input: name.into(),
+    let input = name.into();
+    match Foreign::of(&source) {
+        Some(foreign) => SourceError::Foreign { input, foreign },
+        None => SourceError::Broken {
+            input,
             line: 1,
             source,
-        }
+        },
     }
 }
 

@@ -114,10 +114,12 @@ impl Parser {
 
     /// Whether the next record is not wholly in memory.
     pub(super) fn would_block(&self) -> bool {
+        let is_break = |byte: &u8| matches!(byte, b'\n' | b'\r');
         let rest = &self.block[self.position..self.filled];
-        !self.is_at_end
-            && self.ahead.is_empty()
-            && !rest.iter().any(|byte| matches!(byte, b'\n' | b'\r'))
+        // What ends the last record may still lie before the next: CRLF is two bytes, and blank lines are none.
+        let begin = rest.iter().position(|byte| !is_break(byte));
+        let is_whole = begin.is_some_and(|begin| rest[begin..].iter().any(is_break));
+        !self.is_at_end && self.ahead.is_empty() && !is_whole
     }
 
     /// The next record; `None` at the end. Lines that are empty or white space only are none.

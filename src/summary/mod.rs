@@ -55,7 +55,8 @@ pub struct Summary<'a> {
     pub failures: Failures,
     /// How it ended.
     pub ending: Ending,
-    /// Records of the input, as far as it was read; all of them have a row when the run completed.
+    /// Records of the input: all of them where they were counted, else those that are decided. All of them have a
+    /// row when the run completed.
     pub records: u64,
     /// Records that are decided, in this run or before.
     pub done: u64,
@@ -63,6 +64,8 @@ pub struct Summary<'a> {
     pub total: Option<u64>,
     /// Rows of earlier runs whose record is no longer in the input.
     pub kept_rows: u64,
+    /// Those of them that are `failed` or `unknown`.
+    pub kept_unsettled: u64,
     /// IDs of records that do not look like ImageKit's.
     pub odd_ids: u64,
     /// Requests sent.
@@ -100,6 +103,7 @@ impl<'a> Summary<'a> {
             done: 0,
             total: None,
             kept_rows: 0,
+            kept_unsettled: 0,
             odd_ids: 0,
             requests: 0,
             retries: 0,

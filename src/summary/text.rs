@@ -54,21 +54,24 @@ impl Summary<'_> {
             return;
         };
         let _ = writeln!(text, "stopped after {took}: {reason}");
-        let done = grouped(self.done);
-        let _ = match self.total.filter(|total| *total >= self.done) {
-            Some(total) => {
-                let left = grouped(total - self.done);
-                writeln!(
-                    text,
-                    "{done} of {} records are done, {left} are not",
-                    grouped(total)
-                )
-            }
-            None => writeln!(
-                text,
-                "{done} records are done, the rest of the input is not"
-            ),
+        let _ = writeln!(text, "{}", self.progress());
+    }
+
+    /// How far it came: what is settled, what may have happened, what was not begun.
+    fn progress(&self) -> String {
+        let unknown = self.tally.count(Status::Unknown);
+        let done = grouped(self.done.saturating_sub(unknown));
+        let unknown = match unknown {
+            0 => String::new(),
+            unknown => format!(", {} unknown", grouped(unknown)),
         };
+        match self.total.filter(|total| *total >= self.done) {
+            Some(total) => {
+                let (left, total) = (grouped(total - self.done), grouped(total));
+                format!("{done} of {total} records are done{unknown}, {left} not begun")
+            }
+            None => format!("{done} records are done{unknown}, the rest was not begun"),
+        }
     }
 
     fn write_trouble(&self, text: &mut String) {
@@ -154,13 +157,25 @@ impl Summary<'_> {
         }
         if self.odd_ids > 0 {
             let odd_ids = grouped(self.odd_ids);
-            let _ = writeln!(text, "warning: {odd_ids} IDs do not look like ImageKit's");
-        }
-        if self.kept_rows > 0 {
-            let kept = grouped(self.kept_rows);
+            let (noun, verb) = if self.odd_ids == 1 {
+                ("ID", "does")
+            } else {
+                ("IDs", "do")
+            };
             let _ = writeln!(
                 text,
-                "{kept} rows of earlier runs have no record in this input; they were kept"
+                "warning: {odd_ids} {noun} {verb} not look like ImageKit's"
+            );
+        }
+        if self.kept_rows > 0 {
+            let kept = counted(self.kept_rows, "row", "rows");
+            let unsettled = match self.kept_unsettled {
+                0 => String::new(),
+                unsettled => format!(", {} of them failed or unknown", grouped(unsettled)),
+            };
+            let _ = writeln!(
+                text,
+                "kept: {kept} of earlier runs without a record in this input{unsettled}"
             );
         }
     }
@@ -180,10 +195,18 @@ impl Summary<'_> {
     }
 }
 
+fn shortened(message: &str) -> String {
+    if message.chars().count() <= MESSAGE_CHARACTERS {
+        return message.to_owned();
+    }
+    let shown: String = message.chars().take(MESSAGE_CHARACTERS - 1).collect();
+    format!("{}…", shown.trim_end())
+}
+
 fn write_group(text: &mut String, group: &Group) {
     let code = group.error.map_or("", |error| error.as_str());
     let (count, status) = (grouped(group.count), group.status.as_str());
-    let message: String = group.message.chars().take(MESSAGE_CHARACTERS).collect();
+    let message = shortened(&group.message);
     let separator = if message.is_empty() { "" } else { ": " };
     let _ = writeln!(text, "{count:>14}  {status}, {code}{separator}{message}");
     let (example, origin) = (&group.example, &group.origin);

@@ -271,14 +271,17 @@ impl Throttle {
         self.state().throttled
     }
 
-    /// For how long some endpoint was paused by 429s.
+    /// For how long endpoints were paused by 429s, up to now.
     pub fn paused(&self) -> Duration {
-        self.state().paused
+        let (state, now) = (self.state(), Instant::now());
+        let to_come = state.lanes.iter().filter_map(|lane| lane.paused_until(now));
+        let to_come: Duration = to_come.map(|until| until - now).sum();
+        state.paused.saturating_sub(to_come)
     }
 
-    /// When it was; the shortest gaps are closed where there were very many.
+    /// When they were, up to now; the shortest gaps are closed where there were very many.
     pub fn pauses(&self) -> Vec<Pause> {
-        self.state().pauses.to_vec()
+        self.state().pauses.until(Timestamp::now())
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -369,6 +372,10 @@ impl Turn<'_> {
         let mut state = self.throttle.state();
         state.was_answered |= heard == Heard::Answer;
         let was_outage = state.outage.next_try().is_some();
+        if self.endpoint == Endpoint::Purge && !was_outage {
+            // Purges may fail while all else works: that is no outage of the API, and holds no deletion up.
+            return Counted::Yes;
+        }
         let is_outage = state.outage.failed(group, now, fastrand::f64());
         let failing = state.outage.since().map(|since| now.duration_since(since));
         state.is_hopeless |= failing.is_some_and(|failing| failing >= self.throttle.max_outage);

@@ -56,9 +56,15 @@ impl Pauses {
         }
     }
 
-    /// All of them.
-    pub(super) fn to_vec(&self) -> Vec<Pause> {
-        self.0.clone()
+    /// All of them, cut off at `now`: what is announced is not waited yet.
+    pub(super) fn until(&self, now: Timestamp) -> Vec<Pause> {
+        let mut pauses = self.0.clone();
+        for pause in &mut pauses {
+            let to_come = Duration::try_from(pause.end.duration_since(now)).unwrap_or_default();
+            pause.waited = pause.waited.saturating_sub(to_come);
+            pause.end = pause.end.min(now).max(pause.begin);
+        }
+        pauses
     }
 
     /// Joins the two neighbours of one endpoint that make the shortest stretch.
@@ -105,7 +111,7 @@ mod tests {
         pauses.note(Endpoint::Delete, at(400), Duration::ZERO);
         pauses.note(Endpoint::Delete, at(500), Duration::from_millis(500));
         pauses.note(Endpoint::Delete, at(1500), SECOND);
-        let told: Vec<_> = pauses.to_vec();
+        let told: Vec<_> = pauses.until(at(9000));
         assert_eq!(told.len(), 3);
         assert_eq!((told[0].begin, told[0].end), (at(0), at(1500)));
         assert_eq!(
@@ -113,6 +119,12 @@ mod tests {
             (Duration::from_millis(1500), 3)
         );
         assert_eq!((told[2].begin, told[2].refusals), (at(1500), 1));
+        let cut = pauses.until(at(1700));
+        assert_eq!((cut[0].end, cut[0].waited), (told[0].end, told[0].waited));
+        assert_eq!(
+            (cut[2].end, cut[2].waited),
+            (at(1700), Duration::from_millis(200))
+        );
     }
 
     #[test]
@@ -122,7 +134,7 @@ mod tests {
             let endpoint = Endpoint::ALL[number as usize % 2];
             pauses.note(endpoint, at(i64::from(number) * 3_000), SECOND);
         }
-        let told = pauses.to_vec();
+        let told = pauses.until(at(100_000_000));
         assert!(told.len() <= MOST_PAUSES);
         assert_eq!(told.iter().map(|pause| pause.refusals).sum::<u64>(), 5_000);
         let waited: Duration = told.iter().map(|pause| pause.waited).sum();

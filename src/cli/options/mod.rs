@@ -26,7 +26,7 @@ const MOST_IDS_A_REQUEST: u64 = 100;
 /// Reads file IDs from CSV files or stdin, deletes them within the account's rate limit, and writes one true
 /// report row for each. ImageKit has no trash: what is deleted is gone for good.
 #[derive(Debug, Parser)]
-#[command(version, max_term_width = 100, after_help = help::MORE, after_long_help = help::after_long_help())]
+#[command(version, allow_negative_numbers = true, max_term_width = 100, after_help = help::MORE, after_long_help = help::after_long_help())]
 pub(crate) struct Cli {
     /// CSV files or plain lists, .gz and .zst too; - is stdin [default: stdin]
     ///

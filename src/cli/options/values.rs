@@ -71,6 +71,9 @@ pub(super) fn delimiter(text: &str) -> Result<u8> {
     }
 }
 
+/// Requests a second: one an hour.
+const SLOWEST: f64 = 1.0 / 3600.0;
+
 /// `auto`, `unlimited`, or a number of requests a second (`5`, `5/s`) or a minute (`300/m`).
 pub(super) fn pace(text: &str) -> Result<Pace> {
     match text {
@@ -87,8 +90,8 @@ pub(super) fn pace(text: &str) -> Result<Pace> {
         .parse()
         .context("write it like 5, 5/s, 300/m, auto or unlimited")?;
     let per_second = number / per;
-    if !(per_second > 0.0 && per_second <= 1e6) {
-        bail!("must be more than zero and at most 1000000/s; unlimited is a word of its own");
+    if !(SLOWEST..=1e6).contains(&per_second) {
+        bail!("must be from one an hour (0.0167/m) to 1000000/s; unlimited is a word of its own");
     }
     Ok(Pace::PerSecond(per_second))
 }
