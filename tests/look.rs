@@ -275,3 +275,26 @@ fn ids_that_cannot_be_quoted_are_asked_for_by_their_details() {
         ["/v1/files/a%22b/details", "/v1/files/c%5Cd/details"]
     );
 }
+
+#[test]
+fn a_check_of_a_host_that_is_never_reached_leaves_nothing() {
+    let scene = Scene::new(Script::plain()).input("ids.txt", list(&ids(5)));
+    let output = std::process::Command::new(fixture::BINARY)
+        .args(["--dry-run", "--check", "ids.txt"])
+        .args([
+            "--base-url",
+            "http://127.0.0.1:9",
+            "--summary-json",
+            "s.json",
+        ])
+        .env_clear()
+        .env("IMAGEKIT_PRIVATE_KEY", "private_x")
+        .current_dir(scene.folder.path())
+        .output()
+        .unwrap();
+    fixture::Ran::new(output, scene.folder.path())
+        .exits(2)
+        .says("cannot be reached")
+        .says("--summary-json: nothing is written by a dry run");
+    assert_eq!(fs::read_dir(scene.folder.path()).unwrap().count(), 1);
+}

@@ -3,10 +3,11 @@
 use std::cell::Cell;
 use std::convert::Infallible;
 use std::fmt::Write as _;
+use std::fs;
 use std::path::PathBuf;
 use std::rc::Rc;
 
-use anyhow::Result;
+use anyhow::{Result, bail};
 use imagekit_bulk_delete::check::{self, OldSheet, Sheet, Totals};
 use imagekit_bulk_delete::line::Line;
 use imagekit_bulk_delete::lookup::Lookup;
@@ -49,10 +50,18 @@ pub(crate) async fn check(cli: &Cli, progress: &Progress) -> Result<u8> {
         OldSheet::Refused
     };
     let mut sheet = Sheet::create(&destination, old)?;
+    super::dry_run::mention_what_is_not_written(cli, progress);
     let asked = ask(cli, progress, line, sources, signals, &stop, &mut sheet).await;
     let Some(totals) = asked else {
         return Ok(stop.reason().map_or(1, |reason| reason.exit_code()));
     };
+    if let (Some(reason @ Reason::Unreachable(_)), Destination::File(path)) =
+        (stop.reason(), &destination)
+    {
+        // As a run whose host was never reached: nothing is left that the next try would be refused for.
+        let _ = fs::remove_file(path);
+        bail!("{reason}");
+    }
     progress.notice(in_words(&totals, stop.reason().as_ref(), sheet.name()).trim_end());
     Ok(match stop.reason() {
         Some(reason) => reason.exit_code(),

@@ -42,7 +42,7 @@ pub(crate) async fn dry_run(cli: &Cli, progress: &Progress) -> Result<u8> {
 }
 
 /// What tells of a run has nothing to tell of.
-fn mention_what_is_not_written(cli: &Cli, progress: &Progress) {
+pub(super) fn mention_what_is_not_written(cli: &Cli, progress: &Progress) {
     let display = &cli.display;
     let asked = [
         ("--html", cli.report.html.is_some()),

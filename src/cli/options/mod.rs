@@ -279,7 +279,7 @@ pub(crate) struct Display {
     pub(crate) generate: Option<Document>,
     /// Write what the run came to as a JSON object
     ///
-    /// At every end of the run, an early stop included; - is stdout.
+    /// At every end of the run, an early stop included; - is stdout. A dry run writes none.
     #[arg(long, value_name = "PATH", value_hint = ValueHint::FilePath)]
     pub(crate) summary_json: Option<PathBuf>,
     /// Keep a file of metrics for Prometheus
