@@ -187,12 +187,16 @@ pub fn open(request: &Request<'_>) -> Result<Opened, OpenError> {
     };
     let had_state = state.old.is_some();
     let state_path = state.path.clone();
-    opening.open(state).inspect_err(|_| {
+    // The lock lasts as long as a handle does: nobody may take it on a file that is then removed.
+    let lock = state.file.try_clone().map_err(io)?;
+    let opened = opening.open(state).inspect_err(|_| {
         if !had_state {
             // Ours alone, and empty or about a job that never began.
             let _ = fs::remove_file(state_path);
         }
-    })
+    });
+    drop(lock);
+    opened
 }
 
 fn to_stdout(request: &Request<'_>) -> Opened {

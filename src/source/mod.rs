@@ -12,6 +12,7 @@ use std::fmt::Write as _;
 use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::task::{Poll, ready};
 
 use futures::{Stream, stream};
 use thiserror::Error;
@@ -228,36 +229,51 @@ impl Sources {
         }
     }
 
-    /// Reads on a thread of its own. Records that are there are sent on before the reader would
-    /// block, so an input that gives a line a minute is served line by line.
-    pub fn stream(mut self) -> impl Stream<Item = Result<Vec<Record>, SourceError>> + Unpin {
-        let (sender, mut receiver) = mpsc::channel(CHUNKS_AHEAD);
-        std::thread::spawn(move || {
-            let mut records = self.records();
-            let mut chunk = Vec::with_capacity(CHUNK);
-            loop {
-                if chunk.len() >= CHUNK || (records.would_block() && !chunk.is_empty()) {
-                    let full = std::mem::replace(&mut chunk, Vec::with_capacity(CHUNK));
-                    if sender.blocking_send(Ok(full)).is_err() {
-                        return;
-                    }
-                }
-                match records.next() {
-                    Some(Ok(record)) => chunk.push(record),
-                    Some(Err(error)) => {
-                        // What was read before the break goes first; nobody may be left to hear it.
-                        let _ = sender.blocking_send(Ok(chunk));
-                        let _ = sender.blocking_send(Err(error));
-                        return;
-                    }
-                    None => {
-                        let _ = sender.blocking_send(Ok(chunk));
-                        return;
-                    }
+    /// Reads on a thread of its own.
+    pub fn stream(self) -> impl Stream<Item = Result<Vec<Record>, SourceError>> + Unpin {
+        let (sender, mut chunks) = mpsc::channel(CHUNKS_AHEAD);
+        let died = SourceError::Broken {
+            input: self.first_name().to_owned(),
+            line: 0,
+            source: io::Error::other("the reader died, which is a fault of this program"),
+        };
+        let mut reader = Some((std::thread::spawn(move || self.send(&sender)), died));
+        stream::poll_fn(move |context| {
+            let chunk = ready!(chunks.poll_recv(context));
+            let is_over = chunk.is_none();
+            let ended = reader.take_if(|_| is_over);
+            // The end of a reader that died is not the end of the input.
+            let died = ended.and_then(|(reader, died)| reader.join().err().map(|_| Err(died)));
+            Poll::Ready(chunk.or(died))
+        })
+    }
+
+    /// Records that are there are sent on before the reader would block, so an input that gives a line a minute is
+    /// served line by line.
+    fn send(mut self, sender: &mpsc::Sender<Result<Vec<Record>, SourceError>>) {
+        let mut records = self.records();
+        let mut chunk = Vec::with_capacity(CHUNK);
+        loop {
+            if chunk.len() >= CHUNK || (records.would_block() && !chunk.is_empty()) {
+                let full = std::mem::replace(&mut chunk, Vec::with_capacity(CHUNK));
+                if sender.blocking_send(Ok(full)).is_err() {
+                    return;
                 }
             }
-        });
-        stream::poll_fn(move |context| receiver.poll_recv(context))
+            match records.next() {
+                Some(Ok(record)) => chunk.push(record),
+                Some(Err(error)) => {
+                    // What was read before the break goes first; nobody may be left to hear it.
+                    let _ = sender.blocking_send(Ok(chunk));
+                    let _ = sender.blocking_send(Err(error));
+                    return;
+                }
+                None => {
+                    let _ = sender.blocking_send(Ok(chunk));
+                    return;
+                }
+            }
+        }
     }
 }
 

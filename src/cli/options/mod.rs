@@ -182,7 +182,8 @@ pub(crate) struct Safety {
     pub(crate) max_failures: Option<Share>,
     /// Stop, resumable, when more than this were not found
     ///
-    /// A list for the wrong account is mostly that. A share such as 5% is judged once 1000 are decided.
+    /// A list for the wrong account is mostly that. A share such as 5% is judged once 1000 are decided. What earlier
+    /// runs did not find counts too: to go on, give more.
     #[arg(long, value_name = "N|P%", value_parser = share, value_hint = ValueHint::Other)]
     pub(crate) max_not_found: Option<Share>,
     /// Send nothing new after this time, resumable
