@@ -432,7 +432,8 @@ fn the_summary_groups_what_went_wrong_with_an_example_of_each() {
     let text = list(&all) + "a b\nc d\n";
     let scene = Scene::new(script)
         .input("ids.txt", text)
-        .option("--batch-size 1 --rate unlimited");
+        // One at a time, so that the first to fail is the first of the list.
+        .option("--batch-size 1 --rate unlimited --concurrency 1");
     scene.server.ledger().put_all(all.iter().cloned());
     let ran = scene.run();
     ran.exits(1)
