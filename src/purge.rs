@@ -6,8 +6,11 @@
 
 use std::cell::Cell;
 use std::rc::Rc;
+use std::time::Duration;
 
-use crate::client::{Client, Response};
+use tokio::time::Instant;
+
+use crate::client::{Client, Exchange, Response};
 use crate::line::{Line, Unanswered};
 use crate::lookup::{Known, Lookup, LookupError};
 use crate::outcome::{Outcome, Purge};
@@ -17,11 +20,13 @@ use crate::throttle::Endpoint;
 /// 429s in a row that name no end: taken for a used-up quota, as a rate limit would have let one through by then.
 const ENDLESS_REFUSALS: u32 = 6;
 
-/// So many purges in a row whose attempts all failed, and no more are tried.
-const MOST_GIVEN_UP: u32 = 8;
+/// After so many failed attempts in a row, and so long without one that did not fail, no more purges are tried: all of
+/// their attempts would take hours, and deletions wait behind them.
+const MOST_FAILURES: u32 = 48;
+const LONGEST_FAILING: Duration = Duration::from_mins(1);
 
 /// A 429 that asks for a longer wait than this is about a quota, not about a rate.
-const LONGEST_PAUSE_OF_A_RATE: std::time::Duration = std::time::Duration::from_hours(1);
+const LONGEST_PAUSE_OF_A_RATE: Duration = Duration::from_hours(1);
 
 /// Before the purge's own words in a row's message.
 const MARK: &str = "purge: ";
@@ -37,8 +42,9 @@ pub struct PurgeCache {
     closed: Cell<Option<Purge>>,
     was_accepted: Cell<bool>,
     endless_refusals: Cell<u32>,
-    /// Purges in a row of which every attempt failed.
-    given_up: Cell<u32>,
+    /// Attempts that failed in a row, and since when.
+    failures: Cell<u32>,
+    failing_since: Cell<Option<Instant>>,
 }
 
 impl PurgeCache {
@@ -51,7 +57,8 @@ impl PurgeCache {
             closed: Cell::new(None),
             was_accepted: Cell::new(false),
             endless_refusals: Cell::new(0),
-            given_up: Cell::new(0),
+            failures: Cell::new(0),
+            failing_since: Cell::new(None),
         }
     }
 
@@ -103,13 +110,17 @@ impl PurgeCache {
     pub async fn purge(&self, mut outcome: Outcome) -> Option<Outcome> {
         let url = outcome.origin.url.clone()?;
         let is_wanted = || self.closed.get().is_none();
-        let send = async |client: &Client| client.purge(&url).await;
+        let send = async |client: &Client| {
+            let exchange = client.purge(&url).await;
+            self.watch(&exchange);
+            exchange
+        };
         let is_end = |response: &Response| self.is_end(response);
         let asked = self.line.ask(Endpoint::Purge, is_wanted, is_end, send);
         let purged = match asked.await {
             Ok(response) => self.read(&response),
             Err(Unanswered::KeyRefused(told)) => self.refused(told),
-            Err(Unanswered::GivenUp(why)) => self.given_up(why),
+            Err(Unanswered::GivenUp(why)) => Purged::not(Purge::Failed, why),
             Err(Unanswered::Stopped) => return None,
             Err(Unanswered::Unwanted) => {
                 outcome.purge = self.closed.get();
@@ -127,7 +138,6 @@ impl PurgeCache {
         match response.status {
             200..=299 => {
                 self.was_accepted.set(true);
-                self.given_up.set(0);
                 self.endless_refusals.set(0);
                 Purged {
                     purge: Purge::Requested,
@@ -142,13 +152,22 @@ impl PurgeCache {
         }
     }
 
-    /// Where none goes through the rest is left to a resume: all of their attempts would take hours.
-    fn given_up(&self, why: String) -> Purged {
-        self.given_up.set(self.given_up.get() + 1);
-        if self.given_up.get() >= MOST_GIVEN_UP {
-            return self.close(Purge::Failed, why);
+    /// Where none goes through for long the rest is left to a resume.
+    fn watch(&self, exchange: &Exchange) {
+        let is_failure = exchange
+            .as_ref()
+            .map_or(true, |response| response.status >= 500);
+        if !is_failure {
+            self.failures.set(0);
+            self.failing_since.set(None);
+            return;
         }
-        Purged::not(Purge::Failed, why)
+        let since = self.failing_since.get().unwrap_or_else(Instant::now);
+        self.failing_since.set(Some(since));
+        self.failures.set(self.failures.get() + 1);
+        if self.failures.get() >= MOST_FAILURES && since.elapsed() >= LONGEST_FAILING {
+            self.close(Purge::Failed, "none goes through".to_owned());
+        }
     }
 
     /// A 403 ends the purging, not the deleting. After a purge was taken it can hardly be about the key. `[inferred]`
