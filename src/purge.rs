@@ -8,6 +8,8 @@ use std::cell::Cell;
 use std::rc::Rc;
 use std::time::Duration;
 
+use tokio::select;
+use tokio::sync::watch;
 use tokio::time::Instant;
 
 use crate::client::{Client, Exchange, Response};
@@ -45,6 +47,8 @@ pub struct PurgeCache {
     /// Attempts that failed in a row, and since when.
     failures: Cell<u32>,
     failing_since: Cell<Option<Instant>>,
+    /// None has gone through for long: those that wait need not wait for their turn.
+    is_hopeless: watch::Sender<bool>,
 }
 
 impl PurgeCache {
@@ -59,6 +63,7 @@ impl PurgeCache {
             endless_refusals: Cell::new(0),
             failures: Cell::new(0),
             failing_since: Cell::new(None),
+            is_hopeless: watch::Sender::new(false),
         }
     }
 
@@ -116,8 +121,12 @@ impl PurgeCache {
             exchange
         };
         let is_end = |response: &Response| self.is_end(response);
-        let asked = self.line.ask(Endpoint::Purge, is_wanted, is_end, send);
-        let purged = match asked.await {
+        let asked = select! {
+            biased;
+            asked = self.line.ask(Endpoint::Purge, is_wanted, is_end, send) => asked,
+            () = self.hopeless() => Err(Unanswered::Unwanted),
+        };
+        let purged = match asked {
             Ok(response) => self.read(&response),
             Err(Unanswered::KeyRefused(told)) => self.refused(told),
             Err(Unanswered::GivenUp(why)) => Purged::not(Purge::Failed, why),
@@ -167,7 +176,13 @@ impl PurgeCache {
         self.failures.set(self.failures.get() + 1);
         if self.failures.get() >= MOST_FAILURES && since.elapsed() >= LONGEST_FAILING {
             self.close(Purge::Failed, "none goes through".to_owned());
+            self.is_hopeless.send_replace(true);
         }
+    }
+
+    async fn hopeless(&self) {
+        // The sender lives as long as this does, so waiting cannot fail.
+        let _ = self.is_hopeless.subscribe().wait_for(|is_so| *is_so).await;
     }
 
     /// A 403 ends the purging, not the deleting. After a purge was taken it can hardly be about the key. `[inferred]`
