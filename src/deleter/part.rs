@@ -35,6 +35,16 @@ struct Answer {
     message: Option<Box<str>>,
 }
 
+impl Answer {
+    /// No attempt failed, and yet none said what became of the ID.
+    fn of_a_stop() -> Self {
+        Self {
+            message: Some("stopped before it was settled; it may be deleted".into()),
+            ..Self::default()
+        }
+    }
+}
+
 impl Pending {
     fn new(target: Target) -> Self {
         Self {
@@ -178,7 +188,7 @@ impl Part {
             return Settled::Released(pending.target);
         }
         let failed = pending.failed.take();
-        pending.last = failed.map_or_else(Answer::default, |failed| *failed);
+        pending.last = failed.map_or_else(Answer::of_a_stop, |failed| *failed);
         self.decided(pending, Final::Exhausted)
     }
 
