@@ -162,10 +162,7 @@ fn read_key(file: Option<&Path>, progress: &Progress) -> Result<Key> {
 
 /// Whether somebody gave the key where a file's name belongs.
 pub(crate) fn looks_like_a_key(path: &Path) -> bool {
-    let looks = path
-        .to_str()
-        .is_some_and(|name| name.starts_with("private_") || name.starts_with("public_"));
-    looks && !path.exists()
+    path.to_str().is_some_and(Key::is_like) && !path.exists()
 }
 
 fn others_can_read(path: &Path) -> bool {

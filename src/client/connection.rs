@@ -45,7 +45,7 @@ pub enum BaseUrlError {
 impl BaseUrl {
     /// Checks a base URL; a `/` at its end is cut.
     pub fn parse(text: &str) -> Result<Self, BaseUrlError> {
-        if text.starts_with("private_") || text.starts_with("public_") {
+        if Key::is_like(text) {
             return Err(BaseUrlError::AKey);
         }
         let url = Url::parse(text).map_err(|_| BaseUrlError::NotAUrl(text.into()))?;

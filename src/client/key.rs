@@ -58,6 +58,11 @@ impl Key {
         })))
     }
 
+    /// Whether a text that stands where something else belongs may be a key, and so must not be repeated.
+    pub fn is_like(text: &str) -> bool {
+        text.starts_with("private_") || text.starts_with("public_")
+    }
+
     /// The key as a question may name it: `private_ab...yz`.
     pub fn masked(&self) -> String {
         let key = self.0.key.expose_secret();
