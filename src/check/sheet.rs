@@ -10,7 +10,7 @@ use thiserror::Error;
 
 use crate::client::FileInfo;
 use crate::lookup::Known;
-use crate::report::{Destination, harmless};
+use crate::report::{Destination, harmless, with_suffix};
 use crate::target::Target;
 
 /// The contract's columns.
@@ -131,9 +131,7 @@ fn create_file(path: &Path, name: String, old: OldSheet) -> Result<fs::File, She
         return Err(SheetError::NotAFile(name));
     }
     if old == OldSheet::KeptAsBackup && path.symlink_metadata().is_ok() {
-        let mut backup = path.as_os_str().to_owned();
-        backup.push(".bak");
-        fs::rename(path, backup).map_err(|source| SheetError::Write {
+        fs::rename(path, with_suffix(path, ".bak")).map_err(|source| SheetError::Write {
             name: name.clone(),
             source,
         })?;

@@ -77,14 +77,12 @@ fn outputs(cli: &Cli) -> Vec<(&'static str, PathBuf)> {
         account::destination(cli, &first_input)
     };
     if let (None, Destination::File(path)) = (&cli.report.from_report, destination) {
-        let mut state = path.clone().into_os_string();
-        state.push(".state");
         if cli.report.overwrite {
-            let mut backup = path.clone().into_os_string();
-            backup.push(".bak");
-            outputs.push(("the .bak of --overwrite", backup.into()));
+            let backup = report::with_suffix(&path, ".bak");
+            outputs.push(("the .bak of --overwrite", backup));
         }
-        outputs.extend([("--report", path), ("the report's state", state.into())]);
+        let state = report::with_suffix(&path, ".state");
+        outputs.extend([("--report", path), ("the report's state", state)]);
     }
     let html = cli
         .report

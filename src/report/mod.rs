@@ -26,7 +26,7 @@ use thiserror::Error;
 
 pub use due::Due;
 pub use guard::Guard;
-pub use open::{Existing, OpenError, Opened, Request, open};
+pub use open::{Existing, OpenError, Opened, Request, open, with_suffix};
 pub use past::{Admission, Past};
 pub use read::{Rows, is_report};
 pub use resume::look;

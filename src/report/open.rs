@@ -430,7 +430,7 @@ fn path_name(destination: &Destination) -> String {
 }
 
 /// The path with more at its end: `a.csv` and `.state` make `a.csv.state`.
-pub(super) fn with_suffix(path: &Path, suffix: &str) -> PathBuf {
+pub fn with_suffix(path: &Path, suffix: &str) -> PathBuf {
     let mut name = path.as_os_str().to_owned();
     name.push(suffix);
     name.into()
