@@ -17,8 +17,8 @@ use tokio::task::spawn_blocking;
 use tokio::time::{MissedTickBehavior, interval};
 
 use super::account::sandboxed;
+use super::atomic_file::{AtomicFile, Readers};
 use super::options::Cli;
-use super::place::{Place, Readers};
 use super::run::LOCKED;
 use crate::progress::{Progress, Sight};
 
@@ -42,7 +42,7 @@ pub(crate) struct Machines<'a> {
 #[derive(Debug)]
 enum Destination {
     Stdout,
-    File(Place),
+    File(AtomicFile),
 }
 
 impl<'a> Machines<'a> {
@@ -60,11 +60,11 @@ impl<'a> Machines<'a> {
             Some(path) if is_stdout(path) => Some(Destination::Stdout),
             Some(path) => {
                 let path = named(path);
-                let place = Place::check(&path, Readers::Others).with_context(|| {
+                let file = AtomicFile::prepare(&path, Readers::Others).with_context(|| {
                     let path = path.display();
                     format!("cannot write the summary to {path}; nothing was sent: give another --summary-json")
                 })?;
-                Some(Destination::File(place))
+                Some(Destination::File(file))
             }
         };
         let metrics = cli.display.metrics_file.as_deref().map(named);
@@ -149,7 +149,7 @@ impl<'a> Machines<'a> {
         let put = match &self.json {
             None => Ok(()),
             Some(Destination::Stdout) => json().and_then(|json| print(&json)),
-            Some(Destination::File(place)) => json().and_then(|json| place.put(&json)),
+            Some(Destination::File(file)) => json().and_then(|json| file.write(&json)),
         };
         let exit_code = summary.exit_code();
         match put {
@@ -209,7 +209,7 @@ fn put_unless_over(path: &Path, text: &str, is_over: &Mutex<bool>) -> io::Result
 }
 
 fn put(path: &Path, text: &str) -> io::Result<()> {
-    Place::check(path, Readers::Others)?.put(text)
+    AtomicFile::prepare(path, Readers::Others)?.write(text)
 }
 
 fn print(text: &str) -> io::Result<()> {

@@ -5,6 +5,7 @@
 //! [`generate`] prints what packages ship beside the binary.
 
 mod account;
+mod atomic_file;
 mod books;
 mod census;
 mod check;
@@ -19,7 +20,6 @@ mod man;
 mod options;
 mod outputs;
 mod page;
-mod place;
 mod prepare;
 mod resume_command;
 mod run;

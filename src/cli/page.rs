@@ -11,8 +11,8 @@ use imagekit_bulk_delete::summary::{Told, grouped};
 use jiff::Timestamp;
 
 use super::account;
+use super::atomic_file::{AtomicFile, Readers};
 use super::options::Cli;
-use super::place::{Place, Readers};
 use crate::progress::Progress;
 
 /// What every page begins with.
@@ -24,7 +24,7 @@ pub(crate) struct Page {
     /// Its name for people.
     name: String,
     /// `None` is stdout.
-    place: Option<Place>,
+    file: Option<AtomicFile>,
     /// What it is made from.
     report: PathBuf,
 }
@@ -56,7 +56,7 @@ impl Page {
             Some("-") => {
                 return Ok(Some(Self {
                     name: "stdout".into(),
-                    place: None,
+                    file: None,
                     report: report.into(),
                 }));
             }
@@ -65,11 +65,11 @@ impl Page {
         let path = account::rehearsed(cli, path);
         let name = path.to_string_lossy().into_owned();
         check_is_page(&path)?;
-        let place = Place::check(&path, Readers::Owner)
+        let file = AtomicFile::prepare(&path, Readers::Owner)
             .with_context(|| format!("cannot write the page {name}; give --html another path"))?;
         Ok(Some(Self {
             name,
-            place: Some(place),
+            file: Some(file),
             report: report.into(),
         }))
     }
@@ -94,8 +94,8 @@ impl Page {
     /// Makes and writes it; what to tell of it.
     fn make(&self, facts: Option<&RunFacts>) -> Result<String> {
         let page = html::page(&self.report, facts)?;
-        let written = match &self.place {
-            Some(place) => place.put(&page.html),
+        let written = match &self.file {
+            Some(file) => file.write(&page.html),
             None => print(&page.html),
         };
         written.with_context(|| format!("cannot write the page {}", self.name))?;

@@ -1,4 +1,4 @@
-//! A file that is replaced in one step: who reads it sees all of the old text or all of the new.
+//! A file that is replaced in one step: whoever reads it sees all of the old text or all of the new.
 
 use std::fs::{self, OpenOptions, Permissions};
 use std::io::{self, Write};
@@ -7,12 +7,12 @@ use std::path::{Path, PathBuf};
 
 use tempfile::{Builder, NamedTempFile};
 
-/// Where a text is to be put.
+/// A file that is replaced as a whole, whenever a text is written.
 #[derive(Debug, Clone)]
-pub(crate) struct Place {
+pub(crate) struct AtomicFile {
     path: PathBuf,
     readers: Readers,
-    how: How,
+    method: Method,
 }
 
 /// Who may read the file.
@@ -25,39 +25,43 @@ pub(crate) enum Readers {
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum How {
+enum Method {
     Replace,
     /// A device or a pipe is written to: replacing `/dev/null` would be a disaster.
     WriteInto,
 }
 
-impl Place {
-    /// Checks that the text can be put there, and leaves nothing.
-    pub(crate) fn check(path: &Path, readers: Readers) -> io::Result<Self> {
-        let place = Self::at(path, readers);
-        match place.how {
-            How::Replace => place.temporary().map(drop)?,
-            How::WriteInto if path.is_dir() => return Err(io::ErrorKind::IsADirectory.into()),
-            How::WriteInto => {}
+impl AtomicFile {
+    /// Checks that a text can be written there, and leaves nothing behind.
+    pub(crate) fn prepare(path: &Path, readers: Readers) -> io::Result<Self> {
+        let file = Self::at(path, readers);
+        match file.method {
+            Method::Replace => file.temporary().map(drop)?,
+            Method::WriteInto if path.is_dir() => return Err(io::ErrorKind::IsADirectory.into()),
+            Method::WriteInto => {}
         }
-        Ok(place)
+        Ok(file)
     }
 
     fn at(path: &Path, readers: Readers) -> Self {
         // A link stays a link: what it names is what is replaced.
         let path = fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
         let is_special = fs::metadata(&path).is_ok_and(|metadata| !metadata.is_file());
-        let how = if is_special {
-            How::WriteInto
+        let method = if is_special {
+            Method::WriteInto
         } else {
-            How::Replace
+            Method::Replace
         };
-        Self { path, readers, how }
+        Self {
+            path,
+            readers,
+            method,
+        }
     }
 
-    /// Puts a text there.
-    pub(crate) fn put(&self, text: &str) -> io::Result<()> {
-        if self.how == How::WriteInto {
+    /// Writes a text there, in place of what was there before.
+    pub(crate) fn write(&self, text: &str) -> io::Result<()> {
+        if self.method == Method::WriteInto {
             return OpenOptions::new()
                 .write(true)
                 .open(&self.path)?
@@ -111,14 +115,14 @@ mod tests {
     fn a_text_is_replaced_and_nothing_else_is_left() {
         let folder = TempDir::new().unwrap();
         let path = folder.path().join("a.json");
-        let place = Place::check(&path, Readers::Others).unwrap();
+        let file = AtomicFile::prepare(&path, Readers::Others).unwrap();
         assert_eq!(
             fs::read_dir(&folder).unwrap().count(),
             0,
             "checking leaves nothing"
         );
-        place.put("one").unwrap();
-        place.put("two").unwrap();
+        file.write("one").unwrap();
+        file.write("two").unwrap();
         assert_eq!(fs::read_to_string(&path).unwrap(), "two");
         assert_eq!(fs::read_dir(&folder).unwrap().count(), 1);
     }
@@ -129,20 +133,20 @@ mod tests {
         let (real, link) = (folder.path().join("real"), folder.path().join("link"));
         fs::write(&real, "old").unwrap();
         std::os::unix::fs::symlink(&real, &link).unwrap();
-        Place::check(&link, Readers::Others)
+        AtomicFile::prepare(&link, Readers::Others)
             .unwrap()
-            .put("new")
+            .write("new")
             .unwrap();
         assert!(fs::symlink_metadata(&link).unwrap().is_symlink());
         assert_eq!(fs::read_to_string(&real).unwrap(), "new");
-        let null = Place::check(Path::new("/dev/null"), Readers::Others).unwrap();
-        assert_eq!(null.how, How::WriteInto);
-        null.put("gone").unwrap();
+        let null = AtomicFile::prepare(Path::new("/dev/null"), Readers::Others).unwrap();
+        assert_eq!(null.method, Method::WriteInto);
+        null.write("gone").unwrap();
     }
 
     #[test]
-    fn a_place_that_cannot_be_written_is_known_before() {
-        assert!(Place::check(Path::new("/nowhere/at/all.json"), Readers::Others).is_err());
-        assert!(Place::check(Path::new("/tmp"), Readers::Others).is_err());
+    fn a_file_that_cannot_be_written_is_known_before() {
+        assert!(AtomicFile::prepare(Path::new("/nowhere/at/all.json"), Readers::Others).is_err());
+        assert!(AtomicFile::prepare(Path::new("/tmp"), Readers::Others).is_err());
     }
 }
