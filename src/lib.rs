@@ -31,7 +31,7 @@
 //! - [`purge`] takes the URLs of deleted files out of the CDN's caches, once their rows stand.
 //! - [`lookup`] finds out by reads what ImageKit knows of IDs: for [`check`], which writes it down before anything is
 //!   deleted, and for the URLs of [`purge`]. [`plan`] is the arithmetic of what a run would take.
-//! - [`seen`] is the one set behind duplicates and resume.
+//! - [`id_set`] is the one set behind duplicates and resume.
 //! - [`summary`] counts outcomes and is the closing text, the JSON and the exit code; [`metrics`] is the same
 //!   for Prometheus while a run goes on.
 //! - [`html`] makes a page to look at out of a report's rows, and of the pauses of the run that wrote it.
@@ -42,6 +42,7 @@ pub mod check;
 pub mod client;
 pub mod deleter;
 pub mod html;
+pub mod id_set;
 pub mod job;
 pub mod journal;
 pub mod line;
@@ -52,7 +53,6 @@ pub mod plan;
 pub mod purge;
 pub mod report;
 pub mod sandbox;
-pub mod seen;
 pub mod source;
 pub mod stop;
 pub mod summary;

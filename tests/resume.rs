@@ -171,7 +171,7 @@ impl Job1 {
             let targets: Vec<Target> = pair.iter().map(|id| target(id, 1)).collect();
             let sent: Vec<Target> = targets
                 .into_iter()
-                .filter_map(|target| match opened.past.admit(target) {
+                .filter_map(|target| match opened.index.admit(target) {
                     Admission::Send(target) => Some(target),
                     Admission::Decided(_) | Admission::Settled => None,
                 })
@@ -188,7 +188,7 @@ impl Job1 {
                 .collect();
             let before = self.files();
             self.note(&format!("answer {number}"), &before);
-            opened.report.append(&outcomes, &mut opened.past).unwrap();
+            opened.report.append(&outcomes, &mut opened.index).unwrap();
             self.note(&format!("row {number}"), &before);
             // Every other request stays in its slot, so that slots are stale and reused by turns.
             if number % 2 == 0 {
@@ -224,9 +224,9 @@ fn check(moment: &Moment, all: &[String]) {
     }
     let mut opened = open(job.folder.path());
     for (line, id) in all.iter().enumerate() {
-        if let Admission::Send(target) = opened.past.admit(target(id, line as u64 + 1)) {
+        if let Admission::Send(target) = opened.index.admit(target(id, line as u64 + 1)) {
             let row = job.ask(&target, false);
-            opened.report.append(&[row], &mut opened.past).unwrap();
+            opened.report.append(&[row], &mut opened.index).unwrap();
         }
     }
     let ending = Ending::Completed {
@@ -234,7 +234,7 @@ fn check(moment: &Moment, all: &[String]) {
     };
     let finished = opened
         .report
-        .finish(&mut opened.past, ending)
+        .finish(&mut opened.index, ending)
         .unwrap_or_else(|error| panic!("{}: {error}", moment.name));
     assert_eq!(finished.kept_rows, 0, "{}", moment.name);
     let report = Report::read(&job.folder.path().join("r.csv"));
@@ -290,14 +290,14 @@ fn a_death_while_the_report_is_made_whole_loses_nothing() {
     job.run(&all, |number| number != 0);
     let mut opened = open(job.folder.path());
     for id in &all {
-        if let Admission::Send(target) = opened.past.admit(target(id, 1)) {
+        if let Admission::Send(target) = opened.index.admit(target(id, 1)) {
             let row = job.ask(&target, false);
-            opened.report.append(&[row], &mut opened.past).unwrap();
+            opened.report.append(&[row], &mut opened.index).unwrap();
         }
     }
     let before = job.files();
     let ending = Ending::Completed { records: 6 };
-    opened.report.finish(&mut opened.past, ending).unwrap();
+    opened.report.finish(&mut opened.index, ending).unwrap();
     let whole = fs::read(job.folder.path().join("r.csv")).unwrap();
     let state = &before
         .iter()

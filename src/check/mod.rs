@@ -13,10 +13,10 @@ use futures::{Stream, StreamExt};
 pub use sheet::{OldSheet, Sheet, SheetError};
 
 use crate::client::FileInfo;
+use crate::id_set::{Flags, IdSet};
 use crate::job::{Behind, Group, groups};
 use crate::lookup::{Known, Lookup, LookupError};
 use crate::report::Admission;
-use crate::seen::{Marks, Seen};
 use crate::stop::{Reason, Stop};
 use crate::target::{Record, Target};
 
@@ -97,7 +97,7 @@ pub async fn run<SourceError: Display>(
     sheet: &mut Sheet,
     mut each: impl FnMut(&Totals),
 ) -> Totals {
-    let mut seen = Seen::default();
+    let mut seen = IdSet::default();
     let unsent = std::cell::Cell::new((0, 0));
     let admit = |record| admit(record, &mut seen, &unsent);
     let behind = Behind::default();
@@ -127,11 +127,11 @@ pub async fn run<SourceError: Display>(
     totals
 }
 
-fn admit(record: Record, seen: &mut Seen, unsent: &std::cell::Cell<(u64, u64)>) -> Admission {
+fn admit(record: Record, seen: &mut IdSet, unsent: &std::cell::Cell<(u64, u64)>) -> Admission {
     let (invalid, duplicates) = unsent.get();
     match record {
         Record::Target(target) => {
-            if seen.entry(target.file_id.as_str()).set(Marks::SEEN) {
+            if seen.entry(target.file_id.as_str()).set(Flags::SEEN) {
                 return Admission::Send(target);
             }
             unsent.set((invalid, duplicates + 1));

@@ -40,9 +40,9 @@ impl<'a> Books<'a> {
             Record::Target(target) => {
                 self.watch_for_uncounted(&target);
                 self.watch_for_odd_ids(&target);
-                self.opened.past.admit(target)
+                self.opened.index.admit(target)
             }
-            Record::Rejected(rejected) => self.opened.past.admit_rejected(rejected),
+            Record::Rejected(rejected) => self.opened.index.admit_rejected(rejected),
         };
         self.passed.add();
         if matches!(admission, Admission::Settled) {
@@ -53,19 +53,19 @@ impl<'a> Books<'a> {
 
     /// Writes the rows of a step; the kernel has them when this returns.
     pub(crate) fn record(&mut self, step: Step, outcomes: &[Outcome]) -> Result<(), ReportError> {
-        let Opened { report, past, .. } = &mut self.opened;
+        let Opened { report, index, .. } = &mut self.opened;
         match step {
-            Step::Decided => report.append(outcomes, past),
+            Step::Decided => report.append(outcomes, index),
             Step::Purged => outcomes
                 .iter()
-                .try_for_each(|outcome| report.amend(outcome, past)),
+                .try_for_each(|outcome| report.amend(outcome, index)),
         }
     }
 
     /// What was counted and agreed to is all that is sent: a list that grew meanwhile is another list.
     fn watch_for_uncounted(&self, target: &Target) {
         if let Some(stop) = &self.counted
-            && !self.opened.past.was_counted(target.file_id.as_str())
+            && !self.opened.index.was_counted(target.file_id.as_str())
         {
             let origin = &target.origin;
             stop.trip(Reason::InputBroken(format!(

@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 
-use imagekit_bulk_delete::report::Past;
+use imagekit_bulk_delete::report::ResumeIndex;
 use imagekit_bulk_delete::source::{SourceError, Sources};
 use imagekit_bulk_delete::target::{Record, Rejected, Target};
 
@@ -35,12 +35,12 @@ pub(crate) struct Census {
 }
 
 /// Reads all inputs once; they must be re-readable if they are to be read again.
-pub(crate) fn take(sources: &mut Sources, past: &mut Past) -> Result<Census, SourceError> {
+pub(crate) fn take(sources: &mut Sources, index: &mut ResumeIndex) -> Result<Census, SourceError> {
     let mut census = Census::default();
     for record in sources.records() {
         census.records += 1;
         match record? {
-            Record::Target(target) => census.add(&target, past),
+            Record::Target(target) => census.add(&target, index),
             Record::Rejected(rejected) => census.add_invalid(&rejected),
         }
     }
@@ -48,9 +48,9 @@ pub(crate) fn take(sources: &mut Sources, past: &mut Past) -> Result<Census, Sou
 }
 
 impl Census {
-    fn add(&mut self, target: &Target, past: &mut Past) {
+    fn add(&mut self, target: &Target, index: &mut ResumeIndex) {
         let id = target.file_id.as_str();
-        let (is_new, is_to_send) = past.count(id);
+        let (is_new, is_to_send) = index.count(id);
         self.distinct += u64::from(is_new);
         self.duplicates += u64::from(!is_new);
         if is_new && is_to_send {

@@ -11,7 +11,7 @@ use anyhow::{Result, bail};
 use imagekit_bulk_delete::check::{self, OldSheet, Sheet, Totals};
 use imagekit_bulk_delete::line::Line;
 use imagekit_bulk_delete::lookup::Lookup;
-use imagekit_bulk_delete::report::{self, Destination, Past};
+use imagekit_bulk_delete::report::{self, Destination, ResumeIndex};
 use imagekit_bulk_delete::source::Sources;
 use imagekit_bulk_delete::stop::{Reason, Stop};
 use imagekit_bulk_delete::summary::{bytes, grouped};
@@ -38,7 +38,7 @@ pub(crate) async fn check(cli: &Cli, progress: &Progress) -> Result<u8> {
     let destination = destination(cli, sources.first_name());
     if has_caps(cli) {
         let counted = select! {
-            counted = count(sources, Past::default()) => counted?,
+            counted = count(sources, ResumeIndex::default()) => counted?,
             number = signals.next() => return Ok(Reason::Signal(number).exit_code()),
         };
         check_caps(cli, &counted.census, 0)?;

@@ -67,7 +67,7 @@ pub(crate) fn close(
     Ok(tell(audience, sight, &closed, page))
 }
 
-/// Tells what there is to tell of a run that is left with requests in the air: the report stays as it is.
+/// Tells what there is to tell of a run that is left with requests in flight: the report stays as it is.
 pub(crate) fn leave(
     audience: &Audience<'_>,
     books: &mut Books<'_>,
@@ -88,7 +88,7 @@ pub(crate) fn leave(
     };
     audience
         .progress
-        .notice("left at once; what was in the air is settled by --resume");
+        .notice("left at once; what was in flight is settled by --resume");
     tell(audience, sight, &closed, Told::Yes)
 }
 
@@ -129,7 +129,7 @@ fn finish(books: Books<'_>, mut stopped: Option<Reason>) -> Closed {
         odd_ids,
         ..
     } = books;
-    let mut past = opened.past;
+    let mut index = opened.index;
     let records = passed.records();
     let report = Some(name(&opened.report));
     let (is_resumable, is_purging) = (opened.report.is_resumable(), opened.report.is_purging());
@@ -139,7 +139,7 @@ fn finish(books: Books<'_>, mut stopped: Option<Reason>) -> Closed {
         Some(Reason::ReportBroken(_)) => report::Ending::Broken,
         Some(_) => report::Ending::Stopped,
     };
-    let finished = match opened.report.finish(&mut past, ending) {
+    let finished = match opened.report.finish(&mut index, ending) {
         Ok(finished) => Some(finished).filter(|_| stopped.is_none()),
         Err(error) => {
             let broken = Reason::ReportBroken(error.to_string());

@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use anyhow::Result;
 use imagekit_bulk_delete::lookup::Lookup;
 use imagekit_bulk_delete::plan::{Plan, Work};
-use imagekit_bulk_delete::report::{self, Destination, Due, Past};
+use imagekit_bulk_delete::report::{self, Destination, PendingPurges, ResumeIndex};
 use imagekit_bulk_delete::stop::Reason;
 use imagekit_bulk_delete::summary::{grouped, seconds};
 use imagekit_bulk_delete::throttle::Rate;
@@ -25,9 +25,9 @@ pub(crate) async fn dry_run(cli: &Cli, progress: &Progress) -> Result<u8> {
     let sources = open_sources(cli, progress)?;
     let mut signals = listen()?;
     let destination = account::destination(cli, sources.first_name());
-    let (past, due) = earlier(cli, &destination, progress)?;
+    let (index, due) = earlier(cli, &destination, progress)?;
     let counted = select! {
-        counted = count(sources, past) => counted?,
+        counted = count(sources, index) => counted?,
         number = signals.next() => return Ok(Reason::Signal(number).exit_code()),
     };
     check_caps(cli, &counted.census, due.len())?;
@@ -55,8 +55,12 @@ pub(super) fn mention_what_is_not_written(cli: &Cli, progress: &Progress) {
 }
 
 /// What earlier runs left, where the run would go on from them; looked at only.
-fn earlier(cli: &Cli, destination: &Destination, progress: &Progress) -> Result<(Past, Due)> {
-    let nothing = (Past::default(), Due::default());
+fn earlier(
+    cli: &Cli,
+    destination: &Destination,
+    progress: &Progress,
+) -> Result<(ResumeIndex, PendingPurges)> {
+    let nothing = (ResumeIndex::default(), PendingPurges::default());
     let Destination::File(path) = destination else {
         return Ok(nothing);
     };
@@ -64,7 +68,7 @@ fn earlier(cli: &Cli, destination: &Destination, progress: &Progress) -> Result<
         return Ok(nothing);
     }
     if cli.report.resume {
-        return Ok(report::look(
+        return Ok(report::inspect(
             path,
             cli.cache.max_purges(),
             cli.safety.sandbox,

@@ -3,7 +3,7 @@
 use std::io::IsTerminal as _;
 
 use anyhow::{Context as _, Result, anyhow, bail};
-use imagekit_bulk_delete::report::Past;
+use imagekit_bulk_delete::report::ResumeIndex;
 use imagekit_bulk_delete::source::{SourceError, Sources};
 use tokio::task::spawn_blocking;
 
@@ -21,7 +21,7 @@ pub(crate) enum Readiness {
         /// The inputs, to be read from the start.
         sources: Box<Sources>,
         /// What earlier runs left.
-        past: Box<Past>,
+        index: Box<ResumeIndex>,
         /// So many records there are, if they were counted.
         total: Option<u64>,
     },
@@ -62,22 +62,22 @@ pub(crate) async fn make_ready(
     cli: &Cli,
     account: &Account,
     sources: Sources,
-    past: Past,
+    index: ResumeIndex,
     due: usize,
     terminal: Option<Terminal>,
 ) -> Result<Readiness> {
     if terminal.is_none() && !has_caps(cli) {
         return Ok(Readiness::Go {
             sources: Box::new(sources),
-            past: Box::new(past),
+            index: Box::new(index),
             total: None,
         });
     }
     let Counted {
         sources,
-        past,
+        index,
         census,
-    } = count(sources, past).await?;
+    } = count(sources, index).await?;
     check_caps(cli, &census, due)?;
     if let Some(terminal) = terminal
         && census.to_send > 0
@@ -103,7 +103,7 @@ pub(crate) async fn make_ready(
     }
     Ok(Readiness::Go {
         sources,
-        past,
+        index,
         total: Some(census.records),
     })
 }
@@ -118,18 +118,18 @@ pub(crate) fn has_caps(cli: &Cli) -> bool {
 /// Inputs that were counted, and can be read from the start.
 pub(crate) struct Counted {
     pub(crate) sources: Box<Sources>,
-    pub(crate) past: Box<Past>,
+    pub(crate) index: Box<ResumeIndex>,
     pub(crate) census: Census,
 }
 
 /// Reads all inputs once, on a thread of its own: a signal is heard meanwhile, even if a pipe gives nothing.
-pub(crate) async fn count(mut sources: Sources, mut past: Past) -> Result<Counted> {
+pub(crate) async fn count(mut sources: Sources, mut index: ResumeIndex) -> Result<Counted> {
     let counting = spawn_blocking(move || -> Result<Counted, SourceError> {
         sources.spool()?;
-        let census = census::take(&mut sources, &mut past)?;
+        let census = census::take(&mut sources, &mut index)?;
         Ok(Counted {
             sources: Box::new(sources),
-            past: Box::new(past),
+            index: Box::new(index),
             census,
         })
     });

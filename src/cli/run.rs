@@ -14,7 +14,8 @@ use imagekit_bulk_delete::line::Line;
 use imagekit_bulk_delete::outcome::{Outcome, Status};
 use imagekit_bulk_delete::purge::PurgeCache;
 use imagekit_bulk_delete::report::{
-    self, Counts, Destination, Due, Guard, OpenError, Opened, Report, ReportError, Request,
+    self, Counts, Destination, Flusher, OpenError, Opened, PendingPurges, Report, ReportError,
+    Request,
 };
 use imagekit_bulk_delete::source::{SourceError, Sources};
 use imagekit_bulk_delete::stop::{Reason, Stop};
@@ -157,18 +158,18 @@ async fn delete(cli: &Cli, progress: &Progress, machines: &Machines<'_>) -> Resu
         progress.notice(&warning);
     }
     let mut opened = open_report(cli, progress, &account, &destination)?;
-    let past = std::mem::take(&mut opened.past);
+    let index = std::mem::take(&mut opened.index);
     let ready = select! {
-        ready = make_ready(cli, &account, sources, past, opened.due.len(), terminal) => ready,
+        ready = make_ready(cli, &account, sources, index, opened.pending_purges.len(), terminal) => ready,
         number = signals.next() => Ok(Readiness::Left(Reason::Signal(number).exit_code())),
     };
     match ready {
         Ok(Readiness::Go {
             sources,
-            past,
+            index,
             total,
         }) => {
-            opened.past = *past;
+            opened.index = *index;
             Run {
                 cli,
                 progress,
@@ -228,7 +229,7 @@ impl Run<'_> {
         let purge = || PurgeCache::new(Rc::clone(&self.line));
         let purging = Purging {
             cache: cli.cache.purge_cache.then(purge),
-            due: std::mem::take(&mut opened.due),
+            due: std::mem::take(&mut opened.pending_purges),
         };
         let mut books = Books::new(opened, self.progress, self.total.map(|_| stop.clone()));
         let sight = Sight {
@@ -269,7 +270,7 @@ impl Run<'_> {
         &self,
         sources: Sources,
         deleter: &Deleter,
-        purging: Purging<Due>,
+        purging: Purging<PendingPurges>,
         books: &mut Books<'_>,
         stop: &Stop,
         sight: &Sight,
@@ -287,13 +288,13 @@ impl Run<'_> {
             }
             Ok(())
         };
-        let foresee = |records: &Result<Vec<Record>, SourceError>| {
+        let prefetch = |records: &Result<Vec<Record>, SourceError>| {
             if let Ok(records) = records {
-                books.borrow().opened.past.foresee(records);
+                books.borrow().opened.index.prefetch(records);
             }
         };
         job::run(
-            sources.stream().inspect(foresee),
+            sources.stream().inspect(prefetch),
             admit,
             deleter,
             purging,
@@ -312,8 +313,8 @@ impl Run<'_> {
         throttle: &Arc<Throttle>,
     ) -> Result<JoinSet<()>> {
         let mut guards = JoinSet::new();
-        if let Some(guard) = report.guard().context("cannot keep the report flushed")? {
-            guards.spawn(flush_each_second(Arc::new(guard), stop.clone()));
+        if let Some(flusher) = report.flusher().context("cannot keep the report flushed")? {
+            guards.spawn(flush_each_second(Arc::new(flusher), stop.clone()));
         }
         if let Some(longest) = self.cli.safety.max_duration {
             let stop = stop.clone();
@@ -380,13 +381,13 @@ fn add_earlier(tally: &Tally, settled: &Counts) {
 }
 
 /// Rows survive a power cut to within a second. Flushing takes long, so it has a thread of its own.
-async fn flush_each_second(guard: Arc<Guard>, stop: Stop) {
+async fn flush_each_second(flusher: Arc<Flusher>, stop: Stop) {
     let mut ticks = interval(Duration::from_secs(1));
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         ticks.tick().await;
-        let guard = Arc::clone(&guard);
-        if let Ok(Err(error)) = spawn_blocking(move || guard.check()).await {
+        let flusher = Arc::clone(&flusher);
+        if let Ok(Err(error)) = spawn_blocking(move || flusher.check()).await {
             stop.trip(Reason::ReportBroken(error.to_string()));
             return;
         }

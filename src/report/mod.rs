@@ -4,15 +4,15 @@
 //! ever appended while a run goes on; the last row of an ID counts. [`open()`] reads what earlier runs
 //! left, and [`Report::finish`] makes a resumed report whole again: one row a record.
 
-mod due;
-mod guard;
-mod lock;
+mod flusher;
+mod purges;
+
+mod compact;
+mod index;
 mod open;
-mod past;
 mod read;
 mod resume;
 mod row;
-mod whole;
 
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -24,15 +24,15 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use jiff::Timestamp;
 use thiserror::Error;
 
-pub use due::Due;
-pub use guard::Guard;
+pub use flusher::Flusher;
+pub use index::{Admission, ResumeIndex};
 pub use open::{Existing, OpenError, Opened, Request, open, with_suffix};
-pub use past::{Admission, Past};
+pub use purges::PendingPurges;
 pub use read::{Rows, is_report};
-pub use resume::look;
+pub use resume::inspect;
 pub(crate) use row::harmless;
 
-use crate::journal::{Journal, JournalError, StateHeader};
+use crate::journal::{Journal, JournalError, StateFile, StateHeader};
 use crate::outcome::{Outcome, Purge, Status};
 
 /// Where a report goes.
@@ -111,7 +111,7 @@ pub struct Report {
     journal: Journal,
     header: StateHeader,
     /// The lock, for files.
-    state: Option<lock::State>,
+    state: Option<StateFile>,
     undo: open::Undo,
     /// Where this run's rows begin.
     begin: u64,
@@ -162,7 +162,7 @@ pub enum Ending {
     Stopped,
     /// It stopped because the key was refused.
     KeyRefused,
-    /// Rows could not be written: what is in the air must stay in the state, as after a crash.
+    /// Rows could not be written: what is in flight must stay in the state, as after a crash.
     Broken,
 }
 
@@ -198,18 +198,22 @@ impl Report {
     }
 
     /// Flushes it and watches over its place, on another thread; `None` for stdout.
-    pub fn guard(&self) -> io::Result<Option<Guard>> {
+    pub fn flusher(&self) -> io::Result<Option<Flusher>> {
         match &self.sink {
             Sink::File { file, path } => {
                 let len = Arc::clone(&self.len);
-                Ok(Some(Guard::new(file.try_clone()?, path, len)))
+                Ok(Some(Flusher::new(file.try_clone()?, path, len)))
             }
             Sink::Stdout { .. } => Ok(None),
         }
     }
 
     /// Appends rows: the kernel has them when this returns. Where it takes only some, those stand whole.
-    pub fn append(&mut self, outcomes: &[Outcome], past: &mut Past) -> Result<(), ReportError> {
+    pub fn append(
+        &mut self,
+        outcomes: &[Outcome],
+        index: &mut ResumeIndex,
+    ) -> Result<(), ReportError> {
         if let (true, Sink::Stdout { held, .. }) = (self.is_purging, &mut self.sink) {
             let (held_back, ready): (Vec<_>, Vec<_>) =
                 outcomes.iter().cloned().partition(Outcome::is_purge_due);
@@ -217,23 +221,27 @@ impl Report {
                 self.counts[outcome.status as usize] += 1;
                 held.insert(outcome.file_id.clone(), outcome);
             }
-            return self.append_now(&ready, past);
+            return self.append_now(&ready, index);
         }
-        self.append_now(outcomes, past)
+        self.append_now(outcomes, index)
     }
 
     /// Appends a row that tells what became of a purge; it replaces the row of the same ID.
-    pub fn amend(&mut self, outcome: &Outcome, past: &mut Past) -> Result<(), ReportError> {
+    pub fn amend(&mut self, outcome: &Outcome, index: &mut ResumeIndex) -> Result<(), ReportError> {
         if let Sink::Stdout { held, .. } = &mut self.sink {
             held.remove(&outcome.file_id);
         }
         self.write_rows(std::slice::from_ref(outcome))?;
-        past.note_amended(&outcome.file_id);
+        index.note_amended(&outcome.file_id);
         self.count_purges(std::slice::from_ref(outcome));
         Ok(())
     }
 
-    fn append_now(&mut self, outcomes: &[Outcome], past: &mut Past) -> Result<(), ReportError> {
+    fn append_now(
+        &mut self,
+        outcomes: &[Outcome],
+        index: &mut ResumeIndex,
+    ) -> Result<(), ReportError> {
         if outcomes.is_empty() {
             return Ok(());
         }
@@ -246,7 +254,7 @@ impl Report {
             self.count_purges(&outcomes[..whole]);
         }
         if self.is_purging || self.is_resumed() {
-            past.note_written(&outcomes[..whole]);
+            index.note_written(&outcomes[..whole]);
         }
         written
     }
@@ -297,7 +305,8 @@ impl Report {
     fn write_buffer(&mut self) -> (usize, io::Result<()>) {
         let bytes = self.buffer.as_bytes();
         let (taken, result) = match &mut self.sink {
-            Sink::File { file, .. } => match guard::holds(file, self.len.load(Ordering::Acquire)) {
+            Sink::File { file, .. } => match flusher::holds(file, self.len.load(Ordering::Acquire))
+            {
                 Ok(()) => write_as_far_as_it_goes(file, bytes),
                 Err(error) => (0, Err(error)),
             },
@@ -323,7 +332,11 @@ impl Report {
     }
 
     /// Ends the run: makes a completed report whole, and leaves the state only while something is unsettled.
-    pub fn finish(mut self, past: &mut Past, ending: Ending) -> Result<Finished, ReportError> {
+    pub fn finish(
+        mut self,
+        index: &mut ResumeIndex,
+        ending: Ending,
+    ) -> Result<Finished, ReportError> {
         let mut finished = self.finished();
         if ending == Ending::Broken {
             return Ok(finished);
@@ -335,7 +348,7 @@ impl Report {
         self.check_place().map_err(|source| self.error(source))?;
         if let Ending::Completed { records } = ending {
             if self.is_resumed() || self.is_purging {
-                finished = self.make_whole(past)?;
+                finished = self.compact(index)?;
             }
             let rows = finished.counts.iter().sum();
             if rows != records {
@@ -352,8 +365,8 @@ impl Report {
 
     fn check_place(&self) -> io::Result<()> {
         match &self.sink {
-            Sink::File { file, path } => guard::is_in_place(file, path)
-                .and_then(|()| guard::holds(file, self.len.load(Ordering::Acquire))),
+            Sink::File { file, path } => flusher::is_in_place(file, path)
+                .and_then(|()| flusher::holds(file, self.len.load(Ordering::Acquire))),
             Sink::Stdout { .. } => Ok(()),
         }
     }
@@ -386,7 +399,7 @@ impl Report {
         }
     }
 
-    /// Nothing is in the air any more: the slots are cleared, the header says how the run ended.
+    /// Nothing is in flight any more: the slots are cleared, the header says how the run ended.
     fn leave_state(&mut self, ending: Ending) -> Result<(), ReportError> {
         self.header.is_at_rest = true;
         self.header.was_key_refused = ending == Ending::KeyRefused;
@@ -397,7 +410,7 @@ impl Report {
     }
 
     fn remove_state(&mut self) -> Result<(), ReportError> {
-        match self.state.take().map(lock::State::remove) {
+        match self.state.take().map(StateFile::remove) {
             None | Some(Ok(())) => Ok(()),
             Some(Err(source)) => Err(ReportError::Write {
                 name: format!("{}.state", self.name),

@@ -13,10 +13,10 @@ use std::sync::atomic::AtomicU64;
 
 use thiserror::Error;
 
-use super::due::Due;
-use super::lock::State;
+use super::purges::PendingPurges;
 use super::row::HEADER;
-use super::{Counts, Destination, Past, PurgeCounts, Report, ReportError, Sink};
+use super::{Counts, Destination, PurgeCounts, Report, ReportError, ResumeIndex, Sink};
+use crate::journal::StateFile;
 use crate::journal::{self, Job, Journal, JournalError, SlotSize, StateHeader, UrlsInSlots};
 
 const STATE_VERSION: u32 = 1;
@@ -66,11 +66,11 @@ pub struct Opened {
     /// The report.
     pub report: Report,
     /// What earlier runs left.
-    pub past: Past,
+    pub index: ResumeIndex,
     /// Settled rows of earlier runs, by status.
     pub settled: Counts,
     /// Purges that earlier runs left to be done.
-    pub due: Due,
+    pub pending_purges: PendingPurges,
     /// What a person should know.
     pub notices: Vec<String>,
 }
@@ -177,7 +177,7 @@ pub fn open(request: &Request<'_>) -> Result<Opened, OpenError> {
     if path.metadata().is_ok_and(|there| !there.is_file()) {
         return Err(OpenError::NotAFile(name));
     }
-    let state = State::lock(&path)
+    let state = StateFile::lock(with_suffix(&path, ".state"))
         .map_err(io)?
         .ok_or_else(|| OpenError::Locked(name.clone()))?;
     let opening = Opening {
@@ -223,9 +223,9 @@ fn to_stdout(request: &Request<'_>) -> Opened {
     };
     Opened {
         report,
-        past: Past::default(),
+        index: ResumeIndex::default(),
         settled: Counts::default(),
-        due: Due::default(),
+        pending_purges: PendingPurges::default(),
         notices: Vec::new(),
     }
 }
@@ -257,7 +257,7 @@ impl Opening<'_> {
         }
     }
 
-    fn open(&self, state: State) -> Result<Opened, OpenError> {
+    fn open(&self, state: StateFile) -> Result<Opened, OpenError> {
         let is_there = self.path.symlink_metadata().is_ok();
         match (is_there, self.request.existing) {
             (false, Existing::Resume) => self.create_anew(state),
@@ -286,14 +286,14 @@ impl Opening<'_> {
     }
 
     /// A report that is missing beside its state was lost: what it told of is in doubt.
-    fn create_anew(&self, state: State) -> Result<Opened, OpenError> {
+    fn create_anew(&self, state: StateFile) -> Result<Opened, OpenError> {
         let old_state = state.old.clone().filter(|old| !old.is_empty());
         let Some(old) = &old_state else {
             return self.create(state, Undo::Created { old_state });
         };
         self.check_job(journal::read(old).map(|(header, _)| header).as_ref())?;
         let mut opened = self.create(state, Undo::Created { old_state })?;
-        opened.past.is_all_in_doubt = true;
+        opened.index.is_all_in_doubt = true;
         opened.report.doubt_all()?;
         opened.notices.push(format!(
             "warning: {} is missing, its state is there: what is not there any more is told gone, as an earlier run may have deleted it",
@@ -302,7 +302,7 @@ impl Opening<'_> {
         Ok(opened)
     }
 
-    fn create(&self, state: State, undo: Undo) -> Result<Opened, OpenError> {
+    fn create(&self, state: StateFile, undo: Undo) -> Result<Opened, OpenError> {
         let file = OpenOptions::new()
             .read(true)
             .append(true)
@@ -315,9 +315,9 @@ impl Opening<'_> {
         let report = begun.inspect_err(|_| drop(fs::remove_file(self.path)))?;
         Ok(Opened {
             report,
-            past: Past::default(),
+            index: ResumeIndex::default(),
             settled: Counts::default(),
-            due: Due::default(),
+            pending_purges: PendingPurges::default(),
             notices: Vec::new(),
         })
     }
@@ -326,7 +326,7 @@ impl Opening<'_> {
     pub(super) fn report(
         &self,
         file: File,
-        state: State,
+        state: StateFile,
         undo: Undo,
         header: StateHeader,
     ) -> Result<Report, OpenError> {

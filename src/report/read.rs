@@ -250,10 +250,10 @@ fn sent(record: &ByteRecord) -> Option<String> {
     let is_unsent = record
         .get(1)
         .and_then(status)
-        .is_some_and(|status| !super::past::is_own(status));
+        .is_some_and(|status| !super::index::is_own(status));
     let file_id = String::from_utf8(record[0].to_vec()).ok()?;
-    let is_whole = record.len() > 1 || looks_like_imagekit(&file_id);
-    (is_whole && !is_unsent).then_some(file_id)
+    let is_compact = record.len() > 1 || looks_like_imagekit(&file_id);
+    (is_compact && !is_unsent).then_some(file_id)
 }
 
 fn ends_with_line_break(file: &mut File, len: u64) -> io::Result<bool> {

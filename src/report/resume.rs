@@ -1,5 +1,5 @@
 //! Goes on from what earlier runs left: reads the rows, repairs a torn one, and ends the dead run as a stop would
-//! have, with an `unknown` row for each ID that may have been in the air.
+//! have, with an `unknown` row for each ID that may have been in flight.
 
 use std::collections::HashMap;
 use std::fs::{self, File, OpenOptions};
@@ -10,23 +10,23 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
-use super::due::{Due, Tracker};
-use super::lock::State;
+use super::index::Told;
 use super::open::{OpenError, Opened, Opening, Undo, new_header, with_suffix};
-use super::past::Told;
+use super::purges::{PendingPurges, Tracker};
 use super::read::{self, Kind, Row, Tail};
 use super::row::HEADER;
-use super::{Counts, Past, PurgeCounts, past};
-use crate::journal::{self, InAir, REHEARSAL_HOST, StateHeader};
+use super::{Counts, PurgeCounts, ResumeIndex, index};
+use crate::journal::StateFile;
+use crate::journal::{self, InFlight, REHEARSAL_HOST, StateHeader};
 use crate::outcome::{ErrorCode, Outcome, Status};
 use crate::target::Origin;
 
 /// Looks at what earlier runs left and changes nothing: for a dry run.
-pub fn look(
+pub fn inspect(
     path: &Path,
     max_purges: Option<u64>,
     is_rehearsal: bool,
-) -> Result<(Past, Due), OpenError> {
+) -> Result<(ResumeIndex, PendingPurges), OpenError> {
     let name = path.to_string_lossy().into_owned();
     let io = |source| OpenError::Io {
         name: name.clone(),
@@ -40,11 +40,11 @@ pub fn look(
     let mut loaded = Loaded::new(max_purges);
     match read::kind(&mut file).map_err(io)? {
         Kind::Strange => return Err(not_ours(String::new())),
-        Kind::Unbegun => return Ok((loaded.past, Due::default())),
+        Kind::Unbegun => return Ok((loaded.index, PendingPurges::default())),
         Kind::Ours => {}
     }
     let tail = read::rows(&mut file, |rows| {
-        loaded.past.foresee_rows(rows);
+        loaded.index.prefetch_rows(rows);
         for row in rows {
             loaded.take_in(row);
         }
@@ -56,13 +56,13 @@ pub fn look(
     if loaded.is_rehearsal && !is_rehearsal {
         return Err(OpenError::Rehearsal(name.clone()));
     }
-    let (due, _) = loaded.tracker.finish(path);
-    Ok((loaded.past, due))
+    let (pending_purges, _) = loaded.tracker.finish(path);
+    Ok((loaded.index, pending_purges))
 }
 
 impl Opening<'_> {
     /// Goes on from what earlier runs left.
-    pub(super) fn resume(&self, state: State) -> Result<Opened, OpenError> {
+    pub(super) fn resume(&self, state: StateFile) -> Result<Opened, OpenError> {
         let mut file = OpenOptions::new()
             .read(true)
             .append(true)
@@ -77,15 +77,15 @@ impl Opening<'_> {
             }
             Kind::Ours => {}
         }
-        let (old_header, in_air) = match state.old.as_deref().and_then(journal::read) {
-            Some((header, in_air)) => (Some(header), in_air),
+        let (old_header, in_flight) = match state.old.as_deref().and_then(journal::read) {
+            Some((header, in_flight)) => (Some(header), in_flight),
             None => (None, Vec::new()),
         };
         self.check_job(old_header.as_ref())?;
-        let mut loaded = self.load(&mut file, old_header.as_ref(), in_air)?;
+        let mut loaded = self.load(&mut file, old_header.as_ref(), in_flight)?;
         // The very first write to a state is one of its header; nothing is sent before.
         if old_header.is_none() && state.old.as_ref().is_some_and(|old| !old.is_empty()) {
-            loaded.past.is_all_in_doubt = true;
+            loaded.index.is_all_in_doubt = true;
             loaded.notices.push(format!(
                 "warning: {}.state cannot be read: what is not there any more is told gone, as an earlier run may have deleted it",
                 self.name
@@ -94,11 +94,11 @@ impl Opening<'_> {
         self.append_doubts(&mut file, &mut loaded)?;
         remove_half_made(self.path);
         let header = StateHeader {
-            is_all_in_doubt: loaded.past.is_all_in_doubt,
+            is_all_in_doubt: loaded.index.is_all_in_doubt,
             ..new_header(self.request)
         };
-        let (due, urls) = std::mem::take(&mut loaded.tracker).finish(self.path);
-        loaded.past.urls = urls;
+        let (pending_purges, urls) = std::mem::take(&mut loaded.tracker).finish(self.path);
+        loaded.index.urls = urls;
         let undo = Undo::Resumed {
             had_state: state.old.is_some(),
             old_header: old_header.map(Box::new),
@@ -108,9 +108,9 @@ impl Opening<'_> {
         report.loaded_purges = loaded.purges;
         Ok(Opened {
             report,
-            past: loaded.past,
+            index: loaded.index,
             settled: loaded.settled,
-            due,
+            pending_purges,
             notices: loaded.notices,
         })
     }
@@ -137,25 +137,25 @@ impl Opening<'_> {
         }
     }
 
-    /// Reads what earlier runs left, repairs a torn row, and finds who may have been in the air.
+    /// Reads what earlier runs left, repairs a torn row, and finds who may have been in flight.
     fn load(
         &self,
         file: &mut File,
         header: Option<&StateHeader>,
-        in_air: Vec<InAir>,
+        in_flight: Vec<InFlight>,
     ) -> Result<Loaded, OpenError> {
         let mut loaded = Loaded::new(self.request.max_purges);
         let len = file.metadata().map_err(self.io())?.len();
-        let has_lost_rows = in_air.iter().any(|sent| sent.report_len > len);
-        let mut in_air: HashMap<String, InAir> = in_air
+        let has_lost_rows = in_flight.iter().any(|sent| sent.report_len > len);
+        let mut in_flight: HashMap<String, InFlight> = in_flight
             .into_iter()
             .map(|one| (one.file_id.clone(), one))
             .collect();
         let tail = read::rows(file, |rows| {
-            loaded.past.foresee_rows(rows);
+            loaded.index.prefetch_rows(rows);
             for row in rows {
                 loaded.take_in(row);
-                land(row, &mut in_air);
+                land(row, &mut in_flight);
             }
             Ok(())
         })
@@ -171,15 +171,15 @@ impl Opening<'_> {
                 "{}: a row that was cut off at the end was taken out",
                 self.name
             ));
-            let torn = sent.filter(|file_id| !in_air.contains_key(file_id));
-            loaded.doubts.extend(torn.map(|file_id| InAir {
+            let torn = sent.filter(|file_id| !in_flight.contains_key(file_id));
+            loaded.doubts.extend(torn.map(|file_id| InFlight {
                 file_id,
                 line: 0,
                 url: None,
                 report_len: 0,
             }));
         }
-        loaded.doubts.extend(in_air.into_values());
+        loaded.doubts.extend(in_flight.into_values());
         let unsettled =
             loaded.counts[Status::Failed as usize] + loaded.counts[Status::Unknown as usize];
         let has_no_word = header.is_none() && unsettled > 0;
@@ -189,7 +189,7 @@ impl Opening<'_> {
                 self.name
             ));
         }
-        loaded.past.is_all_in_doubt = was_cut_off
+        loaded.index.is_all_in_doubt = was_cut_off
             || has_lost_rows
             || has_no_word
             || header.is_some_and(|header| header.is_all_in_doubt);
@@ -212,15 +212,15 @@ impl Opening<'_> {
         }
     }
 
-    /// Ends the dead run as a stop would have: an `unknown` row for each ID that may have been in the air.
+    /// Ends the dead run as a stop would have: an `unknown` row for each ID that may have been in flight.
     /// They are on the disk before the slots that told of them are cleared.
     fn append_doubts(&self, file: &mut File, loaded: &mut Loaded) -> Result<(), OpenError> {
         let mut rows = String::new();
         for sent in &loaded.doubts {
-            if loaded.past.needs_doubt(&sent.file_id) {
+            if loaded.index.needs_doubt(&sent.file_id) {
                 super::row::write(&mut rows, &interrupted(sent));
                 loaded.counts[Status::Unknown as usize] += 1;
-                loaded.past.load(&sent.file_id, Status::Unknown);
+                loaded.index.load(&sent.file_id, Status::Unknown);
                 if let Some(url) = &sent.url {
                     loaded.tracker.keep_url(&sent.file_id, url);
                 }
@@ -237,14 +237,14 @@ impl Opening<'_> {
 
 #[derive(Default)]
 struct Loaded {
-    past: Past,
+    index: ResumeIndex,
     counts: Counts,
     settled: Counts,
     purges: PurgeCounts,
     tracker: Tracker,
     /// A row of it came from the sandbox.
     is_rehearsal: bool,
-    doubts: Vec<InAir>,
+    doubts: Vec<InFlight>,
     notices: Vec<String>,
 }
 
@@ -260,14 +260,14 @@ impl Loaded {
     fn settle(&mut self) {
         for status in Status::ALL
             .into_iter()
-            .filter(|status| status.settles_id() || !past::is_own(*status))
+            .filter(|status| status.settles_id() || !index::is_own(*status))
         {
             self.settled[status as usize] = self.counts[status as usize];
         }
     }
 
     fn take_in(&mut self, row: &Row<'_>) {
-        let is_amended = self.past.load(row.file_id, row.status);
+        let is_amended = self.index.load(row.file_id, row.status);
         self.tracker.load(row);
         self.is_rehearsal |= row.is_of_a_rehearsal();
         // A row that only tells of the purge after an earlier one is no other record.
@@ -279,12 +279,12 @@ impl Loaded {
 }
 
 /// A row behind the place where the report ended when its ID was sent tells what became of it.
-fn land(row: &Row<'_>, in_air: &mut HashMap<String, InAir>) {
-    let is_newer = in_air
+fn land(row: &Row<'_>, in_flight: &mut HashMap<String, InFlight>) {
+    let is_newer = in_flight
         .get(row.file_id)
         .is_some_and(|sent| row.begin >= sent.report_len);
-    if is_newer && past::is_own(row.status) {
-        in_air.remove(row.file_id);
+    if is_newer && index::is_own(row.status) {
+        in_flight.remove(row.file_id);
     }
 }
 
@@ -293,7 +293,7 @@ fn was_another_boot(boot: &str) -> bool {
     boot.is_empty() || boot != journal::boot()
 }
 
-fn interrupted(sent: &InAir) -> Outcome {
+fn interrupted(sent: &InFlight) -> Outcome {
     Outcome {
         file_id: sent.file_id.as_str().into(),
         origin: Origin {
@@ -308,7 +308,7 @@ fn interrupted(sent: &InAir) -> Outcome {
         duration: Duration::ZERO,
         finished_at: Timestamp::now(),
         request_id: None,
-        message: Some("the run ended while this ID was in the air".into()),
+        message: Some("the run ended while this ID was in flight".into()),
         purge: None,
         purge_request_id: None,
     }

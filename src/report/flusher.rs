@@ -9,14 +9,14 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 /// Flushes a report and sees that nobody took it away or cut it. Lives on another thread, as flushing takes long.
 #[derive(Debug)]
-pub struct Guard {
+pub struct Flusher {
     file: File,
     path: PathBuf,
     /// Bytes that were written.
     len: Arc<AtomicU64>,
 }
 
-impl Guard {
+impl Flusher {
     pub(super) fn new(file: File, path: &Path, len: Arc<AtomicU64>) -> Self {
         Self {
             file,
@@ -69,7 +69,7 @@ mod tests {
         let folder = tempfile::TempDir::new().unwrap();
         let path = folder.path().join("r.csv");
         let file = File::create(&path).unwrap();
-        let guard = Guard::new(file.try_clone().unwrap(), &path, Arc::default());
+        let guard = Flusher::new(file.try_clone().unwrap(), &path, Arc::default());
         guard.check().unwrap();
         holds(&file, 0).unwrap();
         fs::rename(&path, folder.path().join("elsewhere.csv")).unwrap();
@@ -87,7 +87,7 @@ mod tests {
         let path = folder.path().join("r.csv");
         fs::write(&path, "a row\n").unwrap();
         let file = File::options().append(true).open(&path).unwrap();
-        let guard = Guard::new(file.try_clone().unwrap(), &path, Arc::new(6.into()));
+        let guard = Flusher::new(file.try_clone().unwrap(), &path, Arc::new(6.into()));
         guard.check().unwrap();
         file.set_len(5).unwrap();
         assert!(guard.check().unwrap_err().to_string().contains("cut"));

@@ -1,8 +1,10 @@
-//! The journal: `<report>.state`, which says whose job it is and which IDs may be in the air.
+//! The journal: `<report>.state`, which says whose job it is and which IDs may be in flight.
 //!
-//! One slot for each request in the air, written before its first attempt and overwritten in
+//! One slot for each request in flight, written before its first attempt and overwritten in
 //! place by a later one. A slot is not cleared when its IDs are decided: their rows, which stand
 //! behind the report's length that the slot names, say so. A torn slot was never sent.
+
+mod file;
 
 use std::collections::BTreeSet;
 use std::fs::File;
@@ -13,6 +15,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
+
+pub(crate) use file::StateFile;
 
 use crate::target::{MAX_ID_BYTES, Target};
 
@@ -74,9 +78,9 @@ pub(crate) struct StateHeader {
     pub(crate) is_all_in_doubt: bool,
 }
 
-/// An ID that was in the air.
+/// An ID that was in flight.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct InAir {
+pub(crate) struct InFlight {
     pub(crate) file_id: String,
     pub(crate) line: u64,
     pub(crate) url: Option<String>,
@@ -93,7 +97,7 @@ pub struct JournalError {
     source: io::Error,
 }
 
-/// Holds the IDs in the air, and the lock on the job. Clones share one file.
+/// Holds the IDs in flight, and the lock on the job. Clones share one file.
 #[derive(Debug, Clone)]
 pub struct Journal(Option<Arc<Shared>>);
 
@@ -168,7 +172,7 @@ impl Journal {
         Ok(intent)
     }
 
-    /// Writes the header anew and clears all slots; only while nothing is in the air.
+    /// Writes the header anew and clears all slots; only while nothing is in flight.
     pub(crate) fn rewrite_header(&self, header: &StateHeader) -> Result<(), JournalError> {
         let Some(shared) = &self.0 else { return Ok(()) };
         let mut text = serde_json::to_vec(header).expect("a header of plain values is always JSON");
@@ -233,7 +237,7 @@ impl Shared {
     }
 }
 
-/// IDs that stand on disk as perhaps in the air. Dropping it makes the slot free for others, no more.
+/// IDs that stand on disk as perhaps in flight. Dropping it makes the slot free for others, no more.
 #[derive(Debug)]
 pub struct Intent {
     slot: Option<(Arc<Shared>, u64)>,
@@ -271,9 +275,9 @@ pub(crate) fn stride(size: SlotSize) -> u64 {
     ((PREFIX + size.ids * id_bytes).div_ceil(BLOCK) * BLOCK) as u64
 }
 
-/// Reads a state: its header and the IDs in the air. `None` where there is no whole header, as in a
+/// Reads a state: its header and the IDs in flight. `None` where there is no whole header, as in a
 /// state that was just created.
-pub(crate) fn read(state: &[u8]) -> Option<(StateHeader, Vec<InAir>)> {
+pub(crate) fn read(state: &[u8]) -> Option<(StateHeader, Vec<InFlight>)> {
     let end = state.iter().position(|byte| *byte == b'\n')?;
     let header: StateHeader = serde_json::from_slice(&state[..end]).ok()?;
     let slots = state
@@ -282,24 +286,24 @@ pub(crate) fn read(state: &[u8]) -> Option<(StateHeader, Vec<InAir>)> {
     let stride = usize::try_from(header.stride)
         .ok()
         .filter(|stride| *stride > PREFIX)?;
-    let in_air = slots
+    let in_flight = slots
         .chunks(stride)
         .filter_map(read_slot)
         .flatten()
         .collect();
-    Some((header, in_air))
+    Some((header, in_flight))
 }
 
-fn read_slot(slot: &[u8]) -> Option<Vec<InAir>> {
+fn read_slot(slot: &[u8]) -> Option<Vec<InFlight>> {
     let report_len = u64::from_le_bytes(slot.get(..8)?.try_into().ok()?);
     let text_len = u32::from_le_bytes(slot.get(8..12)?.try_into().ok()?);
     let text = slot.get(PREFIX..PREFIX + usize::try_from(text_len).ok()?)?;
     if text.is_empty() || slot[12..PREFIX] != checksum(report_len, text) {
         return None;
     }
-    let in_air = |line: &str| {
+    let in_flight = |line: &str| {
         let mut parts = line.splitn(3, '\t');
-        Some(InAir {
+        Some(InFlight {
             file_id: parts.next()?.into(),
             line: parts.next()?.parse().ok()?,
             url: parts.next().map(Into::into),
@@ -309,7 +313,7 @@ fn read_slot(slot: &[u8]) -> Option<Vec<InAir>> {
     std::str::from_utf8(text)
         .ok()?
         .lines()
-        .map(in_air)
+        .map(in_flight)
         .collect()
 }
 
@@ -391,10 +395,10 @@ mod tests {
         (file, journal, report_len)
     }
 
-    fn in_air(file: &tempfile::NamedTempFile) -> Vec<(String, u64, u64)> {
-        let (read_header, in_air) = read(&std::fs::read(file.path()).unwrap()).unwrap();
+    fn in_flight(file: &tempfile::NamedTempFile) -> Vec<(String, u64, u64)> {
+        let (read_header, in_flight) = read(&std::fs::read(file.path()).unwrap()).unwrap();
         assert_eq!(read_header, header());
-        in_air
+        in_flight
             .into_iter()
             .map(|one| (one.file_id, one.line, one.report_len))
             .collect()
@@ -406,21 +410,21 @@ mod tests {
         let first = journal.intend(&[&target("a", 1), &target("b", 2)]).unwrap();
         let second = journal.intend(&[&target("c", 3)]).unwrap();
         assert_eq!(
-            in_air(&file),
+            in_flight(&file),
             [("a".into(), 1, 7), ("b".into(), 2, 7), ("c".into(), 3, 7)]
         );
         drop(first);
         assert_eq!(
-            in_air(&file).len(),
+            in_flight(&file).len(),
             3,
             "a decided group's slot is stale, not cleared"
         );
         report_len.store(99, Ordering::Release);
         let third = journal.intend(&[&target("d", 4)]).unwrap();
-        assert_eq!(in_air(&file), [("d".into(), 4, 99), ("c".into(), 3, 7)]);
+        assert_eq!(in_flight(&file), [("d".into(), 4, 99), ("c".into(), 3, 7)]);
         second.withdraw().unwrap();
         third.withdraw().unwrap();
-        assert_eq!(in_air(&file), []);
+        assert_eq!(in_flight(&file), []);
     }
 
     #[test]
@@ -429,8 +433,8 @@ mod tests {
         let _intent = journal.intend(&[&target("aaaaaaaa", 1)]).unwrap();
         let whole = std::fs::read(file.path()).unwrap();
         for cut in 4096..whole.len() {
-            let (_, in_air) = read(&whole[..cut]).unwrap();
-            assert_eq!(in_air, [], "cut at {cut}");
+            let (_, in_flight) = read(&whole[..cut]).unwrap();
+            assert_eq!(in_flight, [], "cut at {cut}");
         }
         assert!(
             read(&whole[..20]).is_none(),
@@ -444,7 +448,7 @@ mod tests {
         let mut long = target(&"x".repeat(MAX_ID_BYTES), u64::MAX);
         long.origin.url = Some("u".repeat(MAX_URL_BYTES).into());
         let _intent = journal.intend(&[&long, &long]).unwrap();
-        assert_eq!(in_air(&file).len(), 2);
+        assert_eq!(in_flight(&file).len(), 2);
     }
 
     #[test]
@@ -459,8 +463,8 @@ mod tests {
         let sent = [with("a", "https://a/b,c?d=e"), with("b", &too_long)];
         let _intent = journal.intend(&[&sent[0], &sent[1]]).unwrap();
         let _other = journal.intend(&[&with("c", "x\ny")]).unwrap();
-        let (_, in_air) = read(&std::fs::read(file.path()).unwrap()).unwrap();
-        let urls: Vec<Option<&str>> = in_air.iter().map(|one| one.url.as_deref()).collect();
+        let (_, in_flight) = read(&std::fs::read(file.path()).unwrap()).unwrap();
+        let urls: Vec<Option<&str>> = in_flight.iter().map(|one| one.url.as_deref()).collect();
         assert_eq!(urls, [Some("https://a/b,c?d=e"), None, None]);
     }
 }

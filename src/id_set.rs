@@ -1,4 +1,4 @@
-//! One set for duplicates and resume: each distinct ID with a few marks, in some 25 bytes.
+//! One set for duplicates and resume: each distinct ID with a few flags, in some 25 bytes.
 //!
 //! An ID of ImageKit's (24 hex digits) is kept as its 12 bytes; any other as 12 bytes of a keyed
 //! hash, in a table of its own (two different IDs of ten million would meet there once in 10^15
@@ -14,13 +14,13 @@ use crate::target::looks_like_imagekit;
 const SHARDS: usize = 256;
 
 type Key = [u8; 12];
-type Shard = HashMap<Key, Marks, foldhash::fast::RandomState>;
+type Shard = HashMap<Key, Flags, foldhash::fast::RandomState>;
 
 /// What is known of an ID, as bits, and a small count.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Marks(u16);
+pub struct Flags(u16);
 
-impl Marks {
+impl Flags {
     /// It stood in this run's input.
     pub const SEEN: Self = Self(1);
     /// It was counted before the run.
@@ -35,23 +35,23 @@ impl Marks {
     pub const REDONE: Self = Self(1 << 5);
     const COUNT_SHIFT: u32 = 8;
     /// The largest count that fits.
-    pub const MOST_COUNTED: u16 = 0xff;
+    pub const MAX_COUNT: u16 = 0xff;
 
-    /// Whether a mark is set.
-    pub const fn has(self, mark: Self) -> bool {
-        self.0 & mark.0 != 0
+    /// Whether a flag is set.
+    pub const fn has(self, flag: Self) -> bool {
+        self.0 & flag.0 != 0
     }
 
-    /// Sets a mark; whether it was not set before.
-    pub const fn set(&mut self, mark: Self) -> bool {
-        let is_new = !self.has(mark);
-        self.0 |= mark.0;
+    /// Sets a flag; whether it was not set before.
+    pub const fn set(&mut self, flag: Self) -> bool {
+        let is_new = !self.has(flag);
+        self.0 |= flag.0;
         is_new
     }
 
-    /// Takes a mark away.
-    pub const fn clear(&mut self, mark: Self) {
-        self.0 &= !mark.0;
+    /// Takes a flag away.
+    pub const fn clear(&mut self, flag: Self) {
+        self.0 &= !flag.0;
     }
 
     /// The small count.
@@ -59,15 +59,15 @@ impl Marks {
         self.0 >> Self::COUNT_SHIFT
     }
 
-    /// Sets the small count, at most [`MOST_COUNTED`](Self::MOST_COUNTED).
+    /// Sets the small count, at most [`MAX_COUNT`](Self::MAX_COUNT).
     pub const fn set_count(&mut self, count: u16) {
-        self.0 = self.0 & Self::MOST_COUNTED | count << Self::COUNT_SHIFT;
+        self.0 = self.0 & Self::MAX_COUNT | count << Self::COUNT_SHIFT;
     }
 }
 
 /// The set.
 #[derive(Debug)]
-pub struct Seen {
+pub struct IdSet {
     imagekit: Box<[Shard]>,
     other: Box<[Shard]>,
     /// Chooses the shard.
@@ -76,7 +76,7 @@ pub struct Seen {
     digests: [RandomState; 2],
 }
 
-impl Default for Seen {
+impl Default for IdSet {
     fn default() -> Self {
         let inner = foldhash::fast::RandomState::default();
         let shards = || {
@@ -93,9 +93,9 @@ impl Default for Seen {
     }
 }
 
-impl Seen {
-    /// The marks of an ID, which is taken in if it was not there.
-    pub fn entry(&mut self, id: &str) -> &mut Marks {
+impl IdSet {
+    /// The flags of an ID, which is taken in if it was not there.
+    pub fn entry(&mut self, id: &str) -> &mut Flags {
         let (is_imagekit, key, hash) = self.key(id);
         let shards = if is_imagekit {
             &mut self.imagekit
@@ -105,8 +105,8 @@ impl Seen {
         shards[shard(hash)].entry(key).or_default()
     }
 
-    /// The marks of an ID; `None` if it was never taken in.
-    pub fn get(&self, id: &str) -> Option<Marks> {
+    /// The flags of an ID; `None` if it was never taken in.
+    pub fn get(&self, id: &str) -> Option<Flags> {
         let (is_imagekit, key, hash) = self.key(id);
         self.shards(is_imagekit)[shard(hash)].get(&key).copied()
     }
@@ -115,7 +115,7 @@ impl Seen {
     ///
     /// A set of millions has no room in its caches. IDs that are looked up one right after the other wait for
     /// memory together, with work between them each waits alone.
-    pub fn foresee<'a>(&self, ids: impl IntoIterator<Item = &'a str>) {
+    pub fn prefetch<'a>(&self, ids: impl IntoIterator<Item = &'a str>) {
         let keys: Vec<(bool, Key, u64)> = ids.into_iter().map(|id| self.key(id)).collect();
         for (is_imagekit, key, hash) in keys {
             black_box(self.shards(is_imagekit)[shard(hash)].contains_key(&key));
@@ -136,8 +136,8 @@ impl Seen {
         self.len() == 0
     }
 
-    /// All marks, in no order.
-    pub fn marks(&self) -> impl Iterator<Item = Marks> {
+    /// All flags, in no order.
+    pub fn flags(&self) -> impl Iterator<Item = Flags> {
         self.imagekit
             .iter()
             .chain(&self.other)
@@ -194,7 +194,7 @@ mod tests {
 
     #[test]
     fn each_id_has_its_own_marks() {
-        let mut seen = Seen::default();
+        let mut seen = IdSet::default();
         let ids: Vec<String> = (0..5000_u64)
             .flat_map(|n| {
                 [
@@ -206,26 +206,26 @@ mod tests {
             .collect();
         for id in &ids {
             assert!(seen.get(id).is_none());
-            assert!(seen.entry(id).set(Marks::SEEN), "{id} is new");
+            assert!(seen.entry(id).set(Flags::SEEN), "{id} is new");
         }
         for id in &ids {
-            assert!(!seen.entry(id).set(Marks::SEEN), "{id} is known");
+            assert!(!seen.entry(id).set(Flags::SEEN), "{id} is known");
         }
         assert_eq!(seen.len(), ids.len());
     }
 
     #[test]
     fn marks_and_the_count_do_not_disturb_each_other() {
-        let mut marks = Marks::default();
-        marks.set(Marks::REDONE);
-        marks.set_count(255);
-        marks.set(Marks::DOUBT);
-        marks.clear(Marks::REDONE);
-        assert!(marks.has(Marks::DOUBT) && !marks.has(Marks::REDONE));
-        assert_eq!(marks.count(), 255);
-        marks.set_count(3);
-        assert!(marks.has(Marks::DOUBT));
-        assert_eq!(marks.count(), 3);
+        let mut flags = Flags::default();
+        flags.set(Flags::REDONE);
+        flags.set_count(255);
+        flags.set(Flags::DOUBT);
+        flags.clear(Flags::REDONE);
+        assert!(flags.has(Flags::DOUBT) && !flags.has(Flags::REDONE));
+        assert_eq!(flags.count(), 255);
+        flags.set_count(3);
+        assert!(flags.has(Flags::DOUBT));
+        assert_eq!(flags.count(), 3);
     }
 
     #[test]

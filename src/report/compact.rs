@@ -8,7 +8,7 @@ use std::path::Path;
 use super::open::{sync_folder, with_suffix};
 use super::read::{self, Row, Tail};
 use super::row::HEADER;
-use super::{Finished, Past, Report, ReportError, Sink, past};
+use super::{Finished, Report, ReportError, ResumeIndex, Sink, index};
 use crate::outcome::Status;
 
 const BLOCK: usize = 256 * 1024;
@@ -16,24 +16,24 @@ const BLOCK: usize = 256 * 1024;
 impl Report {
     /// Leaves out every row that a later one of the same ID replaced. Rows whose record is no longer in the
     /// input stay, and are counted apart.
-    pub(super) fn make_whole(&mut self, past: &mut Past) -> Result<Finished, ReportError> {
-        // The slots tell of places in the file that is about to be replaced; nothing is in the air any more.
+    pub(super) fn compact(&mut self, index: &mut ResumeIndex) -> Result<Finished, ReportError> {
+        // The slots tell of places in the file that is about to be replaced; nothing is in flight any more.
         self.journal.rewrite_header(&self.header)?;
         let Sink::File { path, .. } = &self.sink else {
             return Ok(self.finished());
         };
         let path = path.clone();
-        if past.is_whole() {
+        if index.is_compact() {
             return Ok(self.finished());
         }
-        let replaced = replace(&path, self.begin, past);
+        let replaced = replace(&path, self.begin, index);
         let (file, finished) = replaced.map_err(|source| self.error(source))?;
         self.sink = Sink::File { file, path };
         Ok(finished)
     }
 }
 
-fn replace(path: &Path, begin: u64, past: &mut Past) -> io::Result<(File, Finished)> {
+fn replace(path: &Path, begin: u64, index: &mut ResumeIndex) -> io::Result<(File, Finished)> {
     let mut old = File::open(path)?;
     let copy_path = with_suffix(path, ".part");
     let _ = fs::remove_file(&copy_path);
@@ -55,16 +55,16 @@ fn replace(path: &Path, begin: u64, past: &mut Past) -> io::Result<(File, Finish
     copy.to.write_all(HEADER.as_bytes())?;
     let mut finished = Finished::default();
     let tail = read::rows(&mut old, |rows| {
-        past.foresee_rows(rows);
+        index.prefetch_rows(rows);
         for row in rows {
-            let is_replaced = past::is_own(row.status)
+            let is_replaced = index::is_own(row.status)
                 && if row.begin < begin {
-                    !past.counts_still(row.file_id)
+                    !index.counts_still(row.file_id)
                 } else {
-                    past.is_amended_later(row.file_id)
+                    index.is_amended_later(row.file_id)
                 };
             if !is_replaced {
-                count(row, begin, past, &mut finished);
+                count(row, begin, index, &mut finished);
                 copy.keep(row.begin..row.end)?;
             }
         }
@@ -80,12 +80,12 @@ fn replace(path: &Path, begin: u64, past: &mut Past) -> io::Result<(File, Finish
     Ok((new, finished))
 }
 
-fn count(row: &Row<'_>, begin: u64, past: &mut Past, finished: &mut Finished) {
+fn count(row: &Row<'_>, begin: u64, index: &mut ResumeIndex, finished: &mut Finished) {
     if let Some(purge) = row.purge {
         finished.purges[purge as usize] += 1;
     }
     let is_of_this_run = row.begin >= begin;
-    if !is_of_this_run && past.is_left_over(row.file_id, row.status) {
+    if !is_of_this_run && index.is_left_over(row.file_id, row.status) {
         finished.kept_rows += 1;
         let is_unsettled = matches!(row.status, Status::Failed | Status::Unknown);
         finished.kept_unsettled += u64::from(is_unsettled);

@@ -3,23 +3,20 @@
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{self, Seek, SeekFrom, Write};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
-use std::path::{Path, PathBuf};
-
-use super::open::with_suffix;
+use std::path::PathBuf;
 
 /// The state file and its lock.
 #[derive(Debug)]
-pub(super) struct State {
-    pub(super) file: File,
-    pub(super) path: PathBuf,
+pub(crate) struct StateFile {
+    pub(crate) file: File,
+    pub(crate) path: PathBuf,
     /// What it held when it was opened; `None` if it was not there.
-    pub(super) old: Option<Vec<u8>>,
+    pub(crate) old: Option<Vec<u8>>,
 }
 
-impl State {
-    /// Creates or opens the state of a report and locks it; `None` if another run holds it.
-    pub(super) fn lock(report: &Path) -> io::Result<Option<Self>> {
-        let path = with_suffix(report, ".state");
+impl StateFile {
+    /// Creates or opens a state and locks it; `None` if another run holds it.
+    pub(crate) fn lock(path: PathBuf) -> io::Result<Option<Self>> {
         loop {
             let old = match fs::read(&path) {
                 Ok(bytes) => Some(bytes),
@@ -49,12 +46,12 @@ impl State {
     }
 
     /// Removes the state; the lock goes with it.
-    pub(super) fn remove(self) -> io::Result<()> {
+    pub(crate) fn remove(self) -> io::Result<()> {
         fs::remove_file(&self.path)
     }
 
     /// Puts back what was there before.
-    pub(super) fn restore(self, old: Option<&[u8]>) -> io::Result<()> {
+    pub(crate) fn restore(self, old: Option<&[u8]>) -> io::Result<()> {
         match old {
             Some(old) => {
                 self.file.set_len(0)?;

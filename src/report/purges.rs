@@ -5,7 +5,7 @@ use std::fs::File;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use super::past::is_own;
+use super::index::is_own;
 use super::read::{Row, Rows};
 use crate::outcome::{Outcome, Purge, Status};
 
@@ -63,10 +63,10 @@ impl Tracker {
         }
     }
 
-    pub(super) fn finish(self, path: &Path) -> (Due, HashMap<Box<str>, Box<str>>) {
+    pub(super) fn finish(self, path: &Path) -> (PendingPurges, HashMap<Box<str>, Box<str>>) {
         let mut places: Vec<u64> = self.places.into_values().collect();
         places.sort_unstable();
-        let due = Due {
+        let due = PendingPurges {
             path: path.into(),
             places: places.into_iter(),
         };
@@ -76,12 +76,12 @@ impl Tracker {
 
 /// Rows whose purge is due, read one by one when their time comes.
 #[derive(Debug, Default)]
-pub struct Due {
+pub struct PendingPurges {
     path: PathBuf,
     places: std::vec::IntoIter<u64>,
 }
 
-impl Due {
+impl PendingPurges {
     /// How many are left.
     pub fn len(&self) -> usize {
         self.places.len()
@@ -93,7 +93,7 @@ impl Due {
     }
 }
 
-impl Iterator for Due {
+impl Iterator for PendingPurges {
     type Item = io::Result<Outcome>;
 
     fn next(&mut self) -> Option<io::Result<Outcome>> {

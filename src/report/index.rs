@@ -7,8 +7,8 @@
 use std::collections::HashMap;
 
 use super::read::Row;
+use crate::id_set::{Flags, IdSet};
 use crate::outcome::{Outcome, Status};
-use crate::seen::{Marks, Seen};
 use crate::target::{Record, Rejected, Target};
 
 /// What becomes of a record, by what is known of its ID.
@@ -33,9 +33,9 @@ pub(super) enum Told {
 
 /// All IDs that this run has to do with.
 #[derive(Debug, Default)]
-pub struct Past {
-    seen: Seen,
-    /// Counts of `duplicate` and `invalid` rows too large for the marks.
+pub struct ResumeIndex {
+    seen: IdSet,
+    /// Counts of `duplicate` and `invalid` rows too large for the flags.
     many: HashMap<Box<str>, u64>,
     /// IDs with more than one row of their own: how many. A resumed run that was interrupted leaves them.
     again: HashMap<Box<str>, u64>,
@@ -47,26 +47,26 @@ pub struct Past {
     pub(super) is_all_in_doubt: bool,
 }
 
-impl Past {
-    /// Hears of records that are admitted next; see [`Seen::foresee`].
-    pub fn foresee(&self, records: &[Record]) {
-        self.seen.foresee(records.iter().map(Record::file_id));
+impl ResumeIndex {
+    /// Hears of records that are admitted next; see [`IdSet::prefetch`].
+    pub fn prefetch(&self, records: &[Record]) {
+        self.seen.prefetch(records.iter().map(Record::file_id));
     }
 
     /// Hears of rows that are read next.
-    pub(super) fn foresee_rows(&self, rows: &[Row<'_>]) {
-        self.seen.foresee(rows.iter().map(|row| row.file_id));
+    pub(super) fn prefetch_rows(&self, rows: &[Row<'_>]) {
+        self.seen.prefetch(rows.iter().map(|row| row.file_id));
     }
 
     /// Admits a record that could be sent: a first record of an ID that is not settled goes out.
     pub fn admit(&mut self, mut target: Target) -> Admission {
         let is_all_in_doubt = self.is_all_in_doubt;
-        let marks = self.seen.entry(target.file_id.as_str());
-        if marks.set(Marks::SEEN) {
-            if marks.has(Marks::SETTLED) {
+        let flags = self.seen.entry(target.file_id.as_str());
+        if flags.set(Flags::SEEN) {
+            if flags.has(Flags::SETTLED) {
                 return Admission::Settled;
             }
-            target.doubt = marks.has(Marks::DOUBT) || is_all_in_doubt;
+            target.doubt = flags.has(Flags::DOUBT) || is_all_in_doubt;
             if !self.urls.is_empty() && target.origin.url.is_none() {
                 target.origin.url = self.urls.remove(target.file_id.as_str());
             }
@@ -88,26 +88,26 @@ impl Past {
 
     /// Counts an ID before the run: whether it is new among the counted, and whether it would be sent.
     pub fn count(&mut self, file_id: &str) -> (bool, bool) {
-        let marks = self.seen.entry(file_id);
-        (marks.set(Marks::COUNTED), !marks.has(Marks::SETTLED))
+        let flags = self.seen.entry(file_id);
+        (flags.set(Flags::COUNTED), !flags.has(Flags::SETTLED))
     }
 
     /// Whether an ID was among those that were counted before the run.
     pub fn was_counted(&self, file_id: &str) -> bool {
-        let marks = self.seen.get(file_id).unwrap_or_default();
-        marks.has(Marks::COUNTED)
+        let flags = self.seen.get(file_id).unwrap_or_default();
+        flags.has(Flags::COUNTED)
     }
 
     /// Notes the rows that this run wrote.
     pub(super) fn note_written(&mut self, outcomes: &[Outcome]) {
         for outcome in outcomes.iter().filter(|outcome| is_own(outcome.status)) {
-            self.seen.entry(&outcome.file_id).set(Marks::REDONE);
+            self.seen.entry(&outcome.file_id).set(Flags::REDONE);
         }
     }
 
     /// Notes a row of this run that tells what became of the purge.
     pub(super) fn note_amended(&mut self, file_id: &str) {
-        if !self.seen.entry(file_id).set(Marks::REDONE) {
+        if !self.seen.entry(file_id).set(Flags::REDONE) {
             *self.amended.entry(file_id.into()).or_default() += 1;
         }
     }
@@ -134,15 +134,15 @@ impl Past {
     }
 
     fn load_own(&mut self, file_id: &str, status: Status) -> Told {
-        let marks = self.seen.entry(file_id);
-        let is_first = marks.set(Marks::HAS_ROW);
-        let was_settled = marks.has(Marks::SETTLED);
-        marks.clear(Marks::SETTLED);
-        marks.clear(Marks::DOUBT);
+        let flags = self.seen.entry(file_id);
+        let is_first = flags.set(Flags::HAS_ROW);
+        let was_settled = flags.has(Flags::SETTLED);
+        flags.clear(Flags::SETTLED);
+        flags.clear(Flags::DOUBT);
         if status.settles_id() {
-            marks.set(Marks::SETTLED);
+            flags.set(Flags::SETTLED);
         } else if status == Status::Unknown {
-            marks.set(Marks::DOUBT);
+            flags.set(Flags::DOUBT);
         }
         if !is_first {
             *self.again.entry(file_id.into()).or_insert(1) += 1;
@@ -154,11 +154,11 @@ impl Past {
         }
     }
 
-    /// Whether an ID that an interrupted run had in the air needs a row that says so: not if it is settled, or
+    /// Whether an ID that an interrupted run had in flight needs a row that says so: not if it is settled, or
     /// in doubt already.
     pub(super) fn needs_doubt(&self, file_id: &str) -> bool {
-        let marks = self.seen.get(file_id).unwrap_or_default();
-        !marks.has(Marks::SETTLED) && !marks.has(Marks::DOUBT)
+        let flags = self.seen.get(file_id).unwrap_or_default();
+        !flags.has(Flags::SETTLED) && !flags.has(Flags::DOUBT)
     }
 
     /// Whether an old row of an ID's own is still the one that counts; to be asked in the order of the file.
@@ -173,7 +173,7 @@ impl Past {
             .seen
             .get(file_id)
             .unwrap_or_default()
-            .has(Marks::REDONE)
+            .has(Flags::REDONE)
     }
 
     /// Whether the record of an old row is gone from the present input. A `duplicate` or `invalid` row that
@@ -182,27 +182,27 @@ impl Past {
         match status {
             Status::Duplicate => self.use_up(&duplicates(file_id)),
             Status::Invalid => self.use_up(&invalids(file_id)),
-            _ => !self.seen.get(file_id).unwrap_or_default().has(Marks::SEEN),
+            _ => !self.seen.get(file_id).unwrap_or_default().has(Flags::SEEN),
         }
     }
 
     /// Whether each row stands for one record as it is: none is replaced by a later one, none has lost its record.
-    pub(super) fn is_whole(&self) -> bool {
-        let stands = |marks: Marks| {
+    pub(super) fn is_compact(&self) -> bool {
+        let stands = |flags: Flags| {
             let is_own_row_right =
-                !marks.has(Marks::HAS_ROW) || marks.has(Marks::SEEN) && !marks.has(Marks::REDONE);
-            is_own_row_right && marks.count() == 0
+                !flags.has(Flags::HAS_ROW) || flags.has(Flags::SEEN) && !flags.has(Flags::REDONE);
+            is_own_row_right && flags.count() == 0
         };
         self.again.is_empty()
             && self.amended.is_empty()
             && self.many.values().all(|rows| *rows == 0)
-            && self.seen.marks().all(stands)
+            && self.seen.flags().all(stands)
     }
 
     fn add_one(&mut self, key: &str) {
-        let marks = self.seen.entry(key);
-        if marks.count() < Marks::MOST_COUNTED {
-            marks.set_count(marks.count() + 1);
+        let flags = self.seen.entry(key);
+        if flags.count() < Flags::MAX_COUNT {
+            flags.set_count(flags.count() + 1);
         } else {
             *self.many.entry(key.into()).or_default() += 1;
         }
@@ -219,7 +219,7 @@ impl Past {
         let Some(count) = self
             .seen
             .get(key)
-            .map(Marks::count)
+            .map(Flags::count)
             .filter(|count| *count > 0)
         else {
             return false;
@@ -234,7 +234,7 @@ pub(super) const fn is_own(status: Status) -> bool {
     !matches!(status, Status::Duplicate | Status::Invalid)
 }
 
-/// Under the ID itself: its marks have room for the count.
+/// Under the ID itself: its flags have room for the count.
 fn duplicates(file_id: &str) -> String {
     file_id.to_owned()
 }
