@@ -42,7 +42,13 @@ fn missing_ids_cost_one_more_request_a_batch_at_the_most() {
 
 #[test]
 fn a_server_that_takes_fifty_is_learnt_once() {
-    let (report, requests) = run(Script::plain().batch_limit(50), 0);
+    let (report, requests) = run(
+        Script {
+            batch_limit: 50,
+            ..Script::plain()
+        },
+        0,
+    );
     assert_eq!(report.count("deleted"), 5000);
     assert!(requests <= 140, "{requests}");
 }
@@ -57,7 +63,13 @@ fn what_a_batch_does_not_say_clearly_is_asked_by_the_single_call() {
         BatchTrouble::Both,
     ];
     for trouble in troubles {
-        let (report, requests) = run(Script::plain().batch_trouble(trouble, 50), 0);
+        let (report, requests) = run(
+            Script {
+                batch_trouble: Some((trouble, 50)),
+                ..Script::plain()
+            },
+            0,
+        );
         let asked = report.rows.iter().filter(|row| row.attempts == 2).count();
         assert_eq!(requests, 50 + asked as u64, "{trouble:?}");
         assert!((50..200).contains(&asked), "{asked} in trouble");
@@ -77,7 +89,13 @@ fn what_a_batch_does_not_say_clearly_is_asked_by_the_single_call() {
 #[test]
 fn a_404_that_names_nobody_or_strangers_is_settled_one_by_one() {
     for how in [BatchMissing::Bare, BatchMissing::Strangers] {
-        let (report, _) = run(Script::plain().batch_missing(how), 500);
+        let (report, _) = run(
+            Script {
+                batch_missing: how,
+                ..Script::plain()
+            },
+            500,
+        );
         assert_eq!(report.count("deleted"), 4990, "{how:?}");
         assert_eq!(
             report.count("gone") + report.count("not_found"),
@@ -89,17 +107,27 @@ fn a_404_that_names_nobody_or_strangers_is_settled_one_by_one() {
 
 #[test]
 fn a_host_without_the_route_is_asked_one_by_one() {
-    let (report, requests) = run(Script::plain().batch_missing(BatchMissing::NoRoute), 0);
+    let (report, requests) = run(
+        Script {
+            batch_missing: BatchMissing::NoRoute,
+            ..Script::plain()
+        },
+        0,
+    );
     assert_eq!(report.count("deleted"), 5000);
     assert_eq!(requests, 5001, "one batch was tried");
 }
 
 #[test]
 fn a_lossy_line_does_not_turn_batches_into_singles() {
-    let script = Script::plain()
-        .fault(Fault::ResetAfter, 0.10)
-        .fault(Fault::HalfBody, 0.05)
-        .fault(Fault::Json500After, 0.05);
+    let script = Script {
+        random_faults: vec![
+            (Fault::ResetAfter, 0.10),
+            (Fault::HalfBody, 0.05),
+            (Fault::Json500After, 0.05),
+        ],
+        ..Script::plain()
+    };
     let (report, requests) = run(script, 50);
     assert!(requests < 250, "{requests}");
     assert_eq!(
@@ -112,9 +140,10 @@ fn a_lossy_line_does_not_turn_batches_into_singles() {
 fn several_malformed_ids_are_isolated_from_their_neighbours() {
     let all = ids(100);
     let bad = [3, 40, 41, 99];
-    let script = bad
-        .iter()
-        .fold(Script::plain(), |script, n| script.malformed(&all[*n]));
+    let script = Script {
+        malformed: bad.iter().map(|n| all[*n].clone()).collect(),
+        ..Script::plain()
+    };
     let scene = Scene::with_files(script, &all).option("--rate unlimited");
     scene.run().exits(1);
     let report = scene.report();

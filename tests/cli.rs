@@ -74,7 +74,14 @@ fn without_a_terminal_and_without_yes_nothing_is_sent_and_nothing_is_left() {
 
 #[test]
 fn a_wrong_key_costs_one_request() {
-    let scene = Scene::with_files(Script::plain().key("private_another"), &ids(500)).option(SINGLY);
+    let scene = Scene::with_files(
+        Script {
+            key: "private_another".into(),
+            ..Script::plain()
+        },
+        &ids(500),
+    )
+    .option(SINGLY);
     scene
         .run()
         .exits(3)
@@ -87,7 +94,14 @@ fn a_wrong_key_costs_one_request() {
 #[test]
 fn a_key_that_is_revoked_in_the_middle_stops_the_run_and_another_key_goes_on() {
     let all = ids(200);
-    let scene = Scene::with_files(Script::plain().revoke_key_after(50), &all).option(SINGLY);
+    let scene = Scene::with_files(
+        Script {
+            revoke_key_after: Some(50),
+            ..Script::plain()
+        },
+        &all,
+    )
+    .option(SINGLY);
     scene.run().exits(3);
     let report = scene.report();
     assert_eq!(report.count("deleted"), 50);
@@ -101,8 +115,10 @@ fn a_key_that_is_revoked_in_the_middle_stops_the_run_and_another_key_goes_on() {
 fn a_strangers_page_costs_one_request_and_claims_nothing() {
     for status in [200, 302, 404, 407] {
         for how in [SINGLY, IN_BATCHES] {
-            let page =
-                Script::plain().everything(status, "text/html", "<html>Please log in</html>");
+            let page = Script {
+                everything: Some((status, "text/html", "<html>Please log in</html>".into())),
+                ..Script::plain()
+            };
             let scene = Scene::with_files(page, &ids(300)).option(how);
             scene.run().exits(3).says("not ImageKit");
             assert_eq!(scene.server.ledger().request_count(), 1, "{status} {how}");
@@ -166,10 +182,12 @@ fn a_key_file_that_others_can_read_is_warned_of() {
 #[test]
 fn the_key_is_in_no_output_even_if_the_api_echoes_it() {
     let all = ids(20);
-    let script = Script::plain()
-        .echo_key()
-        .malformed(&all[3])
-        .fault(Fault::Json500After, 0.2);
+    let script = Script {
+        echoes_key: true,
+        malformed: [all[3].clone()].into(),
+        random_faults: vec![(Fault::Json500After, 0.2)],
+        ..Script::plain()
+    };
     let scene = Scene::with_files(script, &all)
         .option(SINGLY)
         .option("--log-level trace --max-attempts 3");
@@ -189,7 +207,10 @@ fn the_key_is_in_no_output_even_if_the_api_echoes_it() {
 fn a_bad_id_fails_alone() {
     let all = ids(120);
     for how in [SINGLY, IN_BATCHES] {
-        let script = Script::plain().malformed(&all[7]);
+        let script = Script {
+            malformed: [all[7].clone()].into(),
+            ..Script::plain()
+        };
         let scene = Scene::with_files(script, &all).option(how);
         scene.run().exits(1).says("--resume");
         let report = scene.report();
@@ -211,7 +232,10 @@ fn a_bad_id_fails_alone() {
 fn a_403_is_about_the_key_and_no_id_is_failed_by_it() {
     let all = ids(10);
     let scene = Scene::with_files(
-        Script::plain().faults_for(&all[4], [Fault::Status(403)]),
+        Script {
+            faults_for: [(all[4].clone(), vec![Fault::Status(403)])].into(),
+            ..Script::plain()
+        },
         &all,
     )
     .option(SINGLY);
@@ -309,12 +333,16 @@ fn ids_in_the_third_of_five_columns_are_right_in_each_row() {
 fn lost_and_broken_answers_leave_no_row_that_the_server_denies() {
     let all = ids(400);
     for how in [SINGLY, IN_BATCHES] {
-        let script = Script::plain()
-            .fault(Fault::Html500, 0.04)
-            .fault(Fault::Json500After, 0.04)
-            .fault(Fault::ResetBefore, 0.03)
-            .fault(Fault::ResetAfter, 0.03)
-            .fault(Fault::HalfBody, 0.02);
+        let script = Script {
+            random_faults: vec![
+                (Fault::Html500, 0.04),
+                (Fault::Json500After, 0.04),
+                (Fault::ResetBefore, 0.03),
+                (Fault::ResetAfter, 0.03),
+                (Fault::HalfBody, 0.02),
+            ],
+            ..Script::plain()
+        };
         let scene = Scene::new(script).input("ids.txt", list(&all)).option(how);
         scene.server.ledger().put_all(all.iter().skip(20).cloned());
         scene.run().exits(0);
@@ -334,14 +362,17 @@ fn lost_and_broken_answers_leave_no_row_that_the_server_denies() {
 #[test]
 fn a_429_holds_everybody_and_fails_nobody() {
     let all = ids(60);
-    let script = Script::plain()
-        .fault_at(
+    let script = Script {
+        faults_at: [(
             5,
             Fault::TooMany {
                 reset: Some("700".into()),
             },
-        )
-        .latency(Duration::from_millis(5)..Duration::from_millis(6));
+        )]
+        .into(),
+        latency: Duration::from_millis(5)..Duration::from_millis(6),
+        ..Script::plain()
+    };
     let scene = Scene::with_files(script, &all).option(SINGLY);
     scene.run().exits(0).says("1 refused by the rate limit");
     let requests = scene.server.ledger().requests();
@@ -367,12 +398,16 @@ fn a_429_holds_everybody_and_fails_nobody() {
 fn a_429_with_any_header_is_waited_for_and_ends() {
     for reset in [None, Some("0"), Some("-5"), Some("abc"), Some("")] {
         let reset = reset.map(str::to_owned);
-        let script = Script::plain().fault_at(
-            1,
-            Fault::TooMany {
-                reset: reset.clone(),
-            },
-        );
+        let script = Script {
+            faults_at: [(
+                1,
+                Fault::TooMany {
+                    reset: reset.clone(),
+                },
+            )]
+            .into(),
+            ..Script::plain()
+        };
         let scene = Scene::with_files(script, &ids(3)).option(SINGLY);
         scene.run().exits(0);
         let requests = scene.server.ledger().requests();
@@ -391,7 +426,10 @@ fn a_429_with_any_header_is_waited_for_and_ends() {
 #[test]
 fn a_rate_is_never_exceeded_retries_included() {
     let all = ids(60);
-    let script = Script::plain().fault(Fault::Html500, 0.1);
+    let script = Script {
+        random_faults: vec![(Fault::Html500, 0.1)],
+        ..Script::plain()
+    };
     let scene = Scene::with_files(script, &all).option("--batch-size 1 --rate 50 --burst 5");
     scene.run().exits(0);
     let at: Vec<_> = scene
@@ -418,9 +456,15 @@ fn a_rate_is_never_exceeded_retries_included() {
 #[test]
 fn one_poisonous_id_costs_its_neighbours_nothing() {
     let all = ids(100);
-    let scene = Scene::with_files(Script::plain().poison(&all[42]), &all)
-        .option(IN_BATCHES)
-        .option("--max-attempts 2");
+    let scene = Scene::with_files(
+        Script {
+            poison: [all[42].clone()].into(),
+            ..Script::plain()
+        },
+        &all,
+    )
+    .option(IN_BATCHES)
+    .option("--max-attempts 2");
     scene.run().exits(1);
     let report = scene.report();
     report.has_a_row_for_each_of(&all);
@@ -438,8 +482,14 @@ fn one_poisonous_id_costs_its_neighbours_nothing() {
 #[test]
 fn a_host_without_the_batch_route_is_asked_one_by_one() {
     let all = ids(150);
-    let scene = Scene::with_files(Script::plain().batch_missing(BatchMissing::NoRoute), &all)
-        .option(IN_BATCHES);
+    let scene = Scene::with_files(
+        Script {
+            batch_missing: BatchMissing::NoRoute,
+            ..Script::plain()
+        },
+        &all,
+    )
+    .option(IN_BATCHES);
     let ran = scene.run();
     ran.exits(0);
     assert_eq!(
@@ -504,7 +554,10 @@ fn a_refused_run_leaves_all_that_was_there() {
 #[test]
 fn a_refused_resume_does_not_take_the_job_over() {
     let all = ids(5);
-    let script = Script::plain().fault(Fault::Status(403), 1.0);
+    let script = Script {
+        random_faults: vec![(Fault::Status(403), 1.0)],
+        ..Script::plain()
+    };
     let scene = Scene::with_files(script, &all).option("--resume");
     scene.run().exits(3);
     let state = || fs::read(scene.path("ids.report.csv.state")).unwrap();
@@ -524,8 +577,14 @@ fn a_refused_resume_does_not_take_the_job_over() {
 fn a_list_that_grows_after_it_was_counted_stops_the_run_before_more_is_sent() {
     let all = ids(9500);
     let latency = Duration::from_millis(50)..Duration::from_millis(60);
-    let scene = Scene::with_files(Script::plain().latency(latency), &all)
-        .option("--rate unlimited --concurrency 2 --max-delete 9000");
+    let scene = Scene::with_files(
+        Script {
+            latency,
+            ..Script::plain()
+        },
+        &all,
+    )
+    .option("--rate unlimited --concurrency 2 --max-delete 9000");
     // More than the reader has in its hands before the list grows.
     fs::write(scene.path("ids.txt"), list(&all[..9000])).unwrap();
     let child = Scene::start(&mut scene.command());
@@ -541,12 +600,16 @@ fn a_list_that_grows_after_it_was_counted_stops_the_run_before_more_is_sent() {
 fn each_signal_stops_the_run_in_a_pause_and_leaves_it_resumable() {
     let all = ids(40);
     for (name, code) in [("INT", 130), ("TERM", 143), ("HUP", 129)] {
-        let script = Script::plain().fault_at(
-            10,
-            Fault::TooMany {
-                reset: Some("60000".into()),
-            },
-        );
+        let script = Script {
+            faults_at: [(
+                10,
+                Fault::TooMany {
+                    reset: Some("60000".into()),
+                },
+            )]
+            .into(),
+            ..Script::plain()
+        };
         let scene = Scene::with_files(script, &all)
             .option(SINGLY)
             .option("--concurrency 1");
@@ -567,7 +630,10 @@ fn each_signal_stops_the_run_in_a_pause_and_leaves_it_resumable() {
 #[test]
 fn a_stop_waits_for_what_is_in_the_air_and_a_second_signal_does_not() {
     let all = ids(5);
-    let script = Script::plain().faults_for(&all[2], [Fault::HangAfter]);
+    let script = Script {
+        faults_for: [(all[2].clone(), vec![Fault::HangAfter])].into(),
+        ..Script::plain()
+    };
     let scene = Scene::with_files(script, &all)
         .option(SINGLY)
         .option("--concurrency 1 --timeout 2s");
@@ -583,7 +649,10 @@ fn a_stop_waits_for_what_is_in_the_air_and_a_second_signal_does_not() {
     );
     assert_eq!(report.rows.len(), 3);
 
-    let script = Script::plain().faults_for(&all[2], [Fault::HangAfter]);
+    let script = Script {
+        faults_for: [(all[2].clone(), vec![Fault::HangAfter])].into(),
+        ..Script::plain()
+    };
     let scene = Scene::with_files(script, &all)
         .option(SINGLY)
         .option("--concurrency 1 --timeout 60s");
@@ -635,7 +704,10 @@ fn an_input_that_breaks_stops_the_run_with_its_line_and_goes_on_when_mended() {
 #[test]
 fn two_runs_on_one_report_do_not_meet() {
     let all = ids(3);
-    let script = Script::plain().fault_at(1, Fault::HangBefore);
+    let script = Script {
+        faults_at: [(1, Fault::HangBefore)].into(),
+        ..Script::plain()
+    };
     let scene = Scene::with_files(script, &all)
         .option(SINGLY)
         .option("--timeout 3s");
@@ -656,7 +728,10 @@ fn a_report_that_cannot_be_made_is_told_before_anything_is_sent() {
 #[test]
 fn a_closed_stdout_stops_the_run() {
     let all = ids(400);
-    let script = Script::plain().latency(Duration::from_millis(5)..Duration::from_millis(10));
+    let script = Script {
+        latency: Duration::from_millis(5)..Duration::from_millis(10),
+        ..Script::plain()
+    };
     let scene = Scene::with_files(script, &all)
         .option(SINGLY)
         .option("-o -");
@@ -699,7 +774,14 @@ fn caps_refuse_before_anything_is_sent_and_limits_stop_in_the_middle() {
         "{missing}: one was in the air already when the eleventh was told"
     );
     let limit = Window::fixed(1, Duration::from_mins(1));
-    let scene = Scene::with_files(Script::plain().limit(limit), &all).option(SINGLY);
+    let scene = Scene::with_files(
+        Script {
+            limits: vec![limit],
+            ..Script::plain()
+        },
+        &all,
+    )
+    .option(SINGLY);
     scene
         .run_with("--max-duration 1s")
         .exits(4)
@@ -763,12 +845,16 @@ fn a_report_is_valid_input_again() {
 #[test]
 fn a_report_of_another_job_is_not_resumed() {
     let all = ids(5);
-    let script = Script::plain().fault_at(
-        3,
-        Fault::TooMany {
-            reset: Some("60000".into()),
-        },
-    );
+    let script = Script {
+        faults_at: [(
+            3,
+            Fault::TooMany {
+                reset: Some("60000".into()),
+            },
+        )]
+        .into(),
+        ..Script::plain()
+    };
     let scene = Scene::with_files(script, &all)
         .option(SINGLY)
         .option("--max-duration 1s");
@@ -796,7 +882,10 @@ fn an_outage_of_few_batches_is_an_outage_too_and_costs_no_id_its_settlement() {
         (60, "--batch-size 1 --concurrency 4 --rate unlimited"),
     ] {
         let all = ids(count);
-        let script = Script::plain().outage(2, Duration::from_secs(6));
+        let script = Script {
+            outage: Some((2, Duration::from_secs(6))),
+            ..Script::plain()
+        };
         let scene = Scene::with_files(script, &all).option(options);
         scene.run_with("--max-attempts 4").exits(0);
         let report = scene.report();
@@ -816,10 +905,13 @@ fn where_only_what_always_fails_is_left_the_run_stops_after_max_outage() {
         (Fault::HalfBody, "--batch-size 1"),
         (Fault::Garbage200, "--batch-size 100"),
     ] {
-        let scene = Scene::new(Script::plain().fault(fault.clone(), 1.0))
-            .input("ids.txt", list(&ids(40)))
-            .option("--rate unlimited --max-outage 1s")
-            .option(options);
+        let scene = Scene::new(Script {
+            random_faults: vec![(fault.clone(), 1.0)],
+            ..Script::plain()
+        })
+        .input("ids.txt", list(&ids(40)))
+        .option("--rate unlimited --max-outage 1s")
+        .option(options);
         let ran = scene.run();
         assert_eq!(ran.code, 4, "{fault:?} {options}: {}", ran.stderr);
         ran.says("--max-outage").says("--resume");
@@ -851,7 +943,14 @@ fn a_report_never_takes_the_place_of_an_input() {
 #[test]
 fn a_hangup_that_is_ignored_from_the_start_stays_so() {
     let limit = Window::fixed(1, Duration::from_secs(2));
-    let scene = Scene::with_files(Script::plain().limit(limit), &ids(2)).option(SINGLY);
+    let scene = Scene::with_files(
+        Script {
+            limits: vec![limit],
+            ..Script::plain()
+        },
+        &ids(2),
+    )
+    .option(SINGLY);
     let child = Scene::start(&mut scene.command_in("trap '' HUP; exec \"$@\""));
     scene.wait_for_requests(1);
     signal(&child, "HUP");

@@ -156,7 +156,10 @@ fn the_crontab_line_is_silent_while_all_goes_well() {
 
 #[test]
 fn the_crontab_line_is_silent_while_the_run_of_the_hour_before_goes_on() {
-    let slow = Script::plain().latency(Duration::from_secs(3)..Duration::from_secs(4));
+    let slow = Script {
+        latency: Duration::from_secs(3)..Duration::from_secs(4),
+        ..Script::plain()
+    };
     let (crontab, place) = (Crontab::read(), Place::new(slow));
     let home = place.folder.path().to_str().unwrap();
     let mut first = place.command("sh", &["-c", &crontab.command], &[("HOME", home)]);
@@ -166,7 +169,7 @@ fn the_crontab_line_is_silent_while_the_run_of_the_hour_before_goes_on() {
         .spawn()
         .unwrap();
     wait_until(|| {
-        place.server.ledger().request_count() > 0 || place.server.ledger().max_in_air() > 0
+        place.server.ledger().request_count() > 0 || place.server.ledger().max_in_flight() > 0
     });
     assert_eq!(crontab.mails(&place), "");
     let first = first.wait_with_output().unwrap();
@@ -177,10 +180,16 @@ fn the_crontab_line_is_silent_while_the_run_of_the_hour_before_goes_on() {
 #[test]
 fn the_crontab_line_mails_what_needs_a_person() {
     let crontab = Crontab::read();
-    let some_fail = Place::new(Script::plain().malformed(&id(3)));
+    let some_fail = Place::new(Script {
+        malformed: [id(3)].into(),
+        ..Script::plain()
+    });
     let no_list = Place::new(Script::plain());
     fs::remove_file(no_list.path("old-files.csv")).unwrap();
-    let other_key = Place::new(Script::plain().key("private_another"));
+    let other_key = Place::new(Script {
+        key: "private_another".into(),
+        ..Script::plain()
+    });
     for (place, code, words) in [
         (some_fail, 1, "1 of them failed"),
         (no_list, 2, "old-files.csv"),
@@ -319,14 +328,26 @@ fn the_github_workflow_deletes_and_turns_exit_codes_into_alerts() {
         "the rehearsal's report is kept too"
     );
 
-    let some_fail = run(&Place::new(Script::plain().malformed(&id(3))), "");
+    let some_fail = run(
+        &Place::new(Script {
+            malformed: [id(3)].into(),
+            ..Script::plain()
+        }),
+        "",
+    );
     assert!(
         some_fail
             .exits(0)
             .stdout
             .starts_with("::warning::some files")
     );
-    let other_key = run(&Place::new(Script::plain().key("private_another")), "");
+    let other_key = run(
+        &Place::new(Script {
+            key: "private_another".into(),
+            ..Script::plain()
+        }),
+        "",
+    );
     assert!(
         other_key
             .exits(3)

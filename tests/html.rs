@@ -147,7 +147,10 @@ fn page_from(rows: &str) -> (TempDir, Page) {
 #[test]
 fn the_page_of_a_run_tells_what_its_report_tells() {
     let all = ids(400);
-    let scene = Scene::new(Script::plain().fault_at(2, Fault::Text503 { retry_after: None }));
+    let scene = Scene::new(Script {
+        faults_at: [(2, Fault::Text503 { retry_after: None })].into(),
+        ..Script::plain()
+    });
     scene.server.ledger().put_all(all[..350].iter().cloned());
     let scene = scene
         .input("ids.txt", list(&all) + &all[3] + "\nbad id\n\"\"\n")
@@ -169,8 +172,15 @@ fn the_page_of_a_run_tells_what_its_report_tells() {
 #[test]
 fn a_page_made_later_from_the_report_has_the_same_figures() {
     let all = ids(300);
-    let scene = Scene::with_files(Script::plain().poison(&all[7]).missing_one_in(9), &all)
-        .option("--html run.html --max-attempts 2");
+    let scene = Scene::with_files(
+        Script {
+            poison: [all[7].clone()].into(),
+            missing_one_in: Some(9),
+            ..Script::plain()
+        },
+        &all,
+    )
+    .option("--html run.html --max-attempts 2");
     scene.run().exits(1);
     program(
         scene.folder.path(),
@@ -194,7 +204,10 @@ fn pauses_and_429s_of_the_run_are_on_its_page() {
     let busy = || Fault::TooMany {
         reset: Some("120".into()),
     };
-    let script = Script::plain().fault_at(2, busy()).fault_at(5, busy());
+    let script = Script {
+        faults_at: [(2, busy()), (5, busy())].into(),
+        ..Script::plain()
+    };
     let scene = Scene::with_files(script, &all).option("--html page.html -j 1 --rate unlimited");
     scene.run().exits(0);
     let page = Page::read(&scene.path("page.html"));
@@ -265,7 +278,11 @@ fn a_report_whose_job_is_not_complete_says_that_ids_are_counted_for_each_try() {
 #[test]
 fn a_run_that_stops_early_leaves_its_page() {
     let all = ids(300);
-    let script = Script::plain().poison(&all[0]).malformed(&all[1]);
+    let script = Script {
+        poison: [all[0].clone()].into(),
+        malformed: [all[1].clone()].into(),
+        ..Script::plain()
+    };
     let scene = Scene::with_files(script, &all)
         .option("--html page.html --max-failures 0 --max-attempts 2 -b 1 -j 1 --rate unlimited");
     scene.run().exits(4);
@@ -278,8 +295,14 @@ fn a_run_that_stops_early_leaves_its_page() {
 fn a_page_that_cannot_be_written_in_the_end_leaves_the_report_and_keeps_the_run_from_0() {
     let all = ids(3);
     let slow = Duration::from_millis(300);
-    let scene = Scene::with_files(Script::plain().latency(slow..slow * 2), &all)
-        .option("--html sub/page.html");
+    let scene = Scene::with_files(
+        Script {
+            latency: slow..slow * 2,
+            ..Script::plain()
+        },
+        &all,
+    )
+    .option("--html sub/page.html");
     fs::create_dir(scene.path("sub")).unwrap();
     let child = Scene::start(&mut scene.command());
     scene.wait_for_requests(1);

@@ -135,10 +135,11 @@ fn a_dry_run_of_a_resume_counts_what_is_left() {
 fn a_check_is_right_for_each_id_and_only_reads() {
     let all = ids(1000);
     let missing = |n: usize| n % 50 == 7;
-    let script = Script::plain()
-        .kind(&all[1], "folder")
-        .kind(&all[2], "file-version")
-        .unlisted(&all[3]);
+    let script = Script {
+        kinds: [(all[1].clone(), "folder"), (all[2].clone(), "file-version")].into(),
+        unlisted: [all[3].clone()].into(),
+        ..Script::plain()
+    };
     let scene = Scene::new(script).input("ids.txt", list(&all));
     let there = all.iter().enumerate().filter(|(n, _)| !missing(*n));
     scene
@@ -228,7 +229,10 @@ fn a_check_with_a_wrong_key_costs_one_request() {
 
 #[test]
 fn a_check_of_a_strangers_page_stops_and_claims_nothing() {
-    let page = Script::plain().everything(200, "text/html", "<html>hello</html>");
+    let page = Script {
+        everything: Some((200, "text/html", "<html>hello</html>".into())),
+        ..Script::plain()
+    };
     let scene = Scene::with_files(page, &ids(500));
     scene
         .run_with("--dry-run --check")
@@ -241,7 +245,13 @@ fn a_check_of_a_strangers_page_stops_and_claims_nothing() {
 #[test]
 fn a_host_that_does_not_search_is_asked_for_each_file() {
     let all = ids(30);
-    let scene = Scene::with_files(Script::plain().without_search(), &all[..20]);
+    let scene = Scene::with_files(
+        Script {
+            refuses_search: true,
+            ..Script::plain()
+        },
+        &all[..20],
+    );
     fs::write(scene.path("ids.txt"), list(&all)).unwrap();
     scene
         .run_with("--dry-run --check --rate unlimited")

@@ -126,10 +126,11 @@ fn after_a_run_all_say_the_same() {
 }
 
 fn with_limits_and_faults() -> Script {
-    Script::plain()
-        .limit(Window::fixed(40, Duration::from_millis(100)))
-        .fault_at(3, Fault::Html500)
-        .fault_at(5, Fault::ResetAfter)
+    Script {
+        limits: vec![Window::fixed(40, Duration::from_millis(100))],
+        faults_at: [(3, Fault::Html500), (5, Fault::ResetAfter)].into(),
+        ..Script::plain()
+    }
 }
 
 #[test]
@@ -281,7 +282,10 @@ fn a_summary_that_cannot_be_written_is_known_before_or_is_no_success() {
     assert_eq!(scene.server.ledger().request_count(), 0);
     assert!(!scene.report_path().exists());
 
-    let slow = Script::plain().latency(Duration::from_millis(300)..Duration::from_millis(301));
+    let slow = Script {
+        latency: Duration::from_millis(300)..Duration::from_millis(301),
+        ..Script::plain()
+    };
     let scene = Scene::with_files(slow, &ids(5));
     let folder = scene.path("out");
     fs::create_dir(&folder).unwrap();
@@ -308,7 +312,10 @@ fn metrics_that_cannot_be_written_are_warned_of_and_stop_nothing() {
 
 #[test]
 fn metrics_are_there_while_the_run_goes_on_and_every_line_is_of_the_format() {
-    let slow = Script::plain().latency(Duration::from_millis(300)..Duration::from_millis(301));
+    let slow = Script {
+        latency: Duration::from_millis(300)..Duration::from_millis(301),
+        ..Script::plain()
+    };
     let scene = told(Scene::with_files(slow, &ids(5)));
     let child = Scene::start(&mut scene.command());
     wait_until(|| scene.path("m.prom").exists());
@@ -364,7 +371,10 @@ fn a_rehearsals_files_cannot_be_taken_for_the_real_ones() {
 #[test]
 fn the_log_follows_an_id_through_its_attempts_and_every_line_is_json() {
     let all = ids(30);
-    let script = Script::plain().faults_for(&all[3], [Fault::Html500, Fault::ResetBefore]);
+    let script = Script {
+        faults_for: [(all[3].clone(), vec![Fault::Html500, Fault::ResetBefore])].into(),
+        ..Script::plain()
+    };
     let scene = Scene::with_files(script, &all).option("--batch-size 1 --rate unlimited");
     let ran = scene.run_with("--log-format json --log-level debug");
     let lines: Vec<Value> = ran
@@ -408,13 +418,27 @@ fn quiet_says_nothing_of_a_success_and_of_a_stop_why_and_what_to_type() {
         (ran.exits(0).stderr.as_str(), ran.stdout.as_str()),
         ("", "")
     );
-    let scene = Scene::with_files(Script::plain().malformed(&id(3)), &ids(30)).option("--quiet");
+    let scene = Scene::with_files(
+        Script {
+            malformed: [id(3)].into(),
+            ..Script::plain()
+        },
+        &ids(30),
+    )
+    .option("--quiet");
     scene
         .run()
         .exits(1)
         .says("error: 1 of 30 records failed, are unknown or invalid")
         .says("--resume");
-    let scene = Scene::with_files(Script::plain().key("private_other"), &ids(30)).option("--quiet");
+    let scene = Scene::with_files(
+        Script {
+            key: "private_other".into(),
+            ..Script::plain()
+        },
+        &ids(30),
+    )
+    .option("--quiet");
     scene
         .run()
         .exits(3)
@@ -426,9 +450,10 @@ fn quiet_says_nothing_of_a_success_and_of_a_stop_why_and_what_to_type() {
 #[test]
 fn the_summary_groups_what_went_wrong_with_an_example_of_each() {
     let all = ids(50);
-    let script = all[10..13]
-        .iter()
-        .fold(Script::plain(), |script, id| script.malformed(id));
+    let script = Script {
+        malformed: all[10..13].iter().cloned().collect(),
+        ..Script::plain()
+    };
     let text = list(&all) + "a b\nc d\n";
     let scene = Scene::new(script)
         .input("ids.txt", text)

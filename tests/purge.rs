@@ -52,7 +52,11 @@ fn check_purges(scene: &Scene, report: &Report) {
 fn purges_that_all_fail_hold_no_deletion_up_and_are_no_outage() {
     let all = ids(300);
     for how in ["--batch-size 1", "--batch-size 100"] {
-        let script = Script::plain().purge_quota(0).purge_refusal(503, "down");
+        let script = Script {
+            purge_quota: Some(0),
+            purge_refusal: (503, "down".into()),
+            ..Script::plain()
+        };
         let scene = Scene::new(script)
             .input("ids.csv", with_urls(&all))
             .option("--rate unlimited --purge-cache --max-attempts 2 --max-outage 1s")
@@ -95,8 +99,14 @@ fn exactly_the_deleted_files_urls_are_purged_once() {
 #[test]
 fn urls_that_the_input_does_not_tell_are_looked_up_before() {
     let all = ids(250);
-    let scene = Scene::with_files(Script::plain().unlisted(&id(5)), &all)
-        .option("--rate unlimited --purge-cache");
+    let scene = Scene::with_files(
+        Script {
+            unlisted: [id(5)].into(),
+            ..Script::plain()
+        },
+        &all,
+    )
+    .option("--rate unlimited --purge-cache");
     scene.run().exits(0);
     let report = scene.report();
     report.has_a_row_for_each_of(&all);
@@ -138,9 +148,11 @@ fn a_used_up_quota_is_told_and_stops_no_deletion() {
     ];
     for (status, message) in refusals {
         let all = ids(150);
-        let script = Script::plain()
-            .purge_quota(100)
-            .purge_refusal(status, message);
+        let script = Script {
+            purge_quota: Some(100),
+            purge_refusal: (status, message.into()),
+            ..Script::plain()
+        };
         let scene = Scene::new(script)
             .input("ids.csv", with_urls(&all))
             .option("--rate unlimited --purge-cache");
@@ -163,9 +175,11 @@ fn a_used_up_quota_is_told_and_stops_no_deletion() {
 #[test]
 fn a_key_that_may_not_purge_stops_no_deletion_and_claims_no_quota() {
     let all = ids(150);
-    let script = Script::plain()
-        .purge_quota(0)
-        .purge_refusal(403, "Your account cannot be authenticated.");
+    let script = Script {
+        purge_quota: Some(0),
+        purge_refusal: (403, "Your account cannot be authenticated.".into()),
+        ..Script::plain()
+    };
     let scene = Scene::new(script)
         .input("ids.csv", with_urls(&all))
         .option("--rate unlimited --purge-cache");
@@ -186,8 +200,14 @@ fn a_key_that_may_not_purge_stops_no_deletion_and_claims_no_quota() {
 #[test]
 fn a_key_that_may_not_read_deletes_all_the_same() {
     let all = ids(250);
-    let scene = Scene::with_files(Script::plain().without_reads(), &all)
-        .option("--rate unlimited --purge-cache");
+    let scene = Scene::with_files(
+        Script {
+            refuses_reads: true,
+            ..Script::plain()
+        },
+        &all,
+    )
+    .option("--rate unlimited --purge-cache");
     scene.run().exits(0);
     let report = scene.report();
     assert_eq!(report.count("deleted"), 250);
@@ -210,9 +230,10 @@ fn a_wrong_key_still_stops_at_the_first_deletion() {
 fn a_failed_purge_is_tried_again_by_a_resume_and_the_row_keeps_deleted() {
     let all = ids(20);
     let bad = |request: u64| Fault::Status(if request.is_multiple_of(2) { 400 } else { 500 });
-    let script = (5..9).fold(Script::plain(), |script, request| {
-        script.fault_at(request, bad(request))
-    });
+    let script = Script {
+        faults_at: (5..9).map(|request| (request, bad(request))).collect(),
+        ..Script::plain()
+    };
     let scene = Scene::new(script)
         .input("ids.csv", with_urls(&all))
         .option("--rate unlimited --purge-cache --max-attempts 1");
@@ -236,10 +257,14 @@ fn a_failed_purge_is_tried_again_by_a_resume_and_the_row_keeps_deleted() {
 #[test]
 fn a_lost_answer_is_the_only_reason_to_purge_twice() {
     let all = ids(200);
-    let script = Script::plain()
-        .fault(Fault::ResetAfter, 0.08)
-        .fault(Fault::Json500After, 0.04)
-        .fault(Fault::Html500, 0.04);
+    let script = Script {
+        random_faults: vec![
+            (Fault::ResetAfter, 0.08),
+            (Fault::Json500After, 0.04),
+            (Fault::Html500, 0.04),
+        ],
+        ..Script::plain()
+    };
     let scene = Scene::with_files(script, &all).option("--rate unlimited --purge-cache");
     scene.run().exits(0);
     let report = scene.report();
@@ -256,7 +281,10 @@ fn a_lost_answer_is_the_only_reason_to_purge_twice() {
 fn a_death_between_deletion_and_purge_leaves_the_purge_to_the_resume() {
     let all = ids(10);
     // The deletion is done and its row written; its first purge is never answered, and goes alone.
-    let script = Script::plain().fault_at(2, Fault::HangBefore);
+    let script = Script {
+        faults_at: [(2, Fault::HangBefore)].into(),
+        ..Script::plain()
+    };
     let scene = Scene::new(script)
         .input("ids.csv", with_urls(&all))
         .option("--rate unlimited --purge-cache");
@@ -281,8 +309,14 @@ fn a_death_between_deletion_and_purge_leaves_the_purge_to_the_resume() {
 fn a_death_in_the_middle_of_a_deletion_keeps_the_url_that_was_looked_up() {
     let all = ids(10);
     // The look-up, then the deletion, which is done and never answered.
-    let scene = Scene::with_files(Script::plain().fault_at(2, Fault::HangAfter), &all)
-        .option("--rate unlimited --purge-cache");
+    let scene = Scene::with_files(
+        Script {
+            faults_at: [(2, Fault::HangAfter)].into(),
+            ..Script::plain()
+        },
+        &all,
+    )
+    .option("--rate unlimited --purge-cache");
     let child = Scene::start(&mut scene.command());
     wait_until(|| scene.server.ledger().deleted_count() == 10);
     signal(&child, "KILL");
@@ -298,12 +332,13 @@ fn a_death_in_the_middle_of_a_deletion_keeps_the_url_that_was_looked_up() {
 fn two_deaths_at_any_moment_lose_no_purge() {
     for seed in 0..8_u64 {
         let all = ids(60);
-        let script = Script::plain()
-            .fault(Fault::ResetAfter, 0.05)
-            .fault(Fault::Json500After, 0.05)
-            .batch_trouble(BatchTrouble::ErrorButDeleted, 9)
-            .latency(Duration::from_millis(1)..Duration::from_millis(4))
-            .seed(seed);
+        let script = Script {
+            random_faults: vec![(Fault::ResetAfter, 0.05), (Fault::Json500After, 0.05)],
+            batch_trouble: Some((BatchTrouble::ErrorButDeleted, 9)),
+            latency: Duration::from_millis(1)..Duration::from_millis(4),
+            seed,
+            ..Script::plain()
+        };
         let scene = Scene::with_files(script, &all).option("--rate unlimited --purge-cache");
         for kill_after in [seed * 5 % 23, 9 + seed * 7 % 31] {
             let mut child = Scene::start(scene.command().arg("--resume"));

@@ -374,9 +374,14 @@ fn an_input_that_changed_in_between_has_one_row_for_each_record_that_it_has_now(
 #[test]
 fn failed_and_unknown_rows_are_done_again_and_doubt_is_kept() {
     let all = ids(12);
-    let script = Script::plain()
-        .faults_for(&all[3], vec![Fault::ResetAfter; 2])
-        .faults_for(&all[4], vec![Fault::Status(400); 1]);
+    let script = Script {
+        faults_for: [
+            (all[3].clone(), vec![Fault::ResetAfter; 2]),
+            (all[4].clone(), vec![Fault::Status(400); 1]),
+        ]
+        .into(),
+        ..Script::plain()
+    };
     let scene =
         Scene::with_files(script, &all).option("--rate unlimited --batch-size 1 --max-attempts 1");
     scene.run().exits(1);
@@ -407,7 +412,10 @@ fn failed_and_unknown_rows_are_done_again_and_doubt_is_kept() {
 #[test]
 fn the_state_stays_while_a_kept_row_is_unknown() {
     let all = ids(12);
-    let script = Script::plain().faults_for(&all[3], vec![Fault::ResetAfter; 1]);
+    let script = Script {
+        faults_for: [(all[3].clone(), vec![Fault::ResetAfter; 1])].into(),
+        ..Script::plain()
+    };
     let scene =
         Scene::with_files(script, &all).option("--rate unlimited --batch-size 1 --max-attempts 1");
     scene.run().exits(1);
@@ -434,9 +442,15 @@ fn a_disk_that_fills_up_stops_the_run_and_loses_nothing() {
     let all = ids(400);
     for how in ["--batch-size 1", "--batch-size 20"] {
         let latency = Duration::from_millis(1)..Duration::from_millis(3);
-        let scene = Scene::with_files(Script::plain().latency(latency), &all)
-            .option("--rate unlimited")
-            .option(how);
+        let scene = Scene::with_files(
+            Script {
+                latency,
+                ..Script::plain()
+            },
+            &all,
+        )
+        .option("--rate unlimited")
+        .option(how);
         // A limit on a file's size stands for a full disk; the signal that comes with it is ignored.
         let mut limited = scene.command_in("trap '' XFSZ; ulimit -f 24; exec \"$@\"");
         let ran = fixture::Ran::new(limited.output().unwrap(), scene.folder.path());
@@ -459,8 +473,14 @@ fn a_disk_that_fills_up_stops_the_run_and_loses_nothing() {
 #[test]
 fn after_a_power_cut_what_has_no_row_is_in_doubt() {
     let all = ids(10);
-    let scene = Scene::with_files(Script::plain().fault_at(6, Fault::HangAfter), &all)
-        .option("--rate unlimited --batch-size 1 --concurrency 1 --timeout 60s");
+    let scene = Scene::with_files(
+        Script {
+            faults_at: [(6, Fault::HangAfter)].into(),
+            ..Script::plain()
+        },
+        &all,
+    )
+    .option("--rate unlimited --batch-size 1 --concurrency 1 --timeout 60s");
     let child = Scene::start(&mut scene.command());
     scene.wait_for_requests(6);
     fixture::signal(&child, "KILL");
@@ -494,9 +514,15 @@ fn a_report_that_is_taken_away_stops_the_run_and_its_deletions_are_told_gone() {
     let latency = Duration::from_millis(5)..Duration::from_millis(10);
     for (takes_folder, options) in [(false, "--batch-size 1"), (true, "--batch-size 1")] {
         let all = ids(3000);
-        let scene = Scene::with_files(Script::plain().latency(latency.clone()), &all)
-            .option("--rate unlimited --concurrency 4 -o m/r.csv --progress none")
-            .option(options);
+        let scene = Scene::with_files(
+            Script {
+                latency: latency.clone(),
+                ..Script::plain()
+            },
+            &all,
+        )
+        .option("--rate unlimited --concurrency 4 -o m/r.csv --progress none")
+        .option(options);
         fs::create_dir(scene.path("m")).unwrap();
         let child = Scene::start(&mut scene.command());
         scene.wait_for_requests(50);
@@ -528,8 +554,14 @@ fn a_report_that_is_cut_stops_the_run_and_the_lost_rows_are_told_gone() {
     let latency = Duration::from_millis(5)..Duration::from_millis(10);
     for left in [0, 50, 3000] {
         let all = ids(600);
-        let scene = Scene::with_files(Script::plain().latency(latency.clone()), &all)
-            .option("--rate unlimited --concurrency 4 --batch-size 1 --progress none");
+        let scene = Scene::with_files(
+            Script {
+                latency: latency.clone(),
+                ..Script::plain()
+            },
+            &all,
+        )
+        .option("--rate unlimited --concurrency 4 --batch-size 1 --progress none");
         let child = Scene::start(&mut scene.command());
         scene.wait_for_requests(100);
         let report = fs::OpenOptions::new()
@@ -553,8 +585,14 @@ fn a_report_that_is_cut_stops_the_run_and_the_lost_rows_are_told_gone() {
 #[test]
 fn a_state_that_cannot_be_read_puts_everything_in_doubt() {
     let all = ids(10);
-    let scene = Scene::with_files(Script::plain().fault_at(6, Fault::HangAfter), &all)
-        .option("--rate unlimited --batch-size 1 --concurrency 1");
+    let scene = Scene::with_files(
+        Script {
+            faults_at: [(6, Fault::HangAfter)].into(),
+            ..Script::plain()
+        },
+        &all,
+    )
+    .option("--rate unlimited --batch-size 1 --concurrency 1");
     let child = Scene::start(&mut scene.command());
     scene.wait_for_requests(6);
     fixture::signal(&child, "KILL");

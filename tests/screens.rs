@@ -191,7 +191,8 @@ fn at_each_width(test: fn(u16)) {
 /// Two hundred requests, a few seconds of them.
 fn scene(script: Script) -> Scene {
     let latency = Duration::from_millis(10)..Duration::from_millis(30);
-    Scene::with_files(script.latency(latency), &ids(20_000))
+    let script = Script { latency, ..script };
+    Scene::with_files(script, &ids(20_000))
 }
 
 #[test]
@@ -222,8 +223,11 @@ fn a_run_shows_how_far_it_is_how_fast_and_how_long_it_will_take() {
 fn a_pause_told_by_a_429_shows_with_its_end_and_is_gone_after_it() {
     at_each_width(|columns| {
         let reset = Some("2900".into());
-        let scene =
-            scene(Script::plain().fault_at(30, Fault::TooMany { reset })).option("--rate 50");
+        let scene = scene(Script {
+            faults_at: [(30, Fault::TooMany { reset })].into(),
+            ..Script::plain()
+        })
+        .option("--rate 50");
         let mut terminal = Terminal::run(&scene, columns, "", &[]);
         terminal.shows("paused 3 s by ImageKit");
         terminal.shows("paused 2 s by ImageKit");
@@ -238,7 +242,11 @@ fn a_pause_told_by_a_429_shows_with_its_end_and_is_gone_after_it() {
 #[test]
 fn an_outage_shows_with_the_next_try_and_is_gone_after_it() {
     at_each_width(|columns| {
-        let scene = scene(Script::plain().outage(30, Duration::from_secs(1))).option("--rate 50");
+        let scene = scene(Script {
+            outage: Some((30, Duration::from_secs(1))),
+            ..Script::plain()
+        })
+        .option("--rate 50");
         let mut terminal = Terminal::run(&scene, columns, "", &[]);
         let line = terminal.shows("ImageKit is not answering, trying again in ");
         assert!(line.contains(" s"), "{line}");
@@ -253,8 +261,10 @@ fn an_outage_shows_with_the_next_try_and_is_gone_after_it() {
 #[test]
 fn after_ctrl_c_nothing_stands_but_what_was_done_and_what_to_type() {
     at_each_width(|columns| {
-        let scene =
-            scene(Script::plain().latency(Duration::from_millis(400)..Duration::from_millis(500)));
+        let scene = scene(Script {
+            latency: Duration::from_millis(400)..Duration::from_millis(500),
+            ..Script::plain()
+        });
         let mut terminal = Terminal::run(&scene, columns, "--metrics-file m.prom", &[]);
         terminal.shows("/20,000");
         terminal.shows(" deleted");
@@ -281,7 +291,11 @@ fn after_ctrl_c_nothing_stands_but_what_was_done_and_what_to_type() {
 
 #[test]
 fn a_second_ctrl_c_leaves_at_once_and_nothing_of_the_bar() {
-    let scene = scene(Script::plain().fault(Fault::HangBefore, 1.0)).option("--rate 20");
+    let scene = scene(Script {
+        random_faults: vec![(Fault::HangBefore, 1.0)],
+        ..Script::plain()
+    })
+    .option("--rate 20");
     let mut terminal = Terminal::run(&scene, 60, "", &[]);
     terminal.shows("1 in the air");
     terminal.press(CTRL_C);

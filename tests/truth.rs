@@ -78,20 +78,14 @@ fn habits() -> impl Strategy<Value = Habits> {
 
 impl Habits {
     fn script(&self) -> Script {
-        let mut script = Script::plain()
-            .batch_missing(self.batch_missing)
-            .batch_limit(self.batch_limit)
-            .seed(self.seed);
-        for (fault, share) in &self.faults {
-            script = script.fault(fault.clone(), *share);
-        }
-        if let Some(trouble) = self.trouble {
-            script = script.batch_trouble(trouble, 7);
-        }
-        if self.poison {
-            script.poison(&id(11))
-        } else {
-            script
+        Script {
+            batch_missing: self.batch_missing,
+            batch_limit: self.batch_limit,
+            seed: self.seed,
+            random_faults: self.faults.clone(),
+            batch_trouble: self.trouble.map(|trouble| (trouble, 7)),
+            poison: self.poison.then(|| id(11)).into_iter().collect(),
+            ..Script::plain()
         }
     }
 

@@ -22,43 +22,35 @@ pub struct Request {
     pub status: u16,
 }
 
-/// Which files there are.
-#[derive(Debug)]
-pub(super) enum Library {
-    /// Only those that were put there.
-    Listed,
-    /// Every ID, but one in so many.
-    AllButOneIn(u64),
-}
-
 /// What the server has, did and was asked.
 #[derive(Debug)]
 pub struct Ledger(Mutex<Inner>);
 
 #[derive(Debug)]
 struct Inner {
-    library: Library,
+    /// Every ID exists but one in this many; `None` if only those exist that were put.
+    missing_one_in: Option<u64>,
     put: HashSet<String>,
     deleted: HashMap<String, u32>,
     requests: Vec<Request>,
     request_count: u64,
     by_status: BTreeMap<u16, u64>,
-    in_air: usize,
-    max_in_air: usize,
+    in_flight: usize,
+    max_in_flight: usize,
     purged: Vec<String>,
 }
 
 impl Ledger {
-    pub(super) fn new(library: Library) -> Self {
+    pub(super) fn new(missing_one_in: Option<u64>) -> Self {
         Self(Mutex::new(Inner {
-            library,
+            missing_one_in,
             put: HashSet::new(),
             deleted: HashMap::new(),
             requests: Vec::new(),
             request_count: 0,
             by_status: BTreeMap::new(),
-            in_air: 0,
-            max_in_air: 0,
+            in_flight: 0,
+            max_in_flight: 0,
             purged: Vec::new(),
         }))
     }
@@ -110,8 +102,8 @@ impl Ledger {
     }
 
     /// The most requests that were there at once.
-    pub fn max_in_air(&self) -> usize {
-        self.inner().max_in_air
+    pub fn max_in_flight(&self) -> usize {
+        self.inner().max_in_flight
     }
 
     /// URLs that were asked to be purged.
@@ -145,14 +137,14 @@ impl Ledger {
     /// Notes an arrival and gives its number, from 1.
     pub(super) fn arrive(&self) -> u64 {
         let mut inner = self.inner();
-        inner.in_air += 1;
-        inner.max_in_air = inner.max_in_air.max(inner.in_air);
+        inner.in_flight += 1;
+        inner.max_in_flight = inner.max_in_flight.max(inner.in_flight);
         inner.request_count += 1;
         inner.request_count
     }
 
     pub(super) fn leave(&self) {
-        self.inner().in_air -= 1;
+        self.inner().in_flight -= 1;
     }
 
     pub(super) fn log(&self, request: Request) {
@@ -173,12 +165,10 @@ impl Inner {
         if self.deleted.contains_key(file_id) {
             return false;
         }
-        match self.library {
-            Library::Listed => self.put.contains(file_id),
-            Library::AllButOneIn(share) => {
-                self.put.contains(file_id) || !spread(file_id).is_multiple_of(share)
-            }
-        }
+        self.put.contains(file_id)
+            || self
+                .missing_one_in
+                .is_some_and(|share| !spread(file_id).is_multiple_of(share))
     }
 }
 

@@ -4,23 +4,22 @@
 //! what really happened. The same server is `--sandbox` and the tests' other side.
 
 mod answer;
-mod asked;
 mod fault;
 mod ledger;
 mod limits;
+mod request;
 mod script;
+mod server;
 
 use std::cell::RefCell;
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
-use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::task::{Context, Poll};
 use std::thread::JoinHandle;
 
 use http_body_util::BodyExt;
-use hyper::body::{Body, Bytes, Frame, Incoming};
+use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
@@ -33,8 +32,9 @@ pub use ledger::{Ledger, Request};
 pub use limits::{Told, Window, pass};
 pub use script::{BatchMissing, BatchTrouble, Fault, LimitHeaders, Script};
 
-use answer::{Answer, Ending, Server};
-use asked::Asked;
+use answer::{AnswerBody, Ending};
+use request::Asked;
+use server::Server;
 
 /// A server that runs until it is dropped.
 #[derive(Debug)]
@@ -52,7 +52,7 @@ impl Sandbox {
     }
 
     /// Serves on an address, which must be one of loopback.
-    pub fn listen(address: SocketAddr, mut script: Script) -> io::Result<Self> {
+    pub fn listen(address: SocketAddr, script: Script) -> io::Result<Self> {
         if !address.ip().is_loopback() {
             let text = format!(
                 "{address} is not a loopback address; the sandbox serves this machine only"
@@ -62,8 +62,7 @@ impl Sandbox {
         let listener = std::net::TcpListener::bind(address)?;
         listener.set_nonblocking(true)?;
         let address = listener.local_addr()?;
-        let library = std::mem::replace(&mut script.library, ledger::Library::Listed);
-        let ledger = Arc::new(Ledger::new(library));
+        let ledger = Arc::new(Ledger::new(script.missing_one_in));
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
             .build()?;
@@ -164,11 +163,11 @@ async fn respond(
         .await
         .map(http_body_util::Collected::to_bytes)
         .unwrap_or_default();
-    let in_air = InAir::new(&server);
+    let in_flight = InFlight::new(&server);
     let (latency, answer) = {
         let mut server = server.borrow_mut();
         let asked = Asked::new(&head, &body);
-        (server.latency(), server.answer(in_air.number, &asked))
+        (server.latency(), server.answer(in_flight.number, &asked))
     };
     sleep(latency).await;
     match answer.ending {
@@ -190,12 +189,12 @@ fn socket_linger(connection: &std::net::TcpStream) -> io::Result<()> {
 }
 
 /// Counts a request as there while it is.
-struct InAir {
+struct InFlight {
     number: u64,
     ledger: Arc<Ledger>,
 }
 
-impl InAir {
+impl InFlight {
     fn new(server: &Rc<RefCell<Server>>) -> Self {
         let ledger = server.borrow().ledger();
         Self {
@@ -205,66 +204,8 @@ impl InAir {
     }
 }
 
-impl Drop for InAir {
+impl Drop for InFlight {
     fn drop(&mut self) {
         self.ledger.leave();
-    }
-}
-
-/// A body that is whole, or breaks off in its middle.
-#[derive(Debug)]
-struct AnswerBody {
-    bytes: Option<Bytes>,
-    length: u64,
-    breaks_off: bool,
-}
-
-impl Body for AnswerBody {
-    type Data = Bytes;
-    type Error = io::Error;
-
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        _: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, io::Error>>> {
-        match self.bytes.take() {
-            Some(bytes) if !bytes.is_empty() => Poll::Ready(Some(Ok(Frame::data(bytes)))),
-            _ if self.breaks_off => {
-                self.breaks_off = false;
-                Poll::Ready(Some(Err(io::ErrorKind::ConnectionReset.into())))
-            }
-            _ => Poll::Ready(None),
-        }
-    }
-
-    fn size_hint(&self) -> hyper::body::SizeHint {
-        hyper::body::SizeHint::with_exact(self.length)
-    }
-
-    fn is_end_stream(&self) -> bool {
-        self.length == 0
-    }
-}
-
-impl Answer {
-    fn into_response(self, is_half: bool) -> hyper::Response<AnswerBody> {
-        let length = self.body.len() as u64;
-        let bytes = if is_half {
-            Bytes::from(self.body[..self.body.len() / 2].to_owned())
-        } else {
-            self.body.into()
-        };
-        let mut response = hyper::Response::new(AnswerBody {
-            bytes: Some(bytes),
-            length,
-            breaks_off: is_half,
-        });
-        *response.status_mut() = hyper::StatusCode::from_u16(self.status).unwrap_or_default();
-        for (name, value) in self.headers {
-            if let Ok(value) = value.parse() {
-                response.headers_mut().insert(name, value);
-            }
-        }
-        response
     }
 }

@@ -4,7 +4,6 @@ use std::collections::{HashMap, HashSet};
 use std::ops::Range;
 use std::time::Duration;
 
-use super::ledger::Library;
 use super::limits::Window;
 use crate::outcome::REHEARSAL_PREFIX;
 
@@ -85,47 +84,72 @@ pub enum BatchTrouble {
 
 /// How the server behaves.
 #[derive(Debug)]
-#[must_use]
 pub struct Script {
-    pub(super) key: String,
-    pub(super) request_ids: &'static str,
-    pub(super) library: Library,
-    pub(super) latency: Range<Duration>,
-    pub(super) delete_windows: Vec<Window>,
-    pub(super) batch_windows: Vec<Window>,
-    pub(super) read_windows: Vec<Window>,
-    pub(super) limit_headers: LimitHeaders,
-    pub(super) batch_limit: usize,
-    pub(super) batch_missing: BatchMissing,
-    pub(super) batch_trouble: Option<(BatchTrouble, u64)>,
-    pub(super) poison: HashSet<String>,
-    pub(super) malformed: HashSet<String>,
-    pub(super) random_faults: Vec<(Fault, f64)>,
-    pub(super) faults_at: HashMap<u64, Fault>,
-    pub(super) faults_for: HashMap<String, Vec<Fault>>,
-    pub(super) outage: Option<(u64, Duration)>,
-    pub(super) everything: Option<(u16, &'static str, String)>,
-    pub(super) revoke_key_after: Option<u64>,
-    pub(super) echoes_key: bool,
-    pub(super) purge_quota: Option<usize>,
-    pub(super) purge_refusal: (u16, String),
-    pub(super) kinds: HashMap<String, &'static str>,
-    pub(super) unlisted: HashSet<String>,
-    pub(super) refuses_search: bool,
-    pub(super) refuses_reads: bool,
-    pub(super) seed: u64,
+    /// The key that it accepts.
+    pub key: String,
+    /// What its request IDs start with.
+    pub request_ids: &'static str,
+    /// Every ID exists but one in this many, chosen by the ID alone; `None` if only those exist that the ledger is
+    /// given.
+    pub missing_one_in: Option<u64>,
+    /// How long answers take.
+    pub latency: Range<Duration>,
+    /// Limits on deletions, single ones and batches each for themselves. Several hold together.
+    pub limits: Vec<Window>,
+    /// Limits on reads.
+    pub read_limits: Vec<Window>,
+    /// Which answers name the limits.
+    pub limit_headers: LimitHeaders,
+    /// The most IDs in a batch.
+    pub batch_limit: usize,
+    /// How a batch reports missing files.
+    pub batch_missing: BatchMissing,
+    /// One ID in this many, chosen by the ID alone, gives a batch this trouble.
+    pub batch_trouble: Option<(BatchTrouble, u64)>,
+    /// Any request that names one of these IDs is answered 500.
+    pub poison: HashSet<String>,
+    /// Any request that names one of these IDs is answered 400.
+    pub malformed: HashSet<String>,
+    /// Faults, and the share of all requests, from 0 to 1, that meet each.
+    pub random_faults: Vec<(Fault, f64)>,
+    /// The fault that the nth request, from 1, meets.
+    pub faults_at: HashMap<u64, Fault>,
+    /// The faults that requests that name an ID meet, one after the other.
+    pub faults_for: HashMap<String, Vec<Fault>>,
+    /// From the nth request on everything is answered 503, for this long.
+    pub outage: Option<(u64, Duration)>,
+    /// Everything is answered with this status, content type and body: a portal's page, say.
+    pub everything: Option<(u16, &'static str, String)>,
+    /// The key is refused after this many requests.
+    pub revoke_key_after: Option<u64>,
+    /// Errors echo the key.
+    pub echoes_key: bool,
+    /// How many purges are accepted; `None` if all are.
+    pub purge_quota: Option<usize>,
+    /// Status and message of a purge over the quota.
+    pub purge_refusal: (u16, String),
+    /// What IDs are that are no files: `folder` or `file-version`.
+    pub kinds: HashMap<String, &'static str>,
+    /// Files that a search does not find yet, though they are there.
+    pub unlisted: HashSet<String>,
+    /// A search is answered 400.
+    pub refuses_search: bool,
+    /// The key may delete and purge, not read.
+    pub refuses_reads: bool,
+    /// The seed of random faults and latency.
+    pub seed: u64,
 }
 
-impl Default for Script {
-    fn default() -> Self {
+impl Script {
+    /// A server without limits and faults, whose library is what the ledger is given.
+    pub fn plain() -> Self {
         Self {
             key: KEY.into(),
             request_ids: "look-alike-",
-            library: Library::Listed,
+            missing_one_in: None,
             latency: Duration::ZERO..Duration::ZERO,
-            delete_windows: Vec::new(),
-            batch_windows: Vec::new(),
-            read_windows: Vec::new(),
+            limits: Vec::new(),
+            read_limits: Vec::new(),
             limit_headers: LimitHeaders::OnlyOn429,
             batch_limit: 100,
             batch_missing: BatchMissing::List,
@@ -148,192 +172,27 @@ impl Default for Script {
             seed: 7,
         }
     }
-}
-
-impl Script {
-    /// A server without limits and faults, whose library is what the ledger is given.
-    pub fn plain() -> Self {
-        Self::default()
-    }
 
     /// What `--sandbox` runs against: every ID but one in twenty exists, the documented limits hold, and some
     /// answers are lost or fail, early ones by number so that a small file shows them too.
     pub fn rehearsal() -> Self {
-        let script = Self {
+        let reset = Some("400".into());
+        Self {
             request_ids: REHEARSAL_PREFIX,
+            missing_one_in: Some(20),
+            latency: Duration::from_millis(30)..Duration::from_millis(60),
+            limits: vec![Window::bucket(5, 20)],
+            faults_at: HashMap::from([
+                (1, Fault::TooMany { reset }),
+                (5, Fault::Html500),
+                (7, Fault::ResetAfter),
+            ]),
+            random_faults: vec![
+                (Fault::Text503 { retry_after: None }, 0.01),
+                (Fault::ResetAfter, 0.01),
+            ],
+            seed: 5,
             ..Self::plain()
-        };
-        script
-            .missing_one_in(20)
-            .latency(Duration::from_millis(30)..Duration::from_millis(60))
-            .limit(Window::bucket(5, 20))
-            .fault_at(
-                1,
-                Fault::TooMany {
-                    reset: Some("400".into()),
-                },
-            )
-            .fault_at(5, Fault::Html500)
-            .fault_at(7, Fault::ResetAfter)
-            .fault(Fault::Text503 { retry_after: None }, 0.01)
-            .fault(Fault::ResetAfter, 0.01)
-            .seed(5)
-    }
-
-    /// Takes this key instead of the sandbox's own.
-    pub fn key(mut self, key: &str) -> Self {
-        self.key = key.into();
-        self
-    }
-
-    /// Every ID exists, but one in so many, chosen by the ID alone.
-    pub fn missing_one_in(mut self, share: u64) -> Self {
-        self.library = Library::AllButOneIn(share);
-        self
-    }
-
-    /// Answers take this long.
-    pub fn latency(mut self, latency: Range<Duration>) -> Self {
-        self.latency = latency;
-        self
-    }
-
-    /// Limits single deletions and batches, each for itself. Several limits hold together.
-    pub fn limit(mut self, window: Window) -> Self {
-        self.delete_windows.push(window.clone());
-        self.batch_windows.push(window);
-        self
-    }
-
-    /// Limits reads.
-    pub fn limit_reads(mut self, window: Window) -> Self {
-        self.read_windows.push(window);
-        self
-    }
-
-    /// When limits are told; with a 429 by default.
-    pub fn limit_headers(mut self, when: LimitHeaders) -> Self {
-        self.limit_headers = when;
-        self
-    }
-
-    /// The most IDs in a batch; 100 by default.
-    pub fn batch_limit(mut self, most: usize) -> Self {
-        self.batch_limit = most;
-        self
-    }
-
-    /// How a batch tells of missing files.
-    pub fn batch_missing(mut self, how: BatchMissing) -> Self {
-        self.batch_missing = how;
-        self
-    }
-
-    /// One ID in so many gives a batch this trouble, chosen by the ID alone.
-    pub fn batch_trouble(mut self, trouble: BatchTrouble, one_in: u64) -> Self {
-        self.batch_trouble = Some((trouble, one_in));
-        self
-    }
-
-    /// Any request that names this ID is answered 500.
-    pub fn poison(mut self, file_id: &str) -> Self {
-        self.poison.insert(file_id.into());
-        self
-    }
-
-    /// Any request that names this ID is answered 400.
-    pub fn malformed(mut self, file_id: &str) -> Self {
-        self.malformed.insert(file_id.into());
-        self
-    }
-
-    /// A share of all requests, from 0 to 1, meets this fault.
-    pub fn fault(mut self, fault: Fault, share: f64) -> Self {
-        self.random_faults.push((fault, share));
-        self
-    }
-
-    /// The nth request, from 1, meets this fault.
-    pub fn fault_at(mut self, request: u64, fault: Fault) -> Self {
-        self.faults_at.insert(request, fault);
-        self
-    }
-
-    /// Requests that name this ID meet these faults, one after the other.
-    pub fn faults_for(mut self, file_id: &str, faults: impl IntoIterator<Item = Fault>) -> Self {
-        self.faults_for
-            .insert(file_id.into(), faults.into_iter().collect());
-        self
-    }
-
-    /// From the nth request on everything is answered 503, for so long.
-    pub fn outage(mut self, from_request: u64, lasting: Duration) -> Self {
-        self.outage = Some((from_request, lasting));
-        self
-    }
-
-    /// Everything is answered with this: a portal's page, say.
-    pub fn everything(
-        mut self,
-        status: u16,
-        content_type: &'static str,
-        body: impl Into<String>,
-    ) -> Self {
-        self.everything = Some((status, content_type, body.into()));
-        self
-    }
-
-    /// The key is refused behind the nth request.
-    pub fn revoke_key_after(mut self, requests: u64) -> Self {
-        self.revoke_key_after = Some(requests);
-        self
-    }
-
-    /// Errors echo the key.
-    pub fn echo_key(mut self) -> Self {
-        self.echoes_key = true;
-        self
-    }
-
-    /// So many purges are taken, no more.
-    pub fn purge_quota(mut self, most: usize) -> Self {
-        self.purge_quota = Some(most);
-        self
-    }
-
-    /// How a purge over the quota is refused; a 403 by default.
-    pub fn purge_refusal(mut self, status: u16, message: &str) -> Self {
-        self.purge_refusal = (status, message.into());
-        self
-    }
-
-    /// What this ID is when it is read: `folder` or `file-version`.
-    pub fn kind(mut self, file_id: &str, kind: &'static str) -> Self {
-        self.kinds.insert(file_id.into(), kind);
-        self
-    }
-
-    /// A search does not know this file yet; its details do.
-    pub fn unlisted(mut self, file_id: &str) -> Self {
-        self.unlisted.insert(file_id.into());
-        self
-    }
-
-    /// A search is answered 400.
-    pub fn without_search(mut self) -> Self {
-        self.refuses_search = true;
-        self
-    }
-
-    /// The key may delete and purge, not read.
-    pub fn without_reads(mut self) -> Self {
-        self.refuses_reads = true;
-        self
-    }
-
-    /// The seed of random faults and latency.
-    pub fn seed(mut self, seed: u64) -> Self {
-        self.seed = seed;
-        self
+        }
     }
 }

@@ -1,0 +1,364 @@
+//! The server: what ImageKit would say to a request, by its documents, unless the script has something else.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use hyper::header::HeaderName;
+use serde_json::{Value, json};
+use tokio::time::Instant;
+
+use super::answer::{Answer, Ending, HELP, PAGE};
+use super::fault::{fault_after, fault_before};
+use super::ledger::{Ledger, Request, spread};
+use super::limits::{Told, Window, pass};
+use super::request::{Asked, Route};
+use super::script::{BatchMissing, BatchTrouble, Fault, LimitHeaders, Script};
+
+/// The server: its script, its ledger, and where it stands in both.
+#[derive(Debug)]
+pub(super) struct Server {
+    script: Script,
+    /// The same limits as for single deletions, used up separately.
+    batch_limits: Vec<Window>,
+    ledger: Arc<Ledger>,
+    random: fastrand::Rng,
+    outage_ends: Option<Instant>,
+}
+
+impl Server {
+    pub(super) fn new(script: Script, ledger: Arc<Ledger>) -> Self {
+        let random = fastrand::Rng::with_seed(script.seed);
+        Self {
+            batch_limits: script.limits.clone(),
+            script,
+            ledger,
+            random,
+            outage_ends: None,
+        }
+    }
+
+    pub(super) fn ledger(&self) -> Arc<Ledger> {
+        Arc::clone(&self.ledger)
+    }
+
+    pub(super) fn latency(&mut self) -> Duration {
+        let range = &self.script.latency;
+        range.start + (range.end.saturating_sub(range.start)).mul_f64(self.random.f64())
+    }
+
+    /// Does what is asked, or what the script has instead, and logs it.
+    pub(super) fn answer(&mut self, number: u64, asked: &Asked) -> Answer {
+        let now = Instant::now();
+        let (mut answer, told) = self.decide(number, asked, now);
+        if self.script.everything.is_none() {
+            let name = HeaderName::from_static("x-ik-requestid");
+            answer
+                .headers
+                .push((name, format!("{}{number:08}", self.script.request_ids)));
+        }
+        if let Some(told) = told {
+            answer.headers.extend(limit_headers(told));
+        }
+        if self.script.echoes_key && answer.status >= 400 {
+            let key = asked.authorization.clone().unwrap_or_default();
+            answer.body =
+                answer
+                    .body
+                    .replacen("\"message\":\"", &format!("\"message\":\"{key}: "), 1);
+        }
+        let is_whole = answer.ending == Ending::Whole;
+        self.ledger.log(Request {
+            at: now.into_std(),
+            method: asked.method.to_string(),
+            path: asked.raw_path.clone(),
+            file_ids: asked.file_ids(),
+            status: if is_whole { answer.status } else { 0 },
+        });
+        answer
+    }
+
+    fn decide(&mut self, number: u64, asked: &Asked, now: Instant) -> (Answer, Option<Told>) {
+        if let Some((status, content_type, body)) = &self.script.everything {
+            return (Answer::text(*status, content_type, body.clone()), None);
+        }
+        if self.is_out(number, now) {
+            return (
+                Answer::text(503, "text/plain", "upstream connect error"),
+                None,
+            );
+        }
+        let fault = self.fault(number, &asked.file_ids());
+        if let Some(answer) = fault.as_ref().and_then(fault_before) {
+            return (answer, None);
+        }
+        if let Err(refusal) = self.check_key(number, asked) {
+            return (refusal, None);
+        }
+        let told = match self.windows(asked).map(|windows| pass(windows, now)) {
+            Some(Err(told)) => {
+                let told = (self.script.limit_headers != LimitHeaders::Never).then_some(told);
+                return (
+                    Answer::json(429, &json!({"message": "rate limit exceeded"})),
+                    told,
+                );
+            }
+            Some(Ok(told)) => told.filter(|_| self.script.limit_headers == LimitHeaders::Always),
+            None => None,
+        };
+        let answer = self.carry_out(asked);
+        (
+            fault.map_or(answer.0, |fault| fault_after(&fault, answer.1)),
+            told,
+        )
+    }
+
+    fn is_out(&mut self, number: u64, now: Instant) -> bool {
+        let Some((from, lasting)) = self.script.outage else {
+            return false;
+        };
+        if number < from {
+            return false;
+        }
+        now < *self.outage_ends.get_or_insert(now + lasting)
+    }
+
+    fn fault(&mut self, number: u64, file_ids: &[String]) -> Option<Fault> {
+        if let Some(fault) = self.script.faults_at.remove(&number) {
+            return Some(fault);
+        }
+        for id in file_ids {
+            if let Some(faults) = self
+                .script
+                .faults_for
+                .get_mut(id)
+                .filter(|faults| !faults.is_empty())
+            {
+                return Some(faults.remove(0));
+            }
+        }
+        let drawn = self.random.f64();
+        let mut share = 0.0;
+        self.script.random_faults.iter().find_map(|(fault, part)| {
+            share += part;
+            (drawn < share).then(|| fault.clone())
+        })
+    }
+
+    fn check_key(&self, number: u64, asked: &Asked) -> Result<(), Answer> {
+        let Some(key) = &asked.authorization else {
+            return Err(Answer::message(
+                401,
+                "Your request does not contain private API key.",
+            ));
+        };
+        if *key != self.script.key {
+            return Err(Answer::message(
+                403,
+                "Your account cannot be authenticated.",
+            ));
+        }
+        if self
+            .script
+            .revoke_key_after
+            .is_some_and(|last| number > last)
+        {
+            return Err(Answer::message(
+                403,
+                "Your request contains expired private API key.",
+            ));
+        }
+        Ok(())
+    }
+
+    fn windows(&mut self, asked: &Asked) -> Option<&mut Vec<Window>> {
+        match asked.route {
+            Route::Delete(_) => Some(&mut self.script.limits),
+            Route::DeleteBatch(_) | Route::BadBatch(_) => Some(&mut self.batch_limits),
+            Route::List | Route::Details(_) => Some(&mut self.script.read_limits),
+            Route::Purge | Route::PurgeStatus | Route::None => None,
+        }
+    }
+
+    /// The answer, and what is left of it if a fault comes behind it.
+    fn carry_out(&mut self, asked: &Asked) -> (Answer, Answer) {
+        let file_ids = asked.file_ids();
+        let poisoned = file_ids.iter().any(|id| self.script.poison.contains(id));
+        let malformed = file_ids.iter().any(|id| self.script.malformed.contains(id));
+        let answer = match &asked.route {
+            _ if poisoned => Answer::text(500, "text/html", PAGE),
+            _ if malformed => {
+                Answer::message(400, "Your request contains invalid fileId parameter.")
+            }
+            Route::Delete(id) if self.ledger.delete(id) => Answer::no_content(),
+            Route::List | Route::Details(_) if self.script.refuses_reads => {
+                Answer::message(403, "Your account cannot be authenticated.")
+            }
+            Route::List if self.script.refuses_search => {
+                Answer::message(400, "Your request contains invalid searchQuery parameter.")
+            }
+            Route::Details(id) if self.ledger.exists(id) => Answer::json(200, &self.file(id)),
+            Route::Delete(_) | Route::Details(_) => {
+                Answer::message(404, "The requested file does not exist.")
+            }
+            Route::DeleteBatch(ids) => self.delete_batch(ids),
+            Route::BadBatch(message) => Answer::message(400, message),
+            Route::Purge => self.purge(&asked.body),
+            Route::PurgeStatus => Answer::json(200, &json!({"status": "Completed"})),
+            Route::List => self.list(&asked.query),
+            Route::None => Answer::message(403, "Invalid CSRF Token"),
+        };
+        let copy = Answer {
+            headers: answer.headers.clone(),
+            body: answer.body.clone(),
+            ..answer
+        };
+        (answer, copy)
+    }
+
+    fn delete_batch(&mut self, ids: &[String]) -> Answer {
+        if self.script.batch_missing == BatchMissing::NoRoute {
+            return Answer::json(404, &json!({"message": "Not Found"}));
+        }
+        let most = self.script.batch_limit;
+        if ids.len() > most {
+            return Answer::message(400, &format!("fileIds cannot have more than {most} items."));
+        }
+        let missing: Vec<&String> = ids.iter().filter(|id| !self.ledger.exists(id)).collect();
+        if !missing.is_empty() {
+            return missing_answer(self.script.batch_missing, &missing);
+        }
+        let Some((trouble, one_in)) = self.script.batch_trouble else {
+            self.ledger.delete_all(ids.iter());
+            return Answer::json(200, &json!({"successfullyDeletedFileIds": ids}));
+        };
+        let (troubled, fine): (Vec<&String>, Vec<&String>) =
+            ids.iter().partition(|id| spread(id).is_multiple_of(one_in));
+        self.ledger.delete_all(fine.iter().copied());
+        if trouble == BatchTrouble::ErrorButDeleted {
+            self.ledger.delete_all(troubled.iter().copied());
+        }
+        troubled_answer(trouble, ids, &fine, &troubled)
+    }
+
+    fn purge(&mut self, body: &Value) -> Answer {
+        let Some(url) = body.get("url").and_then(Value::as_str) else {
+            return Answer::message(400, "Your request is missing URL parameter.");
+        };
+        if !url.starts_with("http") {
+            return Answer::message(400, "The URL is not valid for cache purging.");
+        }
+        if self
+            .script
+            .purge_quota
+            .is_some_and(|quota| self.ledger.purged().len() >= quota)
+        {
+            let (status, message) = &self.script.purge_refusal;
+            return Answer::message(*status, message);
+        }
+        let number = self.ledger.purge(url);
+        Answer::json(
+            201,
+            &json!({"requestId": format!("{}purge-{number}", self.script.request_ids)}),
+        )
+    }
+
+    fn list(&self, query: &HashMap<String, String>) -> Answer {
+        let wanted = query
+            .get("searchQuery")
+            .map(String::as_str)
+            .unwrap_or_default();
+        // `id IN ["a","b"]`: every second part between quotes is an ID.
+        let found = wanted
+            .split('"')
+            .skip(1)
+            .step_by(2)
+            .filter(|id| self.ledger.exists(id) && !self.script.unlisted.contains(*id))
+            .map(|id| self.file(id));
+        let skip = number(query, "skip", 0);
+        let limit = number(query, "limit", 1000);
+        Answer::json(200, &Value::Array(found.skip(skip).take(limit).collect()))
+    }
+
+    fn file(&self, id: &str) -> Value {
+        file(id, self.script.kinds.get(id).copied().unwrap_or("file"))
+    }
+}
+
+fn number(query: &HashMap<String, String>, name: &str, default: usize) -> usize {
+    query
+        .get(name)
+        .and_then(|text| text.parse().ok())
+        .unwrap_or(default)
+}
+
+fn file(id: &str, kind: &str) -> Value {
+    let number = spread(id);
+    json!({
+        "type": kind, "fileId": id, "name": format!("photo-{id}.jpg"), "filePath": format!("/photos/photo-{id}.jpg"),
+        "url": format!("https://ik.imagekit.io/sandbox/photos/photo-{id}.jpg"), "fileType": "image",
+        "size": 10_000 + number % 2_000_000, "createdAt": format!("20{:02}-0{}-15T12:00:00.000Z", 19 + number % 6, 1 + number % 9),
+        "tags": null, "isPublished": true, "versionInfo": {"id": id, "name": "Version 1"},
+    })
+}
+
+fn missing_answer(how: BatchMissing, missing: &[&String]) -> Answer {
+    let message = "The requested file(s) does not exist.";
+    match how {
+        BatchMissing::List => Answer::json(
+            404,
+            &json!({"message": message, "help": HELP, "missingFileIds": missing}),
+        ),
+        BatchMissing::Strangers => {
+            let strangers = ["ffffffffffffffffffffffff"];
+            Answer::json(
+                404,
+                &json!({"message": message, "help": HELP, "missingFileIds": strangers}),
+            )
+        }
+        BatchMissing::Bare | BatchMissing::NoRoute => Answer::message(404, message),
+    }
+}
+
+fn troubled_answer(
+    trouble: BatchTrouble,
+    ids: &[String],
+    fine: &[&String],
+    troubled: &[&String],
+) -> Answer {
+    let errors: Vec<Value> = troubled
+        .iter()
+        .map(|id| json!({"fileId": id, "error": "Error in deleting tags"}))
+        .collect();
+    let listed = |status, deleted: Value| {
+        Answer::json(
+            status,
+            &json!({"successfullyDeletedFileIds": deleted, "errors": errors}),
+        )
+    };
+    match trouble {
+        BatchTrouble::Error207 | BatchTrouble::ErrorButDeleted => listed(207, json!(fine)),
+        BatchTrouble::Error200 => listed(200, json!(fine)),
+        BatchTrouble::Both => listed(200, json!(ids)),
+        BatchTrouble::Neither => Answer::json(200, &json!({"successfullyDeletedFileIds": fine})),
+    }
+}
+
+fn limit_headers(told: Told) -> [(HeaderName, String); 3] {
+    // A wait that is cut to whole milliseconds would end too early.
+    let reset = told.reset.as_nanos().div_ceil(1_000_000);
+    [
+        (
+            HeaderName::from_static("x-ratelimit-limit"),
+            told.limit.to_string(),
+        ),
+        (
+            HeaderName::from_static("x-ratelimit-interval"),
+            told.interval.as_millis().to_string(),
+        ),
+        (
+            HeaderName::from_static("x-ratelimit-reset"),
+            reset.to_string(),
+        ),
+    ]
+}
