@@ -121,7 +121,7 @@ mod tests {
 
     #[test]
     fn the_text_is_what_prometheus_reads() {
-        let tally = Tally::of([3, 1, 0, 0, 0, 0, 0]);
+        let tally = Tally::of([3, 1, 0, 0, 0, 0, 0, 0]);
         let metrics = Metrics {
             tally: &tally,
             requests: BTreeMap::from([(NO_ANSWER, 1), (204, 3)]),

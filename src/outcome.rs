@@ -29,11 +29,13 @@ pub enum Status {
     Invalid,
     /// The ID stood in an earlier record, whose row tells.
     Duplicate,
+    /// The ID is one that `--except` protects; it was never sent.
+    Excluded,
 }
 
 impl Status {
     /// All statuses, in the contract's order.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 8] = [
         Self::Deleted,
         Self::NotFound,
         Self::Gone,
@@ -41,6 +43,7 @@ impl Status {
         Self::Unknown,
         Self::Invalid,
         Self::Duplicate,
+        Self::Excluded,
     ];
 
     /// The word in the report.
@@ -53,6 +56,7 @@ impl Status {
             Self::Unknown => "unknown",
             Self::Invalid => "invalid",
             Self::Duplicate => "duplicate",
+            Self::Excluded => "excluded",
         }
     }
 
@@ -63,12 +67,27 @@ impl Status {
 
     /// Whether a row with this status settles its ID, so that a resume does not ask again.
     ///
-    /// A `duplicate` row settles its own record only, never the ID.
+    /// A `duplicate` row settles its own record only, never the ID; an `excluded` one holds for its run only.
     pub const fn settles_id(self) -> bool {
         matches!(
             self,
             Self::Deleted | Self::NotFound | Self::Gone | Self::Invalid
         )
+    }
+
+    /// Whether a row with this status is its ID's own: an ID has one at most, however many records name it.
+    pub const fn is_own(self) -> bool {
+        !matches!(self, Self::Duplicate | Self::Invalid)
+    }
+
+    /// Whether a row with this status is of an ID that a request named.
+    pub const fn was_sent(self) -> bool {
+        !matches!(self, Self::Duplicate | Self::Invalid | Self::Excluded)
+    }
+
+    /// Whether a row with this status needs a person's attention, so that the exit code is 1.
+    pub const fn is_trouble(self) -> bool {
+        matches!(self, Self::Failed | Self::Unknown | Self::Invalid)
     }
 }
 
@@ -93,13 +112,15 @@ pub enum ErrorCode {
     BadResponse,
     /// The ID stood in an earlier record.
     Duplicate,
+    /// `--except` protects the ID.
+    Excluded,
     /// The run ended before the answer was known.
     Interrupted,
 }
 
 impl ErrorCode {
     /// All codes, in the contract's order.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 11] = [
         Self::NotFound,
         Self::InvalidId,
         Self::NotAFile,
@@ -109,6 +130,7 @@ impl ErrorCode {
         Self::Connection,
         Self::BadResponse,
         Self::Duplicate,
+        Self::Excluded,
         Self::Interrupted,
     ];
 
@@ -129,6 +151,7 @@ impl ErrorCode {
             Self::Connection => "connection",
             Self::BadResponse => "bad_response",
             Self::Duplicate => "duplicate",
+            Self::Excluded => "excluded",
             Self::Interrupted => "interrupted",
         }
     }
@@ -236,6 +259,18 @@ impl Outcome {
             Status::Duplicate,
             ErrorCode::Duplicate,
             "the ID stood in an earlier record",
+        )
+    }
+
+    /// The row of a record that names an ID that `--except` protects.
+    pub fn excluded(target: Target) -> Self {
+        let file_id = target.file_id.as_str().into();
+        Self::unsent(
+            file_id,
+            target.origin,
+            Status::Excluded,
+            ErrorCode::Excluded,
+            "the ID is on a list of --except",
         )
     }
 

@@ -13,7 +13,7 @@ use imagekit_bulk_delete::sandbox::{Fault, Script};
 use tempfile::TempDir;
 
 const HEADER: &str = "file_id,status,http_status,error,attempts,duration_ms,finished_at,request_id,line,input,message,url,purge,purge_request_id\n";
-const STATUSES: [&str; 7] = [
+const STATUSES: [&str; 8] = [
     "deleted",
     "not_found",
     "gone",
@@ -21,6 +21,7 @@ const STATUSES: [&str; 7] = [
     "unknown",
     "invalid",
     "duplicate",
+    "excluded",
 ];
 
 /// A page read back.

@@ -10,7 +10,7 @@ use fixture::{Ran, Report, Scene, id, ids, list, wait_until};
 use imagekit_bulk_delete::sandbox::{Fault, Sandbox, Script, Window};
 use serde_json::Value;
 
-const STATUSES: [&str; 7] = [
+const STATUSES: [&str; 8] = [
     "deleted",
     "not_found",
     "gone",
@@ -18,6 +18,7 @@ const STATUSES: [&str; 7] = [
     "unknown",
     "invalid",
     "duplicate",
+    "excluded",
 ];
 
 fn told(scene: Scene) -> Scene {

@@ -38,7 +38,7 @@ impl Kind {
             Status::Deleted => Some(Self::Deleted),
             Status::NotFound | Status::Gone => Some(Self::Absent),
             Status::Failed | Status::Unknown => Some(Self::Unsettled),
-            Status::Invalid | Status::Duplicate => None,
+            Status::Invalid | Status::Duplicate | Status::Excluded => None,
         }
     }
 }
@@ -114,7 +114,10 @@ impl Figures {
             self.durations.add(outcome.duration);
             self.attempts[MANY_ATTEMPTS.min(outcome.attempts as usize)] += 1;
         }
-        if !matches!(outcome.status, Status::Deleted | Status::Duplicate) {
+        if !matches!(
+            outcome.status,
+            Status::Deleted | Status::Duplicate | Status::Excluded
+        ) {
             self.reasons.add(outcome);
         }
         self.watch_for_later_rows(outcome);

@@ -149,12 +149,13 @@ impl View<'_> {
             share: share(self.figures.sum(statuses), whole),
             meaning: "",
         };
-        let parts: [(&str, &[Status]); 5] = [
+        let parts: [(&str, &[Status]); 6] = [
             ("deleted", &[Status::Deleted]),
             ("not there", &ABSENT),
             ("failed or unknown", &[Status::Failed, Status::Unknown]),
             ("invalid and not sent", &[Status::Invalid]),
             ("duplicates", &[Status::Duplicate]),
+            ("excluded", &[Status::Excluded]),
         ];
         let parts = parts.into_iter().map(part);
         parts.filter(|part| part.count > 0).collect()
@@ -257,7 +258,7 @@ const fn class(status: Status) -> &'static str {
         Status::Deleted => "deleted",
         Status::NotFound | Status::Gone => "absent",
         Status::Failed | Status::Unknown => "unsettled",
-        Status::Invalid | Status::Duplicate => "unsent",
+        Status::Invalid | Status::Duplicate | Status::Excluded => "unsent",
     }
 }
 
@@ -270,6 +271,7 @@ const fn meaning(status: Status) -> &'static str {
         Status::Unknown => "It may have been deleted or not",
         Status::Invalid => "It cannot be a file’s ID; nothing was sent",
         Status::Duplicate => "The ID stood in an earlier record, which tells",
+        Status::Excluded => "A list of --except protects it; nothing was sent",
     }
 }
 

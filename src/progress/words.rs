@@ -154,7 +154,9 @@ impl View {
             let ink = match status {
                 Status::Deleted => Ink::Good,
                 Status::Failed | Status::Unknown | Status::Invalid => Ink::Bad,
-                Status::NotFound | Status::Gone | Status::Duplicate => Ink::Plain,
+                Status::NotFound | Status::Gone | Status::Duplicate | Status::Excluded => {
+                    Ink::Plain
+                }
             };
             Piece::new(format!("{} {}", grouped(*count), status.as_str()), ink)
         };

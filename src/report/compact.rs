@@ -8,7 +8,7 @@ use std::path::Path;
 use super::open::{sync_folder, with_suffix};
 use super::read::{self, Row, Tail};
 use super::row::HEADER;
-use super::{Finished, Report, ReportError, ResumeIndex, Sink, index};
+use super::{Finished, Report, ReportError, ResumeIndex, Sink};
 use crate::outcome::Status;
 
 const BLOCK: usize = 256 * 1024;
@@ -57,7 +57,7 @@ fn replace(path: &Path, begin: u64, index: &mut ResumeIndex) -> io::Result<(File
     let tail = read::rows(&mut old, |rows| {
         index.prefetch_rows(rows);
         for row in rows {
-            let is_replaced = index::is_own(row.status)
+            let is_replaced = row.status.is_own()
                 && if row.begin < begin {
                     !index.counts_still(row.file_id)
                 } else {

@@ -100,7 +100,7 @@ impl ResumeIndex {
 
     /// Notes the rows that this run wrote.
     pub(super) fn note_written(&mut self, outcomes: &[Outcome]) {
-        for outcome in outcomes.iter().filter(|outcome| is_own(outcome.status)) {
+        for outcome in outcomes.iter().filter(|outcome| outcome.status.is_own()) {
             self.seen.entry(&outcome.file_id).set(Flags::REDONE);
         }
     }
@@ -227,11 +227,6 @@ impl ResumeIndex {
         self.seen.entry(key).set_count(count - 1);
         true
     }
-}
-
-/// Whether a row with this status is the ID's own.
-pub(super) const fn is_own(status: Status) -> bool {
-    !matches!(status, Status::Duplicate | Status::Invalid)
 }
 
 /// Under the ID itself: its flags have room for the count.

@@ -5,7 +5,6 @@ use std::fs::File;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use super::index::is_own;
 use super::read::{Row, Rows};
 use crate::outcome::{Outcome, Purge, Status};
 
@@ -38,7 +37,7 @@ impl Tracker {
 
     /// Takes in a row; the last one of an ID counts.
     pub(super) fn load(&mut self, row: &Row<'_>) {
-        if self.most == 0 || !is_own(row.status) {
+        if self.most == 0 || !row.status.is_own() {
             return;
         }
         self.places.remove(row.file_id);

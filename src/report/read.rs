@@ -250,7 +250,7 @@ fn sent(record: &ByteRecord) -> Option<String> {
     let is_unsent = record
         .get(1)
         .and_then(status)
-        .is_some_and(|status| !super::index::is_own(status));
+        .is_some_and(|status| !status.was_sent());
     let file_id = String::from_utf8(record[0].to_vec()).ok()?;
     let is_compact = record.len() > 1 || looks_like_imagekit(&file_id);
     (is_compact && !is_unsent).then_some(file_id)

@@ -15,7 +15,7 @@ use super::open::{OpenError, Opened, Opening, Undo, new_header, with_suffix};
 use super::purges::{PendingPurges, Tracker};
 use super::read::{self, Kind, Row, Tail};
 use super::row::HEADER;
-use super::{Counts, PurgeCounts, ResumeIndex, index};
+use super::{Counts, PurgeCounts, ResumeIndex};
 use crate::journal::StateFile;
 use crate::journal::{self, InFlight, REHEARSAL_HOST, StateHeader};
 use crate::outcome::{ErrorCode, Outcome, Status};
@@ -260,7 +260,7 @@ impl Loaded {
     fn settle(&mut self) {
         for status in Status::ALL
             .into_iter()
-            .filter(|status| status.settles_id() || !index::is_own(*status))
+            .filter(|status| status.settles_id() || !status.is_own())
         {
             self.settled[status as usize] = self.counts[status as usize];
         }
@@ -283,7 +283,7 @@ fn land(row: &Row<'_>, in_flight: &mut HashMap<String, InFlight>) {
     let is_newer = in_flight
         .get(row.file_id)
         .is_some_and(|sent| row.begin >= sent.report_len);
-    if is_newer && index::is_own(row.status) {
+    if is_newer && row.status.is_own() {
         in_flight.remove(row.file_id);
     }
 }

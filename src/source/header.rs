@@ -204,7 +204,7 @@ fn is_header(
     if ID_NAMES
         .iter()
         .any(|known| known.eq_ignore_ascii_case(cell))
-        || super::can_be_an_id(cell.as_bytes()).is_err()
+        || super::parse_id(cell.as_bytes()).is_err()
     {
         return Ok(true);
     }

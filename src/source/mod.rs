@@ -415,6 +415,6 @@ impl Iterator for Records<'_> {
 }
 
 /// Whether a cell could be sent as an ID.
-fn can_be_an_id(cell: &[u8]) -> Result<FileId, InvalidId> {
+fn parse_id(cell: &[u8]) -> Result<FileId, InvalidId> {
     FileId::parse(String::from_utf8_lossy(cell).trim())
 }

@@ -64,7 +64,7 @@ impl Tally {
         for outcome in outcomes {
             self.count_of(outcome.status)
                 .fetch_add(1, Ordering::Relaxed);
-            if is_trouble(outcome.status) {
+            if outcome.status.is_trouble() {
                 self.failures_mut().add(outcome);
             }
         }
@@ -99,7 +99,7 @@ impl Tally {
     /// Rows that say that something is left to look at.
     pub fn trouble(&self) -> u64 {
         let all = Status::ALL.into_iter();
-        all.filter(|status| is_trouble(*status))
+        all.filter(|status| status.is_trouble())
             .map(|status| self.count(status))
             .sum()
     }
@@ -137,9 +137,4 @@ impl Tally {
     fn failures_mut(&self) -> MutexGuard<'_, Failures> {
         self.failures.lock().unwrap_or_else(PoisonError::into_inner)
     }
-}
-
-/// Whether a row with this status makes the exit code 1.
-const fn is_trouble(status: Status) -> bool {
-    matches!(status, Status::Failed | Status::Unknown | Status::Invalid)
 }
