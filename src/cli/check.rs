@@ -41,7 +41,7 @@ pub(crate) async fn check(cli: &Cli, progress: &Progress) -> Result<u8> {
             counted = count(sources, ResumeIndex::default()) => counted?,
             number = signals.next() => return Ok(Reason::Signal(number).exit_code()),
         };
-        check_caps(cli, &counted.census, 0)?;
+        check_caps(cli, &counted.stats, 0)?;
         sources = *counted.sources;
     }
     let old = if cli.report.overwrite {

@@ -12,7 +12,7 @@ use imagekit_bulk_delete::throttle::Rate;
 use tokio::select;
 
 use super::account;
-use super::census::Census;
+use super::input_stats::InputStats;
 use super::options::Cli;
 use super::prepare::{check_caps, count, listen, open_sources};
 use crate::progress::Progress;
@@ -30,11 +30,11 @@ pub(crate) async fn dry_run(cli: &Cli, progress: &Progress) -> Result<u8> {
         counted = count(sources, index) => counted?,
         number = signals.next() => return Ok(Reason::Signal(number).exit_code()),
     };
-    check_caps(cli, &counted.census, due.len())?;
+    check_caps(cli, &counted.stats, due.len())?;
     let rate = cli.speed.rate()?;
     mention_what_is_not_written(cli, progress);
-    progress.notice(in_words(cli, &counted.census, due.len() as u64, rate).trim_end());
-    Ok(if counted.census.invalid > 0 {
+    progress.notice(in_words(cli, &counted.stats, due.len() as u64, rate).trim_end());
+    Ok(if counted.stats.invalid > 0 {
         SOME_INVALID
     } else {
         0
@@ -83,54 +83,54 @@ fn earlier(
     Ok(nothing)
 }
 
-fn in_words(cli: &Cli, census: &Census, due: u64, rate: Rate) -> String {
+fn in_words(cli: &Cli, stats: &InputStats, due: u64, rate: Rate) -> String {
     let mut text = String::from("dry run: nothing was sent\n");
-    let settled = census.distinct - census.to_send;
+    let settled = stats.distinct - stats.to_send;
     let rows = [
-        ("records", census.records),
-        ("to delete", census.to_send),
+        ("records", stats.records),
+        ("to delete", stats.to_send),
         ("settled earlier", settled),
-        ("duplicate", census.duplicates),
-        ("invalid", census.invalid),
-        ("odd IDs", census.odd),
+        ("duplicate", stats.duplicates),
+        ("invalid", stats.invalid),
+        ("odd IDs", stats.odd),
     ];
     for (index, (name, count)) in rows.into_iter().enumerate() {
         if index < 2 || count > 0 {
             let _ = writeln!(text, "  {name:<16}{:>12}", grouped(count));
         }
     }
-    if census.odd > 0 {
+    if stats.odd > 0 {
         text.push_str("odd IDs are not 24 lower-case hex digits, as ImageKit's are; they would be sent as they are\n");
     }
-    write_examples(&mut text, census);
-    write_plan(&mut text, cli, census, due, rate);
+    write_examples(&mut text, stats);
+    write_plan(&mut text, cli, stats, due, rate);
     text
 }
 
-fn write_examples(text: &mut String, census: &Census) {
-    for invalid in &census.first_invalid {
+fn write_examples(text: &mut String, stats: &InputStats) {
+    for invalid in &stats.first_invalid {
         let _ = writeln!(text, "invalid: {invalid}");
     }
-    if census.invalid > census.first_invalid.len() as u64 {
-        let more = census.invalid - census.first_invalid.len() as u64;
+    if stats.invalid > stats.first_invalid.len() as u64 {
+        let more = stats.invalid - stats.first_invalid.len() as u64;
         let _ = writeln!(text, "invalid: and {} more", grouped(more));
     }
-    if !census.first.is_empty() {
-        let _ = writeln!(text, "first: {}", census.first.join(", "));
+    if !stats.first.is_empty() {
+        let _ = writeln!(text, "first: {}", stats.first.join(", "));
     }
-    if !census.last.is_empty() {
-        let last: Vec<&str> = census.last.iter().map(String::as_str).collect();
+    if !stats.last.is_empty() {
+        let last: Vec<&str> = stats.last.iter().map(String::as_str).collect();
         let _ = writeln!(text, "last: {}", last.join(", "));
     }
 }
 
-fn write_plan(text: &mut String, cli: &Cli, census: &Census, due: u64, rate: Rate) {
+fn write_plan(text: &mut String, cli: &Cli, stats: &InputStats, due: u64, rate: Rate) {
     let is_purging = cli.cache.purge_cache;
     let work = Work {
-        ids: census.to_send,
+        ids: stats.to_send,
         batch_size: cli.speed.batch_size() as u64,
-        lookups: if is_purging { census.without_url } else { 0 },
-        purges: if is_purging { census.to_send + due } else { 0 },
+        lookups: if is_purging { stats.without_url } else { 0 },
+        purges: if is_purging { stats.to_send + due } else { 0 },
     };
     let plan = Plan::of(&work, Lookup::group_size() as u64, rate);
     let noun = if plan.requests == 1 {

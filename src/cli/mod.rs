@@ -1,13 +1,12 @@
 //! The command line's side of the program: typed options in, an exit code out.
 //!
 //! [`options`] is what can be typed, [`run`] one run of it; the others are what a run needs from the
-//! person and the machine: the account's key, the census and the question before, signals meanwhile.
+//! person and the machine: the account's key, the stats and the question before, signals meanwhile.
 //! [`generate`] prints what packages ship beside the binary.
 
 mod account;
 mod atomic_file;
 mod books;
-mod census;
 mod check;
 mod closing;
 mod confirm;
@@ -15,6 +14,7 @@ mod disk;
 mod dry_run;
 mod generate;
 mod help;
+mod input_stats;
 mod machines;
 mod man;
 mod options;

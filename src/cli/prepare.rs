@@ -8,8 +8,8 @@ use imagekit_bulk_delete::source::{SourceError, Sources};
 use tokio::task::spawn_blocking;
 
 use super::account::Account;
-use super::census::{self, Census};
 use super::confirm::{Question, Terminal, Then};
+use super::input_stats::{self, InputStats};
 use super::options::Cli;
 use super::signals::Signals;
 use crate::progress::Progress;
@@ -76,14 +76,14 @@ pub(crate) async fn make_ready(
     let Counted {
         sources,
         index,
-        census,
+        stats,
     } = count(sources, index).await?;
-    check_caps(cli, &census, due)?;
+    check_caps(cli, &stats, due)?;
     if let Some(terminal) = terminal
-        && census.to_send > 0
+        && stats.to_send > 0
     {
         let question = Question {
-            ids: census.to_send,
+            ids: stats.to_send,
             inputs: &sources.names(),
             host: account.connection.base_url.as_str(),
             key: &account.key.masked(),
@@ -104,7 +104,7 @@ pub(crate) async fn make_ready(
     Ok(Readiness::Go {
         sources,
         index,
-        total: Some(census.records),
+        total: Some(stats.records),
     })
 }
 
@@ -119,42 +119,42 @@ pub(crate) fn has_caps(cli: &Cli) -> bool {
 pub(crate) struct Counted {
     pub(crate) sources: Box<Sources>,
     pub(crate) index: Box<ResumeIndex>,
-    pub(crate) census: Census,
+    pub(crate) stats: InputStats,
 }
 
 /// Reads all inputs once, on a thread of its own: a signal is heard meanwhile, even if a pipe gives nothing.
 pub(crate) async fn count(mut sources: Sources, mut index: ResumeIndex) -> Result<Counted> {
     let counting = spawn_blocking(move || -> Result<Counted, SourceError> {
         sources.spool()?;
-        let census = census::take(&mut sources, &mut index)?;
+        let stats = input_stats::collect(&mut sources, &mut index)?;
         Ok(Counted {
             sources: Box::new(sources),
             index: Box::new(index),
-            census,
+            stats,
         })
     });
     Ok(counting.await.context("counting the records failed")??)
 }
 
 /// Refuses what the caps do not allow; `due` purges are left from earlier runs.
-pub(crate) fn check_caps(cli: &Cli, census: &Census, due: usize) -> Result<()> {
-    if let Some(most) = cli.safety.max_delete.filter(|most| census.to_send > *most) {
+pub(crate) fn check_caps(cli: &Cli, stats: &InputStats, due: usize) -> Result<()> {
+    if let Some(most) = cli.safety.max_delete.filter(|most| stats.to_send > *most) {
         bail!(
             "{} IDs would be sent, more than --max-delete {most}; nothing was sent",
-            census.to_send
+            stats.to_send
         );
     }
     if let Some(expected) = cli
         .safety
         .expect_count
-        .filter(|expected| census.distinct != *expected)
+        .filter(|expected| stats.distinct != *expected)
     {
-        let found = census.distinct;
+        let found = stats.distinct;
         bail!(
             "the input holds {found} distinct valid IDs, not {expected} as --expect-count says; nothing was sent"
         );
     }
-    let purges = census.to_send + due as u64;
+    let purges = stats.to_send + due as u64;
     if let Some(most) = cli.cache.max_purges().filter(|most| purges > *most) {
         bail!(
             "up to {purges} URLs would be purged, more than --max-purges {most}; nothing was sent: mind the plan's monthly quota, and raise it if that is what you want"

@@ -1,4 +1,4 @@
-//! The census: what an input holds, counted before anything is sent.
+//! Statistics of the input: what an input holds, counted before anything is sent.
 
 use std::collections::VecDeque;
 
@@ -11,7 +11,7 @@ const SHOWN: usize = 3;
 
 /// What an input holds.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub(crate) struct Census {
+pub(crate) struct InputStats {
     /// Records of any kind.
     pub(crate) records: u64,
     /// Distinct IDs that could be sent.
@@ -35,19 +35,22 @@ pub(crate) struct Census {
 }
 
 /// Reads all inputs once; they must be re-readable if they are to be read again.
-pub(crate) fn take(sources: &mut Sources, index: &mut ResumeIndex) -> Result<Census, SourceError> {
-    let mut census = Census::default();
+pub(crate) fn collect(
+    sources: &mut Sources,
+    index: &mut ResumeIndex,
+) -> Result<InputStats, SourceError> {
+    let mut stats = InputStats::default();
     for record in sources.records() {
-        census.records += 1;
+        stats.records += 1;
         match record? {
-            Record::Target(target) => census.add(&target, index),
-            Record::Rejected(rejected) => census.add_invalid(&rejected),
+            Record::Target(target) => stats.add(&target, index),
+            Record::Rejected(rejected) => stats.add_invalid(&rejected),
         }
     }
-    Ok(census)
+    Ok(stats)
 }
 
-impl Census {
+impl InputStats {
     fn add(&mut self, target: &Target, index: &mut ResumeIndex) {
         let id = target.file_id.as_str();
         let (is_new, is_to_send) = index.count(id);
