@@ -5,12 +5,13 @@
 //! does it on a thread of its own.
 
 mod bytes;
+mod format;
 mod header;
+mod input;
 mod parser;
 
 use std::fmt::Write as _;
 use std::io;
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::task::{Poll, ready};
 
@@ -18,8 +19,9 @@ use futures::{Stream, stream};
 use thiserror::Error;
 use tokio::sync::mpsc;
 
-pub use bytes::Foreign;
+pub use format::Foreign;
 pub use header::{Column, Header, Options};
+pub use input::Input;
 
 use crate::target::{FileId, InvalidId, Origin, Record, Reject, Rejected, Target};
 use bytes::Bytes;
@@ -31,25 +33,6 @@ const CHUNK: usize = 1000;
 
 /// Chunks between the reading thread and the run.
 const CHUNKS_AHEAD: usize = 4;
-
-/// Where records come from.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Input {
-    /// Standard input.
-    Stdin,
-    /// A file, or anything else that can be opened by a path.
-    File(PathBuf),
-}
-
-impl Input {
-    /// The name in the report: the path as given, or `-`.
-    pub fn name(&self) -> String {
-        match self {
-            Self::Stdin => "-".into(),
-            Self::File(path) => path.to_string_lossy().into_owned(),
-        }
-    }
-}
 
 /// Why an input cannot be read.
 #[derive(Debug, Error)]
