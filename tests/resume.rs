@@ -232,10 +232,8 @@ fn check(moment: &Moment, all: &[String]) {
     let ending = Ending::Completed {
         records: all.len() as u64,
     };
-    let finished = opened
-        .report
-        .finish(&mut opened.index, ending)
-        .unwrap_or_else(|error| panic!("{}: {error}", moment.name));
+    let (finished, closed) = opened.report.finish(&mut opened.index, ending);
+    closed.unwrap_or_else(|error| panic!("{}: {error}", moment.name));
     assert_eq!(finished.kept_rows, 0, "{}", moment.name);
     let report = Report::read(&job.folder.path().join("r.csv"));
     report.has_a_row_for_each_of(all);
@@ -297,7 +295,7 @@ fn a_death_while_the_report_is_made_whole_loses_nothing() {
     }
     let before = job.files();
     let ending = Ending::Completed { records: 6 };
-    opened.report.finish(&mut opened.index, ending).unwrap();
+    opened.report.finish(&mut opened.index, ending).1.unwrap();
     let whole = fs::read(job.folder.path().join("r.csv")).unwrap();
     let state = &before
         .iter()

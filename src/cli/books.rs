@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use imagekit_bulk_delete::job::Step;
 use imagekit_bulk_delete::outcome::Outcome;
-use imagekit_bulk_delete::report::{Admission, Opened, ReportError};
+use imagekit_bulk_delete::report::{Admission, AppendError, Opened};
 use imagekit_bulk_delete::stop::{Reason, Stop};
 use imagekit_bulk_delete::target::{Record, Target};
 
@@ -52,13 +52,14 @@ impl<'a> Books<'a> {
     }
 
     /// Writes the rows of a step; the kernel has them when this returns.
-    pub(crate) fn record(&mut self, step: Step, outcomes: &[Outcome]) -> Result<(), ReportError> {
+    pub(crate) fn record(&mut self, step: Step, outcomes: &[Outcome]) -> Result<(), AppendError> {
         let Opened { report, index, .. } = &mut self.opened;
         match step {
             Step::Decided => report.append(outcomes, index),
             Step::Purged => outcomes
                 .iter()
-                .try_for_each(|outcome| report.amend(outcome, index)),
+                .try_for_each(|outcome| report.amend(outcome, index))
+                .map_err(|source| AppendError { rows: 0, source }),
         }
     }
 

@@ -74,7 +74,8 @@ pub(crate) fn leave(
     number: i32,
     sight: &Sight,
 ) -> u8 {
-    if let Err(error) = books.opened.report.release_held() {
+    let (_, released) = books.opened.report.leave();
+    if let Err(error) = released {
         audience.progress.error(&error.to_string());
     }
     let closed = Closed {
@@ -140,8 +141,8 @@ fn finish(books: Books<'_>, mut stopped: Option<Reason>) -> Closed {
         Some(_) => report::Ending::Stopped,
     };
     let finished = match opened.report.finish(&mut index, ending) {
-        Ok(finished) => Some(finished).filter(|_| stopped.is_none()),
-        Err(error) => {
+        (finished, Ok(())) => Some(finished).filter(|_| stopped.is_none()),
+        (_, Err(error)) => {
             let broken = Reason::ReportBroken(error.to_string());
             stopped = Some(stopped.map_or(broken.clone(), |reason| reason.min(broken)));
             None

@@ -14,7 +14,7 @@ use imagekit_bulk_delete::line::Line;
 use imagekit_bulk_delete::outcome::{Outcome, Status};
 use imagekit_bulk_delete::purge::PurgeCache;
 use imagekit_bulk_delete::report::{
-    self, Counts, Destination, Flusher, OpenError, Opened, PendingPurges, Report, ReportError,
+    self, AppendError, Counts, Destination, Flusher, OpenError, Opened, PendingPurges, Report,
     Request,
 };
 use imagekit_bulk_delete::source::{SourceError, Sources};
@@ -277,8 +277,12 @@ impl Run<'_> {
     ) {
         let books = RefCell::new(books);
         let admit = |record| books.borrow_mut().admit(record);
-        let record = |step, outcomes: &[Outcome]| -> Result<(), ReportError> {
-            books.borrow_mut().record(step, outcomes)?;
+        let record = |step, outcomes: &[Outcome]| -> Result<(), AppendError> {
+            let recorded = books.borrow_mut().record(step, outcomes);
+            let outcomes = match &recorded {
+                Ok(()) => outcomes,
+                Err(error) => &outcomes[..error.rows],
+            };
             match step {
                 Step::Decided => {
                     sight.tally.add(outcomes);
@@ -286,7 +290,7 @@ impl Run<'_> {
                 }
                 Step::Purged => sight.tally.add_purged(outcomes),
             }
-            Ok(())
+            recorded
         };
         let prefetch = |records: &Result<Vec<Record>, SourceError>| {
             if let Ok(records) = records {

@@ -89,6 +89,16 @@ pub enum ReportError {
     },
 }
 
+/// A write failed, and yet the kernel took some of its rows.
+#[derive(Debug, Error)]
+#[error("{source}")]
+pub struct AppendError {
+    /// How many of the rows stand, from the first: they count, whatever else happens.
+    pub rows: usize,
+    /// Why the others do not.
+    pub source: ReportError,
+}
+
 /// The report of a run that goes on.
 #[derive(Debug)]
 pub struct Report {
@@ -208,12 +218,12 @@ impl Report {
         }
     }
 
-    /// Appends rows: the kernel has them when this returns. Where it takes only some, those stand whole.
+    /// Appends rows: the kernel has them when this returns. Where it takes only some, the error says how many stand.
     pub fn append(
         &mut self,
         outcomes: &[Outcome],
         index: &mut ResumeIndex,
-    ) -> Result<(), ReportError> {
+    ) -> Result<(), AppendError> {
         if let (true, Sink::Stdout { held, .. }) = (self.is_purging, &mut self.sink) {
             let (held_back, ready): (Vec<_>, Vec<_>) =
                 outcomes.iter().cloned().partition(Outcome::is_purge_due);
@@ -241,7 +251,7 @@ impl Report {
         &mut self,
         outcomes: &[Outcome],
         index: &mut ResumeIndex,
-    ) -> Result<(), ReportError> {
+    ) -> Result<(), AppendError> {
         if outcomes.is_empty() {
             return Ok(());
         }
@@ -256,7 +266,10 @@ impl Report {
         if self.is_purging || self.is_resumed() {
             index.note_written(&outcomes[..whole]);
         }
-        written
+        written.map_err(|source| AppendError {
+            rows: whole,
+            source,
+        })
     }
 
     /// Writes rows as far as the kernel takes them; `written` says how many stand whole.
@@ -331,15 +344,32 @@ impl Report {
         (whole, result)
     }
 
-    /// Ends the run: makes a completed report whole, and leaves the state only while something is unsettled.
+    /// Ends the run: makes a completed report whole, and leaves the state only while something is unsettled. Whatever
+    /// fails, the counts are of the rows that stand.
     pub fn finish(
         mut self,
         index: &mut ResumeIndex,
         ending: Ending,
-    ) -> Result<Finished, ReportError> {
+    ) -> (Finished, Result<(), ReportError>) {
         let mut finished = self.finished();
+        let closed = self.close(index, ending, &mut finished);
+        (finished, closed)
+    }
+
+    /// Ends a run that is left with requests in flight: the report and its state stay as they are.
+    pub fn leave(&mut self) -> (Finished, Result<(), ReportError>) {
+        let released = self.release_held();
+        (self.finished(), released)
+    }
+
+    fn close(
+        &mut self,
+        index: &mut ResumeIndex,
+        ending: Ending,
+        finished: &mut Finished,
+    ) -> Result<(), ReportError> {
         if ending == Ending::Broken {
-            return Ok(finished);
+            return Ok(());
         }
         if let (Sink::File { path, .. }, open::Undo::Overwrote { .. }) = (&self.sink, &self.undo) {
             open::forget_older(path);
@@ -348,7 +378,7 @@ impl Report {
         self.check_place().map_err(|source| self.error(source))?;
         if let Ending::Completed { records } = ending {
             if self.is_resumed() || self.is_purging {
-                finished = self.compact(index)?;
+                *finished = self.compact(index)?;
             }
             let rows = finished.counts.iter().sum();
             if rows != records {
@@ -360,7 +390,6 @@ impl Report {
             Ending::Completed { .. } if finished.is_settled() => self.remove_state(),
             _ => self.leave_state(ending),
         }
-        .map(|()| finished)
     }
 
     fn check_place(&self) -> io::Result<()> {
@@ -371,9 +400,8 @@ impl Report {
         }
     }
 
-    /// Writes what still waits for its purge, and the header if no row was ever written: for a run that is left in
-    /// the middle, as [`finish`](Self::finish) does it too.
-    pub fn release_held(&mut self) -> Result<(), ReportError> {
+    /// Writes what still waits for its purge, and the header if no row was ever written.
+    fn release_held(&mut self) -> Result<(), ReportError> {
         let held = match &mut self.sink {
             Sink::Stdout { held, .. } => std::mem::take(held),
             Sink::File { .. } => BTreeMap::new(),
