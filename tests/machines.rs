@@ -299,16 +299,30 @@ fn a_summary_that_cannot_be_written_is_known_before_or_is_no_success() {
 }
 
 #[test]
-fn metrics_that_cannot_be_written_are_warned_of_and_stop_nothing() {
-    let scene = Scene::with_files(Script::plain(), &ids(5)).option("--metrics-file no/m.prom");
-    let ran = scene.run();
+fn metrics_that_cannot_be_written_are_known_before_and_later_only_warned_of() {
+    let scene = Scene::with_files(Script::plain(), &ids(5));
+    scene
+        .run_with("--metrics-file no/m.prom")
+        .exits(2)
+        .says("no/m.prom")
+        .says("--metrics-file");
+    assert_eq!(scene.server.ledger().request_count(), 0);
+
+    let latency = Duration::from_millis(300)..Duration::from_millis(301);
+    let slow = Script {
+        latency,
+        ..Script::plain()
+    };
+    let scene = Scene::with_files(slow, &ids(5));
+    let folder = scene.path("out");
+    fs::create_dir(&folder).unwrap();
+    let child = Scene::start(scene.command().args(["--metrics-file", "out/m.prom"]));
+    scene.wait_for_requests(1);
+    fs::remove_dir_all(&folder).unwrap();
+    let ran = Ran::new(child.wait_with_output().unwrap(), scene.folder.path());
     ran.exits(0).says("warning: cannot write the metrics");
-    assert_eq!(
-        ran.stderr.matches("cannot write the metrics").count(),
-        1,
-        "{}",
-        ran.stderr
-    );
+    let warnings = ran.stderr.matches("cannot write the metrics").count();
+    assert_eq!(warnings, 1, "{}", ran.stderr);
 }
 
 #[test]

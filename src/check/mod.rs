@@ -14,7 +14,7 @@ pub use sheet::{OldSheet, Sheet, SheetError};
 
 use crate::client::FileInfo;
 use crate::id_set::{Flags, IdSet};
-use crate::job::{Behind, Group, groups};
+use crate::job::{Backlog, Group, groups};
 use crate::lookup::{Known, Lookup, LookupError};
 use crate::report::Admission;
 use crate::stop::{Reason, Stop};
@@ -100,8 +100,8 @@ pub async fn run<SourceError: Display>(
     let mut seen = IdSet::default();
     let unsent = std::cell::Cell::new((0, 0));
     let admit = |record| admit(record, &mut seen, &unsent);
-    let behind = Behind::default();
-    let groups = groups(records, admit, Lookup::group_size, stop, &behind);
+    let backlog = Backlog::default();
+    let groups = groups(records, admit, Lookup::group_size, stop, &backlog);
     let found = groups
         .map(|group| look_up(group, lookup))
         .buffered(concurrency);

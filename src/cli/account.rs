@@ -3,7 +3,7 @@
 use std::fs;
 use std::net::SocketAddr;
 use std::os::unix::fs::PermissionsExt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::rc::Rc;
 use std::sync::Arc;
 
@@ -11,11 +11,10 @@ use anyhow::{Context as _, Result, bail};
 use imagekit_bulk_delete::client::{BaseUrl, Client, Connection, Key};
 use imagekit_bulk_delete::journal::{Job, REHEARSAL_HOST};
 use imagekit_bulk_delete::line::Line;
-use imagekit_bulk_delete::report::{self, Destination, Existing};
+use imagekit_bulk_delete::report::Existing;
 use imagekit_bulk_delete::sandbox::{Sandbox, Script};
 use imagekit_bulk_delete::stop::Stop;
 use imagekit_bulk_delete::throttle::Throttle;
-use jiff::Timestamp;
 
 use super::options::Cli;
 use super::signals::Signals;
@@ -92,25 +91,6 @@ impl Account {
     }
 }
 
-/// Where the report goes.
-pub(crate) fn destination(cli: &Cli, first_input: &str) -> Destination {
-    let name = match cli.report.report.as_deref() {
-        Some("-") => return Destination::Stdout,
-        Some(pattern) => report::expand(pattern, Timestamp::now()),
-        None => report::default_name(first_input, "report"),
-    };
-    Destination::File(rehearsed(cli, PathBuf::from(name)))
-}
-
-/// The path of a file to write: what the sandbox writes can never be taken for the real thing.
-pub(crate) fn rehearsed(cli: &Cli, path: PathBuf) -> PathBuf {
-    if cli.safety.sandbox {
-        sandboxed(&path)
-    } else {
-        path
-    }
-}
-
 /// What to do with a report that is there.
 pub(crate) fn existing(cli: &Cli) -> Existing {
     match (cli.report.resume, cli.report.overwrite) {
@@ -118,19 +98,6 @@ pub(crate) fn existing(cli: &Cli) -> Existing {
         (_, true) => Existing::Overwrite,
         _ => Existing::Refuse,
     }
-}
-
-/// `old.report.csv` becomes `old.report.sandbox.csv`.
-pub(crate) fn sandboxed(path: &Path) -> PathBuf {
-    let Some(extension) = path.extension() else {
-        let mut name = path.as_os_str().to_owned();
-        name.push(".sandbox");
-        return name.into();
-    };
-    let mut name = path.file_stem().unwrap_or_default().to_owned();
-    name.push(".sandbox.");
-    name.push(extension);
-    path.with_file_name(name)
 }
 
 fn read_key(file: Option<&Path>, progress: &Progress) -> Result<Key> {
@@ -187,21 +154,4 @@ pub(crate) async fn serve_sandbox(address: SocketAddr, progress: &Progress) -> R
         .next()
         .await;
     Ok(0)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_rehearsal_has_its_own_files() {
-        assert_eq!(
-            sandboxed(Path::new("a/b.report.csv")),
-            Path::new("a/b.report.sandbox.csv")
-        );
-        assert_eq!(
-            sandboxed(Path::new("a.b/report")),
-            Path::new("a.b/report.sandbox")
-        );
-    }
 }

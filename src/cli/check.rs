@@ -1,45 +1,41 @@
 //! The check: a dry run that asks ImageKit, by reads alone, which of the IDs exist.
 
 use std::cell::Cell;
-use std::convert::Infallible;
 use std::fmt::Write as _;
 use std::fs;
-use std::path::PathBuf;
 use std::rc::Rc;
 
 use anyhow::{Result, bail};
 use imagekit_bulk_delete::check::{self, OldSheet, Sheet, Totals};
+use imagekit_bulk_delete::human::{bytes, grouped};
 use imagekit_bulk_delete::line::Line;
 use imagekit_bulk_delete::lookup::Lookup;
-use imagekit_bulk_delete::report::{self, Destination, ResumeIndex};
+use imagekit_bulk_delete::report::{Destination, ResumeIndex};
 use imagekit_bulk_delete::source::Sources;
 use imagekit_bulk_delete::stop::{Reason, Stop};
-use imagekit_bulk_delete::summary::{bytes, grouped};
 use tokio::select;
 
-use super::account::{self, Account};
+use super::account::Account;
+use super::exit;
 use super::options::Cli;
+use super::paths::Paths;
 use super::prepare::{check_caps, count, has_caps, listen, open_sources};
-use super::run::outage_is_too_long;
+use super::run::limits;
 use super::signals::Signals;
 use crate::progress::Progress;
 
-/// Some records are invalid, or nobody could tell (contract: Exit codes).
-const NOT_ALL_KNOWN: u8 = 1;
-
 /// Asks for each distinct ID and writes what ImageKit says; the exit code.
-pub(crate) async fn check(cli: &Cli, progress: &Progress) -> Result<u8> {
+pub(crate) async fn check(cli: &Cli, paths: &Paths, progress: &Progress) -> Result<u8> {
     let stop = Stop::new();
     // The sandbox serves as long as the account is held.
     let account = Account::open(cli, progress)?;
     let line = account.line(cli, &stop)?;
     let mut sources = open_sources(cli, progress)?;
     let mut signals = listen()?;
-    let destination = destination(cli, sources.first_name());
     if has_caps(cli) {
         let counted = select! {
             counted = count(sources, ResumeIndex::default()) => counted?,
-            number = signals.next() => return Ok(Reason::Signal(number).exit_code()),
+            number = signals.next() => return Ok(exit::of_reason(&Reason::Signal(number))),
         };
         check_caps(cli, &counted.stats, 0)?;
         sources = *counted.sources;
@@ -49,14 +45,16 @@ pub(crate) async fn check(cli: &Cli, progress: &Progress) -> Result<u8> {
     } else {
         OldSheet::Refused
     };
-    let mut sheet = Sheet::create(&destination, old)?;
+    let mut sheet = Sheet::create(&paths.report, old)?;
     super::dry_run::mention_what_is_not_written(cli, progress);
     let asked = ask(cli, progress, line, sources, signals, &stop, &mut sheet).await;
     let Some(totals) = asked else {
-        return Ok(stop.reason().map_or(1, |reason| reason.exit_code()));
+        return Ok(stop
+            .reason()
+            .map_or(exit::TROUBLE, |reason| exit::of_reason(&reason)));
     };
     if let (Some(reason @ Reason::Unreachable(_)), Destination::File(path)) =
-        (stop.reason(), &destination)
+        (stop.reason(), &paths.report)
     {
         // As a run whose host was never reached: nothing is left that the next try would be refused for.
         let _ = fs::remove_file(path);
@@ -64,19 +62,10 @@ pub(crate) async fn check(cli: &Cli, progress: &Progress) -> Result<u8> {
     }
     progress.notice(in_words(&totals, stop.reason().as_ref(), sheet.name()).trim_end());
     Ok(match stop.reason() {
-        Some(reason) => reason.exit_code(),
-        None if totals.invalid + totals.unclear > 0 => NOT_ALL_KNOWN,
-        None => 0,
+        Some(reason) => exit::of_reason(&reason),
+        None if totals.invalid + totals.unclear > 0 => exit::TROUBLE,
+        None => exit::SETTLED,
     })
-}
-
-/// `<stem>.check.csv` where no other place is named.
-pub(super) fn destination(cli: &Cli, first_input: &str) -> Destination {
-    if cli.report.report.is_some() {
-        return account::destination(cli, first_input);
-    }
-    let path = PathBuf::from(report::default_name(first_input, "check"));
-    Destination::File(account::rehearsed(cli, path))
 }
 
 /// Asks; `None` if a second signal made it leave at once.
@@ -92,18 +81,14 @@ async fn ask(
     let speed = &cli.speed;
     let throttle = line.throttle();
     let lookup = Lookup::new(line);
-    let give_up = async {
-        throttle.gave_up().await;
-        stop.trip(outage_is_too_long(speed.max_outage));
-        std::future::pending::<Infallible>().await
-    };
+    let limits = limits(cli);
     let counts = Cell::new((0, 0));
     let each = |totals: &Totals| counts.set((totals.asked, totals.there));
     let records = sources.stream();
     select! {
         biased;
         _ = signals.watch(stop, progress, speed.timeout) => None,
-        never = give_up => match never {},
+        never = limits.watch_time(&throttle, stop) => match never {},
         never = progress.show_check(&counts) => match never {},
         totals = check::run(records, &lookup, speed.concurrency(), stop, sheet, each) => Some(totals),
     }

@@ -3,7 +3,7 @@
 use std::fs::{File, OpenOptions};
 use std::io::{self, BufRead, BufReader, IsTerminal, Write};
 
-use imagekit_bulk_delete::summary::grouped;
+use imagekit_bulk_delete::human::grouped;
 use tokio::sync::oneshot;
 
 /// From this number on, the number itself must be typed: a `y` slips out too easily.

@@ -2,9 +2,9 @@
 
 use std::path::Path;
 
+use imagekit_bulk_delete::human::grouped;
 use imagekit_bulk_delete::report::Destination;
 use imagekit_bulk_delete::source::Sources;
-use imagekit_bulk_delete::summary::grouped;
 
 /// A row is rarely shorter: ID, status, time, request id, line and input take that much.
 const LEAST_ROW_BYTES: u64 = 100;

@@ -3,41 +3,38 @@
 use std::fmt::Write as _;
 
 use anyhow::Result;
+use imagekit_bulk_delete::human::{grouped, seconds};
 use imagekit_bulk_delete::lookup::Lookup;
 use imagekit_bulk_delete::plan::{Plan, Work};
 use imagekit_bulk_delete::report::{self, Destination, PendingPurges, ResumeIndex};
 use imagekit_bulk_delete::stop::Reason;
-use imagekit_bulk_delete::summary::{grouped, seconds};
 use imagekit_bulk_delete::throttle::Rate;
 use tokio::select;
 
-use super::account;
+use super::exit;
 use super::input_stats::InputStats;
 use super::options::Cli;
+use super::paths::Paths;
 use super::prepare::{check_caps, count, listen, open_sources};
 use crate::progress::Progress;
 
-/// Some records are invalid (contract: Exit codes).
-const SOME_INVALID: u8 = 1;
-
 /// Reads, counts, checks the caps and tells; the exit code.
-pub(crate) async fn dry_run(cli: &Cli, progress: &Progress) -> Result<u8> {
+pub(crate) async fn dry_run(cli: &Cli, paths: &Paths, progress: &Progress) -> Result<u8> {
     let sources = open_sources(cli, progress)?;
     let mut signals = listen()?;
-    let destination = account::destination(cli, sources.first_name());
-    let (index, due) = earlier(cli, &destination, progress)?;
+    let (index, due) = earlier(cli, &paths.report, progress)?;
     let counted = select! {
         counted = count(sources, index) => counted?,
-        number = signals.next() => return Ok(Reason::Signal(number).exit_code()),
+        number = signals.next() => return Ok(exit::of_reason(&Reason::Signal(number))),
     };
     check_caps(cli, &counted.stats, due.len())?;
     let rate = cli.speed.rate()?;
     mention_what_is_not_written(cli, progress);
     progress.notice(in_words(cli, &counted.stats, due.len() as u64, rate).trim_end());
     Ok(if counted.stats.invalid > 0 {
-        SOME_INVALID
+        exit::TROUBLE
     } else {
-        0
+        exit::SETTLED
     })
 }
 

@@ -6,26 +6,26 @@
 
 mod account;
 mod atomic_file;
-mod books;
 mod check;
-mod closing;
 mod confirm;
 mod disk;
 mod dry_run;
+mod exit;
+mod exports;
+mod finish;
 mod generate;
 mod help;
 mod input_stats;
-mod machines;
 mod man;
 mod options;
-mod outputs;
-mod page;
+mod paths;
 mod prepare;
 mod resume_command;
 mod run;
 mod signals;
 mod total;
 
+pub(crate) use exit::of_error as exit_code_of;
 pub(crate) use help::tell;
 pub(crate) use options::{Cli, Display, LogFormat, ProgressMode};
-pub(crate) use run::{exit_code_of, in_words, run};
+pub(crate) use run::{in_words, run};

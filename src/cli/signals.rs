@@ -3,8 +3,8 @@
 use std::io;
 use std::time::Duration;
 
+use imagekit_bulk_delete::human::seconds;
 use imagekit_bulk_delete::stop::{Reason, Stop};
-use imagekit_bulk_delete::summary::seconds;
 use tokio::select;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 

@@ -5,10 +5,11 @@ use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
 
+use imagekit_bulk_delete::job::Total;
 use imagekit_bulk_delete::source::{Input, Sources};
 
 use super::options::Cli;
-use crate::progress::{Expected, Progress};
+use crate::progress::Progress;
 
 /// A run that is over by then needs no count.
 const COUNT_AFTER: Duration = Duration::from_secs(1);
@@ -20,10 +21,10 @@ pub(crate) fn expected(
     counted: Option<u64>,
     sources: &Sources,
     progress: &Progress,
-) -> Arc<Expected> {
-    let expected = Arc::new(Expected::roughly(sources.rough_records()));
+) -> Arc<Total> {
+    let expected = Arc::new(Total::estimated(sources.rough_records()));
     if let Some(records) = counted {
-        expected.count(records);
+        expected.set(records);
     } else if progress.is_shown()
         && let (Ok(inputs), Ok(options)) = (cli.inputs(), cli.reading.options())
         && inputs.iter().all(is_file)
@@ -36,7 +37,7 @@ pub(crate) fn expected(
                     .records()
                     .try_fold(0, |records, record| record.map(|_| records + 1))
             {
-                expected.count(records);
+                expected.set(records);
             }
         });
     }

@@ -17,7 +17,7 @@ use super::figures::Kind;
 use super::ink::Ink;
 use super::ticks::{self, DECADE, Ticks};
 use super::timeline::{Bin, Timeline};
-use crate::summary::grouped;
+use crate::human::grouped;
 use crate::throttle::Pause;
 
 /// The library's points are whole numbers: so many of them make one of the page's, so that thin bars stay even.

@@ -13,8 +13,8 @@ use super::reasons::Group;
 use super::timeline::Bin;
 use super::words::{Number, Time, duration, number, share, time, width};
 use super::{PageError, RunFacts};
+use crate::human::{grouped, seconds};
 use crate::outcome::{Purge, Status};
-use crate::summary::{grouped, seconds};
 use crate::throttle::Pause;
 
 /// Statuses that a person must look at, the gravest first.

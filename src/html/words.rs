@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
-use crate::summary::{grouped, seconds};
+use crate::human::{grouped, seconds};
 
 /// A number for people, with its bare value for whoever reads the page by machine.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -1,13 +1,12 @@
 //! The progress on stderr: lines that change in place on a terminal, a plain line now and then elsewhere.
 //!
-//! It only looks, by [`Sight`]: at the tally, the traffic and what the throttle waits for. Whatever else is told
+//! It only looks at the account of the run. Whatever else is told
 //! on stderr goes through here too, so that neither tears the other.
 
 mod canvas;
 mod forecast;
 mod paint;
 mod screen;
-mod sight;
 mod words;
 
 use std::cell::Cell;
@@ -16,7 +15,9 @@ use std::io::{self, IsTerminal, Write};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use imagekit_bulk_delete::summary::{Summary, grouped};
+use imagekit_bulk_delete::human::grouped;
+use imagekit_bulk_delete::job::RunStats;
+use imagekit_bulk_delete::summary::Summary;
 use jiff::Timestamp;
 use tokio::time::{Instant, MissedTickBehavior, interval};
 use tracing_subscriber::fmt::MakeWriter;
@@ -25,7 +26,6 @@ use crate::cli::{Display, LogFormat, ProgressMode};
 use forecast::Forecast;
 use paint::{Colours, Ink, Piece, tame};
 use screen::{Line, Screen};
-pub(crate) use sight::{Expected, Passed, Sight, Started};
 use words::View;
 
 const REDRAW: Duration = Duration::from_millis(200);
@@ -81,7 +81,7 @@ impl Progress {
     }
 
     /// Shows until it is dropped.
-    pub(crate) async fn show(&self, sight: Sight) -> Infallible {
+    pub(crate) async fn show(&self, stats: &RunStats) -> Infallible {
         let every = match self.mode {
             ProgressMode::Bar => REDRAW,
             ProgressMode::Plain => LOOK,
@@ -93,7 +93,7 @@ impl Progress {
         let mut told = ticks.tick().await;
         loop {
             let now = ticks.tick().await;
-            let view = View::take(&sight, &mut forecast, now);
+            let view = View::take(stats, &mut forecast, now);
             if self.mode == ProgressMode::Bar {
                 let lines = view.lines(screen::columns(), self.colours);
                 self.screen().show(lines);
@@ -136,13 +136,12 @@ impl Progress {
     /// Tells how the run went: all of it, or only what is an error where told to be quiet.
     pub(crate) fn summary(&self, summary: &Summary<'_>) {
         if self.is_quiet {
-            summary
-                .error_text()
-                .iter()
-                .for_each(|text| self.error(text));
+            if let Some(text) = summary.quiet_text() {
+                self.error(&text);
+            }
             return;
         }
-        let ink = if summary.exit_code() == 0 {
+        let ink = if summary.exit_code == 0 {
             Ink::Good
         } else {
             Ink::Bad

@@ -2,15 +2,15 @@
 
 use std::time::Duration;
 
+use imagekit_bulk_delete::human::{counted, grouped, limit, seconds};
+use imagekit_bulk_delete::job::{Expected, RunStats};
 use imagekit_bulk_delete::outcome::Status;
-use imagekit_bulk_delete::summary::{counted, grouped, limit, seconds};
 use imagekit_bulk_delete::throttle::{Endpoint, SeenLimit, Waiting};
 use tokio::time::Instant;
 
 use super::forecast::{Forecast, Seen, Speed, time_for};
 use super::paint::{Colours, Ink, Piece, lines, one_line};
 use super::screen::Line;
-use super::sight::{Sight, Total};
 
 /// The bar is no longer than this, and left out where there is no room for so much.
 const LONGEST_BAR: usize = 40;
@@ -26,7 +26,7 @@ const LEAST_OF_A_BATCH: f64 = 1.5;
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct View {
     pub(super) done: u64,
-    pub(super) total: Total,
+    pub(super) total: Expected,
     pub(super) counts: Vec<(Status, u64)>,
     pub(super) speed: Option<Speed>,
     pub(super) time_left: Option<Duration>,
@@ -53,32 +53,38 @@ pub(super) enum Activity {
 
 impl View {
     /// Looks, and takes what it sees into the forecast.
-    pub(super) fn take(sight: &Sight, forecast: &mut Forecast, now: Instant) -> Self {
-        let waiting = sight.throttle.waiting();
-        let landed = sight.traffic.landed();
+    pub(super) fn take(stats: &RunStats, forecast: &mut Forecast, now: Instant) -> Self {
+        let throttle = stats.throttle();
+        let waiting = throttle.as_ref().and_then(|throttle| throttle.waiting());
+        let rate = |endpoint| {
+            throttle
+                .as_ref()
+                .map_or(f64::INFINITY, |throttle| throttle.rate(endpoint))
+        };
+        let landed = stats.requests_ended();
         let seen = Seen {
-            decided: sight.decided(),
-            underway: sight.underway(),
+            decided: stats.decided(),
+            underway: stats.underway(),
             landed,
-            is_waiting: is_waiting(sight, waiting),
+            is_waiting: is_waiting(waiting, rate),
         };
         forecast.look(now, seen);
-        let speed = forecast.speed(|records| sight.throttle.rate(endpoint(records)));
-        let activity = activity(sight, waiting, now);
-        let left = sight.left().filter(|left| *left > 0);
+        let speed = forecast.speed(|records| rate(endpoint(records)));
+        let activity = activity(stats, waiting, now);
+        let left = stats.left().filter(|left| *left > 0);
         let sending = left.and_then(|left| time_for(left, speed.as_ref()?));
-        let counts = Status::ALL.map(|status| (status, sight.tally.count(status)));
+        let counts = Status::ALL.map(|status| (status, stats.count(status)));
         Self {
-            done: sight.done(),
-            total: sight.total(),
+            done: stats.done(),
+            total: stats.expected(),
             counts: counts.into_iter().filter(|(_, count)| *count > 0).collect(),
             speed,
             time_left: sending.and_then(|sending| Some(activity.wait()? + sending)),
-            elapsed: now.duration_since(sight.started.instant),
+            elapsed: stats.elapsed(),
             activity,
-            retries: sight.traffic.retries(),
-            throttled: sight.throttle.throttled_count(),
-            in_air: sight.traffic.requests().saturating_sub(landed),
+            retries: stats.retries(),
+            throttled: stats.throttled(),
+            in_air: stats.requests().saturating_sub(landed),
         }
     }
 
@@ -97,7 +103,7 @@ impl View {
         let line = |pieces: &[Piece]| one_line(pieces, "  ", columns, colours);
         let room = |line: &Line| columns.saturating_sub(line.width + 1);
         let longer = line(&with_time);
-        let mut first = if self.total == Total::Unknown || room(&longer) >= SHORTEST_BAR {
+        let mut first = if self.total == Expected::Unknown || room(&longer) >= SHORTEST_BAR {
             longer
         } else {
             line(&numbers)
@@ -121,12 +127,12 @@ impl View {
     fn numbers(&self) -> Vec<Piece> {
         let done = grouped(self.done);
         let mut pieces = match self.total {
-            Total::Unknown => vec![Piece::plain(format!("{done} done"))],
-            Total::Exact(total) => vec![
+            Expected::Unknown => vec![Piece::plain(format!("{done} done"))],
+            Expected::Exact(total) => vec![
                 Piece::plain(percent(self.done, total)),
                 Piece::plain(format!("{done}/{}", grouped(total))),
             ],
-            Total::Rough(total) => vec![
+            Expected::Estimate(total) => vec![
                 Piece::plain(percent(self.done, total)),
                 Piece::plain(format!("{done}/~{}", grouped(total))),
             ],
@@ -135,7 +141,7 @@ impl View {
             pieces.push(Piece::plain(format!("{} IDs/s", rounded(records))));
         }
         if let Some(time_left) = self.time_left {
-            let about = if matches!(self.total, Total::Rough(_)) {
+            let about = if matches!(self.total, Expected::Estimate(_)) {
                 "~"
             } else {
                 ""
@@ -200,7 +206,7 @@ impl View {
 
     /// The bar, and how wide it is; `None` where there is no total or no room.
     fn bar(&self, room: usize, colours: Colours) -> Option<(String, usize)> {
-        let (Total::Exact(total) | Total::Rough(total)) = self.total else {
+        let (Expected::Exact(total) | Expected::Estimate(total)) = self.total else {
             return None;
         };
         let width = room.min(LONGEST_BAR);
@@ -230,17 +236,17 @@ impl Activity {
 }
 
 /// Whether this time must not count as time of work.
-fn is_waiting(sight: &Sight, waiting: Option<Waiting>) -> bool {
+fn is_waiting(waiting: Option<Waiting>, rate: impl Fn(Endpoint) -> f64) -> bool {
     match waiting {
         Some(Waiting::Outage { .. }) => true,
         // Without a limit of its own a run goes from pause to pause: they are its pace.
-        Some(Waiting::Paused { endpoint, .. }) => sight.throttle.rate(endpoint).is_finite(),
+        Some(Waiting::Paused { endpoint, .. }) => rate(endpoint).is_finite(),
         None => false,
     }
 }
 
-fn activity(sight: &Sight, waiting: Option<Waiting>, now: Instant) -> Activity {
-    if sight.stop.is_tripped() {
+fn activity(stats: &RunStats, waiting: Option<Waiting>, now: Instant) -> Activity {
+    if stats.is_stopping() {
         return Activity::Stopping;
     }
     let wait = |until: Instant| until.saturating_duration_since(now);
@@ -250,7 +256,7 @@ fn activity(sight: &Sight, waiting: Option<Waiting>, now: Instant) -> Activity {
             Activity::Paused(wait(until))
         }
         Some(Waiting::Paused { .. }) | None => Activity::Sending {
-            limit: sight.throttle.seen_limits().into_iter().next(),
+            limit: stats.limits().into_iter().next(),
         },
     }
 }

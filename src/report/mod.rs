@@ -17,11 +17,10 @@ mod row;
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{self, Write};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use jiff::Timestamp;
 use thiserror::Error;
 
 pub use flusher::Flusher;
@@ -42,26 +41,6 @@ pub enum Destination {
     File(PathBuf),
     /// Standard output; cannot be resumed.
     Stdout,
-}
-
-/// Fills in `{date}` (`2026-11-24`) and `{datetime}` (`20261124T070846Z`), UTC.
-pub fn expand(pattern: &str, now: Timestamp) -> String {
-    pattern
-        .replace("{date}", &now.strftime("%Y-%m-%d").to_string())
-        .replace("{datetime}", &now.strftime("%Y%m%dT%H%M%SZ").to_string())
-}
-
-/// The name of what is written where none was given: after the first input, in the working directory. `kind` is
-/// `report` or `check`.
-pub fn default_name(first_input: &str, kind: &str) -> String {
-    let stem = match first_input {
-        "-" => None,
-        path => Path::new(path)
-            .file_stem()
-            .map(|stem| stem.to_string_lossy().into_owned()),
-    };
-    let stem = stem.unwrap_or_else(|| env!("CARGO_PKG_NAME").into());
-    format!("{}.{kind}.csv", stem.strip_suffix(".csv").unwrap_or(&stem))
 }
 
 /// The report cannot be written, or does not add up.

@@ -35,7 +35,7 @@ pub struct Group {
 
 impl Failures {
     /// Takes in one failure.
-    pub(super) fn add(&mut self, outcome: &Outcome) {
+    pub(crate) fn add(&mut self, outcome: &Outcome) {
         let message = message_without_id(outcome);
         let same = self.groups.iter_mut().find(|group| {
             (group.status, group.error) == (outcome.status, outcome.error)

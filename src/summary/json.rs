@@ -5,8 +5,8 @@ use std::time::Duration;
 use serde::{Serialize, Serializer};
 use serde_json::{Map, Value};
 
-use super::{Purges, Summary};
-use crate::outcome::Status;
+use super::Summary;
+use crate::outcome::{Purge, Status};
 use crate::throttle::SeenLimit;
 
 /// Grows when a name or a meaning changes.
@@ -15,16 +15,28 @@ const SCHEMA: u32 = 1;
 /// What the command line asked for.
 #[derive(Debug, Clone, Default)]
 pub struct Asked {
+    /// Whether it was a rehearsal in the sandbox.
+    pub is_sandbox: bool,
     /// The inputs' names; `-` is stdin.
     pub inputs: Vec<String>,
     /// Options by their long names; never the key.
     pub options: Map<String, Value>,
 }
 
+/// Counts by name, in this order.
+struct Counts<const N: usize>([(&'static str, u64); N]);
+
+impl<const N: usize> Serialize for Counts<N> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_map(self.0)
+    }
+}
+
 #[derive(Serialize)]
 struct Json<'a> {
     schema: u32,
     version: &'static str,
+    sandbox: bool,
     started_at: String,
     finished_at: String,
     #[serde(serialize_with = "milliseconds")]
@@ -32,23 +44,24 @@ struct Json<'a> {
     exit_code: u8,
     reason: Option<String>,
     records: u64,
-    #[serde(serialize_with = "in_this_order")]
-    counts: [(&'static str, u64); Status::ALL.len()],
+    counts: Counts<{ Status::ALL.len() }>,
+    in_doubt: u64,
+    not_begun: Option<u64>,
     kept_rows: u64,
     requests: u64,
     retries: u64,
     throttled: u64,
     #[serde(serialize_with = "milliseconds")]
     paused_ms: Duration,
-    limits: Vec<Told>,
-    purges: Option<Purges>,
+    limits: Vec<LimitSeen>,
+    purges: Option<Counts<{ Purge::ALL.len() }>>,
     report: Option<&'a str>,
     inputs: &'a [String],
     options: &'a Map<String, Value>,
 }
 
 #[derive(Serialize)]
-struct Told {
+struct LimitSeen {
     endpoint: &'static str,
     limit: u64,
     #[serde(serialize_with = "milliseconds")]
@@ -58,30 +71,33 @@ struct Told {
 impl Summary<'_> {
     /// The summary as one JSON object with a line break behind it.
     pub fn json(&self, asked: &Asked) -> serde_json::Result<String> {
-        let finished_at = self.started_at + self.elapsed;
-        let counts = Status::ALL.map(|status| (status.as_str(), self.tally.count(status)));
-        let limit = |seen: &SeenLimit| Told {
+        let stats = self.stats;
+        let limit = |seen: SeenLimit| LimitSeen {
             endpoint: seen.endpoint.as_str(),
             limit: seen.limit,
             interval_ms: seen.interval,
         };
+        let purges = || Counts(Purge::ALL.map(|purge| (purge.as_str(), stats.purged(purge))));
         let json = Json {
             schema: SCHEMA,
             version: env!("CARGO_PKG_VERSION"),
-            started_at: format!("{:.3}", self.started_at),
-            finished_at: format!("{finished_at:.3}"),
-            duration_ms: self.elapsed,
-            exit_code: self.exit_code(),
-            reason: self.reason(),
-            records: self.records,
-            counts,
-            kept_rows: self.kept_rows,
-            requests: self.requests,
-            retries: self.retries,
-            throttled: self.throttled,
-            paused_ms: self.paused,
-            limits: self.limits.iter().map(limit).collect(),
-            purges: self.purges,
+            sandbox: asked.is_sandbox,
+            started_at: format!("{:.3}", stats.started_at()),
+            finished_at: format!("{:.3}", stats.ended_at()),
+            duration_ms: stats.elapsed(),
+            exit_code: self.exit_code,
+            reason: self.ending.reason(),
+            records: stats.records(),
+            counts: Counts(Status::ALL.map(|status| (status.as_str(), stats.count(status)))),
+            in_doubt: stats.in_doubt(),
+            not_begun: stats.not_begun(),
+            kept_rows: stats.kept().rows,
+            requests: stats.requests(),
+            retries: stats.retries(),
+            throttled: stats.throttled(),
+            paused_ms: stats.paused(),
+            limits: stats.limits().into_iter().map(limit).collect(),
+            purges: stats.has_purges().then(purges),
             report: self.report,
             inputs: &asked.inputs,
             options: &asked.options,
@@ -92,8 +108,4 @@ impl Summary<'_> {
 
 fn milliseconds<S: Serializer>(duration: &Duration, serializer: S) -> Result<S::Ok, S::Error> {
     serializer.serialize_u64(u64::try_from(duration.as_millis()).unwrap_or(u64::MAX))
-}
-
-fn in_this_order<S: Serializer>(counts: &[(&str, u64)], serializer: S) -> Result<S::Ok, S::Error> {
-    serializer.collect_map(counts.iter().copied())
 }

@@ -2,14 +2,15 @@
 
 use std::fmt::Write as _;
 
-use super::words::{counted, grouped, limit, seconds};
-use super::{Ending, Group, Summary};
-use crate::outcome::Status;
+use super::{Group, Summary};
+use crate::human::{counted, grouped, limit, seconds};
+use crate::job::{Ending, Expected};
+use crate::outcome::{Purge, Status};
 
-/// So many kinds of failure are told; the report has all.
-const FAILURES_TOLD: usize = 5;
+/// This many kinds of failure are named; the report has all.
+const MAX_FAILURES: usize = 5;
 
-/// So much of a message fits beside its count.
+/// This much of a message fits beside its count.
 const MESSAGE_CHARACTERS: usize = 100;
 
 impl Summary<'_> {
@@ -21,163 +22,193 @@ impl Summary<'_> {
         self.write_failures(&mut text);
         self.write_traffic(&mut text);
         self.write_warnings(&mut text);
+        self.write_kept(&mut text);
         self.write_next(&mut text);
         text
     }
 
-    /// What is said where nothing but errors is: `None` if all is well.
-    pub fn error_text(&self) -> Option<String> {
-        if self.exit_code() == 0 {
-            return None;
-        }
+    /// What a person must know even with `--quiet`; `None` if all is well.
+    pub fn quiet_text(&self) -> Option<String> {
         let mut text = String::new();
-        if self.ending == Ending::Completed {
-            self.write_trouble(&mut text);
-            self.write_failures(&mut text);
-        } else {
-            self.write_ending(&mut text);
+        match self.ending {
+            Ending::Completed if self.exit_code != 0 => {
+                self.write_trouble(&mut text);
+                self.write_failures(&mut text);
+            }
+            Ending::Completed if self.stats.records() == 0 => {
+                text.push_str("the input has no records; nothing was sent\n");
+            }
+            Ending::Completed => {}
+            Ending::Stopped(_) | Ending::Refused(_) => self.write_ending(&mut text),
+        }
+        self.write_not_found(&mut text);
+        if text.is_empty() {
+            return None;
         }
         self.write_next(&mut text);
         Some(text)
     }
 
     fn write_ending(&self, text: &mut String) {
-        let records = counted(self.records, "record", "records");
-        let took = seconds(self.elapsed);
-        let Some(reason) = self.reason() else {
-            let _ = write!(text, "done: {records} in {took}");
-            if self.tally.trouble() > 0 {
-                let trouble = grouped(self.tally.trouble());
-                let _ = write!(text, ", {trouble} of them failed, unknown or invalid");
-            }
-            text.push('\n');
+        let took = seconds(self.stats.elapsed());
+        if let Some(reason) = self.ending.reason() {
+            let _ = writeln!(text, "stopped after {took}: {reason}");
+            let _ = writeln!(text, "{}", self.how_far());
             return;
-        };
-        let _ = writeln!(text, "stopped after {took}: {reason}");
-        let _ = writeln!(text, "{}", self.progress());
+        }
+        let records = counted(self.stats.records(), "record", "records");
+        let _ = write!(text, "done: {records} in {took}");
+        match self.stats.trouble() {
+            0 => text.push('\n'),
+            trouble => {
+                let trouble = grouped(trouble);
+                let _ = writeln!(text, ", {trouble} of them failed, unknown or invalid");
+            }
+        }
     }
 
-    /// How far it came: what is settled, what may have happened, what was not begun.
-    fn progress(&self) -> String {
-        let unknown = self.tally.count(Status::Unknown);
-        let done = grouped(self.done.saturating_sub(unknown));
-        let unknown = match unknown {
+    /// How far it came: what has a row, what was sent and has none, what was not begun.
+    fn how_far(&self) -> String {
+        let decided = grouped(self.stats.rows());
+        let in_doubt = match self.stats.in_doubt() {
             0 => String::new(),
-            unknown => format!(", {} unknown", grouped(unknown)),
+            ids => format!(", {} in doubt (--resume finds out)", grouped(ids)),
         };
-        match self.total.filter(|total| *total >= self.done) {
-            Some(total) => {
-                let (left, total) = (grouped(total - self.done), grouped(total));
-                format!("{done} of {total} records are done{unknown}, {left} not begun")
+        match (self.stats.expected(), self.stats.not_begun()) {
+            (Expected::Exact(total), Some(not_begun)) => {
+                let (total, not_begun) = (grouped(total), grouped(not_begun));
+                format!("{decided} of {total} records are decided{in_doubt}, {not_begun} not begun")
             }
-            None => format!("{done} records are done{unknown}, the rest was not begun"),
+            _ => format!("{decided} records are decided{in_doubt}, the rest was not begun"),
         }
     }
 
     fn write_trouble(&self, text: &mut String) {
-        let (trouble, records) = (grouped(self.tally.trouble()), grouped(self.records));
-        let _ = writeln!(
-            text,
-            "{trouble} of {records} records failed, are unknown or invalid"
-        );
-        let purges = self.purges.map_or(0, |purges| purges.unsettled());
-        if purges > 0 {
+        let (trouble, records) = (self.stats.trouble(), grouped(self.stats.records()));
+        if trouble > 0 {
+            let trouble = grouped(trouble);
             let _ = writeln!(
                 text,
-                "{} did not go through",
-                counted(purges, "purge", "purges")
+                "{trouble} of {records} records failed, are unknown or invalid"
             );
+        }
+        let purges = self.stats.unsettled_purges();
+        if purges > 0 {
+            let purges = counted(purges, "purge", "purges");
+            let _ = writeln!(text, "{purges} did not go through");
         }
     }
 
     fn write_counts(&self, text: &mut String) {
         for status in Status::ALL {
-            let count = self.tally.count(status);
+            let count = self.stats.count(status);
             if count > 0 {
                 let _ = writeln!(text, "{:>14}  {}", grouped(count), status.as_str());
             }
         }
-        if let Some(purges) = self.purges {
-            let (requested, no_url) = (grouped(purges.requested), grouped(purges.no_url));
-            let (failed, over) = (grouped(purges.failed), grouped(purges.over_limit));
-            let _ = writeln!(
-                text,
-                "purges: {requested} requested, {failed} failed, {no_url} without a URL, {over} over the limit"
-            );
+        if self.stats.has_purges() {
+            let _ = writeln!(text, "purges: {}", self.purges());
+        }
+    }
+
+    fn purges(&self) -> String {
+        let words = [
+            (Purge::Requested, "requested"),
+            (Purge::Failed, "failed"),
+            (Purge::NoUrl, "without a URL"),
+            (Purge::OverLimit, "over the limit"),
+        ];
+        let words = words.map(|(purge, word)| (self.stats.purged(purge), word));
+        let words: Vec<String> = words
+            .into_iter()
+            .filter(|(count, _)| *count > 0)
+            .map(|(count, word)| format!("{} {word}", grouped(count)))
+            .collect();
+        if words.is_empty() {
+            "none yet".into()
+        } else {
+            words.join(", ")
         }
     }
 
     fn write_failures(&self, text: &mut String) {
-        let groups = self.failures.largest_first();
+        let failures = self.stats.failures();
+        let groups = failures.largest_first();
         if groups.is_empty() {
             return;
         }
         text.push_str("what went wrong:\n");
-        for group in groups.iter().take(FAILURES_TOLD) {
+        for group in groups.iter().take(MAX_FAILURES) {
             write_group(text, group);
         }
-        let more = groups.iter().skip(FAILURES_TOLD).map(|group| group.count);
-        let more = more.sum::<u64>() + self.failures.others();
+        let more = groups.iter().skip(MAX_FAILURES).map(|group| group.count);
+        let more = more.sum::<u64>() + failures.others();
         if more > 0 {
-            let _ = writeln!(
-                text,
-                "{:>14}  with other messages; the report has them",
-                grouped(more)
-            );
+            let more = grouped(more);
+            let _ = writeln!(text, "{more:>14}  with other messages; see the report");
         }
     }
 
     fn write_traffic(&self, text: &mut String) {
-        let requests = counted(self.requests, "request", "requests");
-        let retries = counted(self.retries, "retry", "retries");
-        let throttled = grouped(self.throttled);
-        let _ = write!(
-            text,
-            "{requests}, {retries}, {throttled} refused by the rate limit (429)"
-        );
-        if !self.paused.is_zero() {
-            let _ = write!(text, ", paused {}", seconds(self.paused));
+        let counts = [
+            (self.stats.requests(), "request", "requests"),
+            (self.stats.retries(), "retry", "retries"),
+            (
+                self.stats.throttled(),
+                "refused by the rate limit (429)",
+                "refused by the rate limit (429)",
+            ),
+        ];
+        let counts = counts.into_iter().filter(|(count, ..)| *count > 0);
+        let mut words: Vec<String> = counts
+            .map(|(count, one, many)| counted(count, one, many))
+            .collect();
+        if !self.stats.paused().is_zero() {
+            words.push(format!("paused {}", seconds(self.stats.paused())));
         }
-        text.push('\n');
-        for seen in &self.limits {
-            let _ = writeln!(
-                text,
-                "limit seen: {} ({})",
-                limit(seen),
-                seen.endpoint.as_str()
-            );
+        if !words.is_empty() {
+            let _ = writeln!(text, "{}", words.join(", "));
+        }
+        for seen in &self.stats.limits() {
+            let endpoint = seen.endpoint.as_str();
+            let _ = writeln!(text, "limit seen: {} ({endpoint})", limit(seen));
         }
     }
 
     fn write_warnings(&self, text: &mut String) {
-        if self.tally.count(Status::NotFound) * 2 > self.tally.total() {
+        if self.stats.records() == 0 && *self.ending == Ending::Completed {
+            text.push_str("warning: the input has no records\n");
+        }
+        self.write_not_found(text);
+        let odd_ids = self.stats.odd_ids();
+        if odd_ids > 0 {
+            let what = counted(odd_ids, "ID does", "IDs do");
+            let _ = writeln!(text, "warning: {what} not look like ImageKit's");
+        }
+    }
+
+    fn write_not_found(&self, text: &mut String) {
+        if self.stats.count(Status::NotFound) * 2 > self.stats.rows() {
             text.push_str(
                 "warning: over half of the IDs were not found; is this list for the account of this key?\n",
             );
         }
-        if self.odd_ids > 0 {
-            let odd_ids = grouped(self.odd_ids);
-            let (noun, verb) = if self.odd_ids == 1 {
-                ("ID", "does")
-            } else {
-                ("IDs", "do")
-            };
-            let _ = writeln!(
-                text,
-                "warning: {odd_ids} {noun} {verb} not look like ImageKit's"
-            );
+    }
+
+    fn write_kept(&self, text: &mut String) {
+        let kept = self.stats.kept();
+        if kept.rows == 0 {
+            return;
         }
-        if self.kept_rows > 0 {
-            let kept = counted(self.kept_rows, "row", "rows");
-            let unsettled = match self.kept_unsettled {
-                0 => String::new(),
-                unsettled => format!(", {} of them failed or unknown", grouped(unsettled)),
-            };
-            let _ = writeln!(
-                text,
-                "kept: {kept} of earlier runs without a record in this input{unsettled}"
-            );
-        }
+        let rows = counted(kept.rows, "row", "rows");
+        let unsettled = match kept.unsettled {
+            0 => String::new(),
+            unsettled => format!(", {} of them failed or unknown", grouped(unsettled)),
+        };
+        let _ = writeln!(
+            text,
+            "kept: {rows} of earlier runs without a record in this input{unsettled}"
+        );
     }
 
     fn write_next(&self, text: &mut String) {
@@ -185,12 +216,9 @@ impl Summary<'_> {
             let report = if report == "-" { "stdout" } else { report };
             let _ = writeln!(text, "report: {report}");
         }
-        if let Some(command) = self
-            .resume_command
-            .as_deref()
-            .filter(|_| self.is_something_left())
-        {
-            let _ = writeln!(text, "to go on with what is left:\n  {command}");
+        let command = self.resume_command.as_deref();
+        if let Some(command) = command.filter(|_| self.is_something_left()) {
+            let _ = writeln!(text, "to continue with what is left:\n  {command}");
         }
     }
 }
@@ -209,10 +237,9 @@ fn write_group(text: &mut String, group: &Group) {
     let message = shortened(&group.message);
     let separator = if message.is_empty() { "" } else { ": " };
     let _ = writeln!(text, "{count:>14}  {status}, {code}{separator}{message}");
-    let (example, origin) = (&group.example, &group.origin);
-    let _ = writeln!(
-        text,
-        "{:14}  e.g. {example} ({} line {})",
-        "", origin.input, origin.line
-    );
+    let (line, input) = (group.origin.line, &group.origin.input);
+    let _ = match &*group.example {
+        "" => writeln!(text, "{:14}  e.g. {input} line {line}", ""),
+        example => writeln!(text, "{:14}  e.g. {example} ({input} line {line})", ""),
+    };
 }

@@ -10,13 +10,13 @@ use std::time::Duration;
 
 use anyhow::{Result, bail};
 use clap::{Args, Parser, ValueEnum, ValueHint};
+use imagekit_bulk_delete::job::Threshold;
 use imagekit_bulk_delete::source::{self, Column, Header, Input};
 use imagekit_bulk_delete::throttle::Rate;
 
 use super::account::looks_like_a_key;
 use super::help;
-pub(crate) use values::Share;
-use values::{Pace, delimiter, duration, pace, share};
+use values::{Pace, delimiter, duration, pace, threshold};
 
 /// ImageKit's documented limit for deletions is 5 a second with bursts of 20 and 100 IDs a request.
 const MOST_IDS_A_REQUEST: u64 = 100;
@@ -178,14 +178,14 @@ pub(crate) struct Safety {
     /// Stop, resumable, when more than this are failed or unknown
     ///
     /// A share such as 5% is judged once 1000 are decided.
-    #[arg(long, value_name = "N|P%", value_parser = share, value_hint = ValueHint::Other)]
-    pub(crate) max_failures: Option<Share>,
+    #[arg(long, value_name = "N|P%", value_parser = threshold, value_hint = ValueHint::Other)]
+    pub(crate) max_failures: Option<Threshold>,
     /// Stop, resumable, when more than this were not found
     ///
     /// A list for the wrong account is mostly that. A share such as 5% is judged once 1000 are decided. What earlier
     /// runs did not find counts too: to go on, give more.
-    #[arg(long, value_name = "N|P%", value_parser = share, value_hint = ValueHint::Other)]
-    pub(crate) max_not_found: Option<Share>,
+    #[arg(long, value_name = "N|P%", value_parser = threshold, value_hint = ValueHint::Other)]
+    pub(crate) max_not_found: Option<Threshold>,
     /// Send nothing new after this time, resumable
     #[arg(long, value_name = "DURATION", value_parser = duration, value_hint = ValueHint::Other)]
     pub(crate) max_duration: Option<Duration>,

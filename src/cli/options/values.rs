@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, anyhow, bail};
+use imagekit_bulk_delete::job::Threshold;
 use jiff::SignedDuration;
 
 /// `--rate` as typed.
@@ -11,41 +12,6 @@ pub(super) enum Pace {
     Auto,
     PerSecond(f64),
     Unlimited,
-}
-
-/// A number, or a share of what is decided.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub(crate) enum Share {
-    Number(u64),
-    Percent(f64),
-}
-
-impl Share {
-    /// A share is not judged before so many are decided.
-    const LEAST_DECIDED: u64 = 1000;
-
-    /// Whether `count` of `decided` is more than this.
-    pub(crate) fn is_exceeded(self, count: u64, decided: u64) -> bool {
-        match self {
-            Self::Number(most) => count > most,
-            #[expect(
-                clippy::cast_precision_loss,
-                reason = "a share of counts far below 2^52"
-            )]
-            Self::Percent(most) => {
-                decided >= Self::LEAST_DECIDED && count as f64 * 100.0 > most * decided as f64
-            }
-        }
-    }
-}
-
-impl std::fmt::Display for Share {
-    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match self {
-            Self::Number(most) => write!(formatter, "{most}"),
-            Self::Percent(most) => write!(formatter, "{most}%"),
-        }
-    }
 }
 
 /// `30s`, `10m`, `1h30m`, or a bare number of seconds; never zero.
@@ -97,9 +63,9 @@ pub(super) fn pace(text: &str) -> Result<Pace> {
 }
 
 /// `100`, or `5%`.
-pub(super) fn share(text: &str) -> Result<Share> {
+pub(super) fn threshold(text: &str) -> Result<Threshold> {
     match text.strip_suffix('%') {
-        None => Ok(Share::Number(
+        None => Ok(Threshold::Count(
             text.parse().context("write it like 100 or 5%")?,
         )),
         Some(percent) => {
@@ -107,7 +73,7 @@ pub(super) fn share(text: &str) -> Result<Share> {
             if !(0.0..=100.0).contains(&percent) {
                 bail!("a share is from 0% to 100%");
             }
-            Ok(Share::Percent(percent))
+            Ok(Threshold::Percent(percent))
         }
     }
 }
@@ -130,19 +96,11 @@ mod tests {
         assert_eq!(duration("1h30m").unwrap(), Duration::from_mins(90));
         assert_eq!(duration("7").unwrap(), Duration::from_secs(7));
         assert!(duration("0s").is_err() && duration("-5s").is_err() && duration("soon").is_err());
-        assert_eq!(share("5%").unwrap(), Share::Percent(5.0));
-        assert_eq!(share("12").unwrap(), Share::Number(12));
-        assert!(share("101%").is_err() && share("x").is_err());
+        assert_eq!(threshold("5%").unwrap(), Threshold::Percent(5.0));
+        assert_eq!(threshold("12").unwrap(), Threshold::Count(12));
+        assert!(threshold("101%").is_err() && threshold("x").is_err());
         assert_eq!(delimiter("tab").unwrap(), b'\t');
         assert_eq!(delimiter(";").unwrap(), b';');
         assert!(delimiter("ab").is_err() && delimiter("\"").is_err());
-    }
-
-    #[test]
-    fn a_share_is_judged_only_after_a_thousand() {
-        assert!(!Share::Percent(5.0).is_exceeded(999, 999));
-        assert!(!Share::Percent(5.0).is_exceeded(50, 1000));
-        assert!(Share::Percent(5.0).is_exceeded(51, 1000));
-        assert!(Share::Number(0).is_exceeded(1, 1));
     }
 }

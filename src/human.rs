@@ -1,4 +1,4 @@
-//! Numbers, durations and limits as people read them.
+//! Numbers, durations and limits as people read them, decided once for all views.
 
 use std::time::Duration;
 

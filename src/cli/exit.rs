@@ -1,0 +1,66 @@
+//! The exit code: decided here and nowhere else (contract: Exit codes).
+
+use anyhow::Error;
+use imagekit_bulk_delete::check::SheetError;
+use imagekit_bulk_delete::job::{Ending, RunStats};
+use imagekit_bulk_delete::report::OpenError;
+use imagekit_bulk_delete::source::SourceError;
+use imagekit_bulk_delete::stop::Reason;
+
+/// Every record is settled.
+pub(crate) const SETTLED: u8 = 0;
+/// The run completed; some records are failed, unknown or invalid, or an output could not be written.
+pub(crate) const TROUBLE: u8 = 1;
+/// Usage or set-up error, or declined: nothing was deleted.
+pub(crate) const USAGE: u8 = 2;
+const REFUSED_OR_STRANGER: u8 = 3;
+const LIMIT_REACHED: u8 = 4;
+const REPORT_BROKEN: u8 = 5;
+const INPUT_BROKEN: u8 = 6;
+/// Another run holds the report; `EX_TEMPFAIL` of sysexits.h.
+pub(crate) const LOCKED: u8 = 75;
+
+/// The code of a run that began.
+pub(crate) fn of_run(ending: &Ending, stats: &RunStats) -> u8 {
+    match ending {
+        Ending::Stopped(reason) => of_reason(reason),
+        Ending::Completed if stats.trouble() + stats.unsettled_purges() > 0 => TROUBLE,
+        Ending::Completed => SETTLED,
+        Ending::Refused(_) => USAGE,
+    }
+}
+
+/// The code of a run that ended early.
+pub(crate) fn of_reason(reason: &Reason) -> u8 {
+    match reason {
+        Reason::ReportBroken(_) => REPORT_BROKEN,
+        Reason::KeyRefused(_) | Reason::NotImageKit(_) => REFUSED_OR_STRANGER,
+        Reason::Unreachable(_) => USAGE,
+        Reason::InputBroken(_) => INPUT_BROKEN,
+        Reason::Signal(number) => u8::try_from(128 + number).unwrap_or(u8::MAX),
+        Reason::LimitReached(_) => LIMIT_REACHED,
+    }
+}
+
+/// The code of an error before anything was deleted.
+pub(crate) fn of_error(error: &Error) -> u8 {
+    let report = error.downcast_ref::<OpenError>();
+    let sheet = error.downcast_ref::<SheetError>();
+    let source = error.downcast_ref::<SourceError>();
+    if report.is_some_and(OpenError::is_locked) {
+        LOCKED
+    } else if report.is_some_and(OpenError::is_unwritable)
+        || sheet.is_some_and(SheetError::is_unwritable)
+    {
+        REPORT_BROKEN
+    } else if source.is_some_and(SourceError::is_break) {
+        INPUT_BROKEN
+    } else {
+        USAGE
+    }
+}
+
+/// The code of a run whose outputs could not all be written.
+pub(crate) fn with_trouble(code: u8) -> u8 {
+    code.max(TROUBLE)
+}

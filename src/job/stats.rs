@@ -1,0 +1,413 @@
+//! The one account of a run: what was admitted, decided, sent and purged so far, and at the end what the report holds.
+//!
+//! The job writes it; terminal, summary, JSON, metrics, page and exit code read it and keep no counts of their own.
+
+use std::cell::{Cell, OnceCell, Ref, RefCell};
+use std::collections::BTreeMap;
+use std::rc::Rc;
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+
+use jiff::Timestamp;
+use tokio::time::Instant;
+
+use crate::line::Line;
+use crate::outcome::{Outcome, Purge, Status};
+use crate::report::{Counts, Finished, PurgeCounts};
+use crate::stop::Stop;
+use crate::summary::Failures;
+use crate::throttle::{Pause, SeenLimit, Throttle};
+
+/// The account of one run. All counts are of records unless their name says otherwise.
+#[derive(Debug)]
+pub struct RunStats {
+    stop: Stop,
+    started: Cell<Moment>,
+    ended: Cell<Option<Moment>>,
+    /// Requests, retries, limits and pauses are counted where requests are made; unset until there is a connection.
+    line: OnceCell<Rc<Line>>,
+    total: OnceCell<Arc<Total>>,
+    admitted: Cell<u64>,
+    /// Admitted records whose row stood in the report already.
+    skipped: Cell<u64>,
+    /// Rows that earlier runs left settled; `rows` has them from the start.
+    earlier: Cell<u64>,
+    rows: Cell<Counts>,
+    purges: Cell<PurgeCounts>,
+    purges_due: Cell<u64>,
+    /// IDs that were sent and have no row.
+    in_doubt: Cell<u64>,
+    kept: Cell<Kept>,
+    odd_ids: Cell<u64>,
+    failures: RefCell<Failures>,
+}
+
+/// A moment on both clocks.
+#[derive(Debug, Clone, Copy)]
+struct Moment {
+    at: Timestamp,
+    instant: Instant,
+}
+
+/// Rows of earlier runs whose record is no longer in the input.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Kept {
+    /// All of them.
+    pub rows: u64,
+    /// Those that are `failed` or `unknown`.
+    pub unsettled: u64,
+}
+
+/// How many records the input has, as far as that is known. Filled in from another thread.
+#[derive(Debug, Default)]
+pub struct Total {
+    exact: OnceLock<u64>,
+    estimate: Option<u64>,
+}
+
+/// The total at one moment.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Expected {
+    /// Counted.
+    Exact(u64),
+    /// Estimated by the size of the files.
+    Estimate(u64),
+    /// Nobody knows.
+    Unknown,
+}
+
+impl Total {
+    /// A total that was not counted yet; `estimate` is by the size of the files, `None` where that cannot be told.
+    pub fn estimated(estimate: Option<u64>) -> Self {
+        Self {
+            exact: OnceLock::new(),
+            estimate,
+        }
+    }
+
+    /// The records were counted. Only the first count is kept.
+    pub fn set(&self, records: u64) {
+        let _ = self.exact.set(records);
+    }
+}
+
+impl Moment {
+    fn now() -> Self {
+        Self {
+            at: Timestamp::now(),
+            instant: Instant::now(),
+        }
+    }
+}
+
+/// What the job notes.
+impl RunStats {
+    /// An account that begins now, of a run that `stop` can end.
+    pub fn new(stop: Stop) -> Self {
+        Self {
+            stop,
+            started: Cell::new(Moment::now()),
+            ended: Cell::new(None),
+            line: OnceCell::new(),
+            total: OnceCell::new(),
+            admitted: Cell::new(0),
+            skipped: Cell::new(0),
+            earlier: Cell::new(0),
+            rows: Cell::default(),
+            purges: Cell::default(),
+            purges_due: Cell::new(0),
+            in_doubt: Cell::new(0),
+            kept: Cell::default(),
+            odd_ids: Cell::new(0),
+            failures: RefCell::default(),
+        }
+    }
+
+    /// Counts the requests made by `line`, too. Only the first call has an effect.
+    pub fn connect(&self, line: Rc<Line>) {
+        let _ = self.line.set(line);
+    }
+
+    /// How many records there will be. Only the first call has an effect.
+    pub fn expect(&self, total: Arc<Total>) {
+        let _ = self.total.set(total);
+    }
+
+    /// The run begins now, with these settled rows and `purges_due` purges left by earlier runs.
+    pub(super) fn begin(&self, settled: Counts, purges_due: u64) {
+        self.started.set(Moment::now());
+        self.earlier.set(settled.iter().sum());
+        self.rows.set(settled);
+        self.purges_due.set(purges_due);
+    }
+
+    /// Counts a record that was taken in.
+    pub(super) fn add_admitted(&self) {
+        bump(&self.admitted, 1);
+    }
+
+    /// Counts one whose row stood already.
+    pub(super) fn add_skipped(&self) {
+        bump(&self.skipped, 1);
+    }
+
+    /// Counts an ID that does not look like ImageKit's; whether it is the first.
+    pub(super) fn add_odd_id(&self) -> bool {
+        bump(&self.odd_ids, 1);
+        self.odd_ids.get() == 1
+    }
+
+    /// Counts records whose rows stand in the report.
+    pub(super) fn add_decided(&self, outcomes: &[Outcome]) {
+        let mut rows = self.rows.get();
+        for outcome in outcomes {
+            rows[outcome.status as usize] += 1;
+            if outcome.status.is_trouble() {
+                self.failures.borrow_mut().add(outcome);
+            }
+        }
+        self.rows.set(rows);
+        self.add_purged(outcomes);
+    }
+
+    /// Counts purges that will be asked for.
+    pub(super) fn add_purges_due(&self, purges: usize) {
+        bump(&self.purges_due, purges as u64);
+    }
+
+    /// Counts what became of purges.
+    pub(super) fn add_purged(&self, outcomes: &[Outcome]) {
+        let mut purges = self.purges.get();
+        for purge in outcomes.iter().filter_map(|outcome| outcome.purge) {
+            purges[purge as usize] += 1;
+        }
+        self.purges.set(purges);
+    }
+
+    /// This many IDs were sent and will have no row from this run.
+    pub(super) fn add_in_doubt(&self, ids: usize) {
+        bump(&self.in_doubt, ids as u64);
+    }
+
+    /// The report was closed and holds this: from now on these are the numbers.
+    pub(super) fn close(&self, finished: &Finished) {
+        self.rows.set(finished.counts);
+        self.purges.set(finished.purges);
+        self.kept.set(Kept {
+            rows: finished.kept_rows,
+            unsettled: finished.kept_unsettled,
+        });
+    }
+
+    /// The run is over: time stands still for whoever tells of it. Only the first call has an effect.
+    pub fn end(&self) {
+        if self.ended.get().is_none() {
+            self.ended.set(Some(Moment::now()));
+        }
+    }
+}
+
+/// What everybody reads.
+impl RunStats {
+    /// When the run began.
+    pub fn started_at(&self) -> Timestamp {
+        self.started.get().at
+    }
+
+    /// When it ended; now, while it has not.
+    pub fn ended_at(&self) -> Timestamp {
+        self.ended.get().map_or_else(Timestamp::now, |end| end.at)
+    }
+
+    /// From its start to its end, or until now.
+    pub fn elapsed(&self) -> Duration {
+        let end = self
+            .ended
+            .get()
+            .map_or_else(Instant::now, |end| end.instant);
+        end.duration_since(self.started.get().instant)
+    }
+
+    /// Rows with this status.
+    pub fn count(&self, status: Status) -> u64 {
+        self.rows.get()[status as usize]
+    }
+
+    /// Rows of any status.
+    pub fn rows(&self) -> u64 {
+        self.rows.get().iter().sum()
+    }
+
+    /// Rows that a person should look at: they make the exit code 1.
+    pub fn trouble(&self) -> u64 {
+        let all = Status::ALL.into_iter();
+        all.filter(|status| status.is_trouble())
+            .map(|status| self.count(status))
+            .sum()
+    }
+
+    /// Purges that ended this way.
+    pub fn purged(&self, purge: Purge) -> u64 {
+        self.purges.get()[purge as usize]
+    }
+
+    /// Purges that a resume tries again.
+    pub fn unsettled_purges(&self) -> u64 {
+        let all = Purge::ALL.into_iter();
+        all.filter(|purge| !purge.is_settled())
+            .map(|purge| self.purged(purge))
+            .sum()
+    }
+
+    /// Purges of this run, those still to come included.
+    pub fn purges_due(&self) -> u64 {
+        self.purges_due.get()
+    }
+
+    /// Whether there is anything to say of purges.
+    pub fn has_purges(&self) -> bool {
+        self.purges_due() > 0 || self.purges.get().iter().sum::<u64>() > 0
+    }
+
+    /// IDs that were sent and have no row: only a resume finds out what became of them.
+    pub fn in_doubt(&self) -> u64 {
+        self.in_doubt.get()
+    }
+
+    /// Records that have neither a row nor were sent; `None` where the total is not known.
+    pub fn not_begun(&self) -> Option<u64> {
+        let Expected::Exact(total) = self.expected() else {
+            return None;
+        };
+        Some(total.saturating_sub(self.rows() + self.in_doubt()))
+    }
+
+    /// Records of the input: all of them where they were counted, else those that have a row or were sent.
+    pub fn records(&self) -> u64 {
+        let seen = self.rows() + self.in_doubt();
+        match self.expected() {
+            Expected::Exact(total) => total.max(seen),
+            Expected::Estimate(_) | Expected::Unknown => seen,
+        }
+    }
+
+    /// Rows of earlier runs whose record is no longer in the input; none while the run has not read all of it.
+    pub fn kept(&self) -> Kept {
+        self.kept.get()
+    }
+
+    /// IDs that do not look like ImageKit's.
+    pub fn odd_ids(&self) -> u64 {
+        self.odd_ids.get()
+    }
+
+    /// This run's failures by message.
+    pub fn failures(&self) -> Ref<'_, Failures> {
+        self.failures.borrow()
+    }
+
+    /// How many records there will be. An estimate that was passed is none any more.
+    pub fn expected(&self) -> Expected {
+        let Some(total) = self.total.get() else {
+            return Expected::Unknown;
+        };
+        let admitted = self.admitted.get();
+        match (total.exact.get(), total.estimate) {
+            (Some(exact), _) => Expected::Exact((*exact).max(admitted)),
+            (None, Some(estimate)) if estimate >= admitted => Expected::Estimate(estimate),
+            (None, _) => Expected::Unknown,
+        }
+    }
+
+    /// Records taken in so far.
+    pub fn admitted(&self) -> u64 {
+        self.admitted.get()
+    }
+
+    /// Records that this run decided.
+    pub fn decided(&self) -> u64 {
+        self.rows().saturating_sub(self.earlier.get())
+    }
+
+    /// Records that have their row: those passed over because they had it before, and those decided now.
+    pub fn done(&self) -> u64 {
+        self.decided() + self.skipped.get()
+    }
+
+    /// Records that were taken in and are not decided yet.
+    pub fn underway(&self) -> u64 {
+        self.admitted.get().saturating_sub(self.done())
+    }
+
+    /// Records that are still to be decided, without those that will only be passed over; `None` if nobody knows.
+    pub fn left(&self) -> Option<u64> {
+        let (Expected::Exact(total) | Expected::Estimate(total)) = self.expected() else {
+            return None;
+        };
+        let to_pass_over = self.earlier.get().saturating_sub(self.skipped.get());
+        Some(total.saturating_sub(self.done() + to_pass_over))
+    }
+
+    /// Whether the run is to end early.
+    pub fn is_stopping(&self) -> bool {
+        self.stop.is_tripped()
+    }
+
+    /// Requests sent, of any kind.
+    pub fn requests(&self) -> u64 {
+        self.line().map_or(0, |line| line.traffic().requests())
+    }
+
+    /// Requests that named an ID again.
+    pub fn retries(&self) -> u64 {
+        self.line().map_or(0, |line| line.traffic().retries())
+    }
+
+    /// Requests that were answered or failed, by HTTP status; see [`NO_ANSWER`](crate::line::NO_ANSWER).
+    pub fn requests_by_status(&self) -> BTreeMap<u16, u64> {
+        self.line()
+            .map_or_else(BTreeMap::new, |line| line.traffic().by_status())
+    }
+
+    /// Requests that were answered or failed.
+    pub fn requests_ended(&self) -> u64 {
+        self.line().map_or(0, |line| line.traffic().landed())
+    }
+
+    /// 429s.
+    pub fn throttled(&self) -> u64 {
+        self.throttle()
+            .map_or(0, |throttle| throttle.throttled_count())
+    }
+
+    /// For how long 429s made the run wait.
+    pub fn paused(&self) -> Duration {
+        self.throttle()
+            .map_or(Duration::ZERO, |throttle| throttle.paused())
+    }
+
+    /// When they did.
+    pub fn pauses(&self) -> Vec<Pause> {
+        self.throttle()
+            .map_or_else(Vec::new, |throttle| throttle.pauses())
+    }
+
+    /// Limits as ImageKit stated them.
+    pub fn limits(&self) -> Vec<SeenLimit> {
+        self.throttle()
+            .map_or_else(Vec::new, |throttle| throttle.seen_limits())
+    }
+
+    /// What holds requests back; `None` before there is a connection.
+    pub fn throttle(&self) -> Option<Arc<Throttle>> {
+        Some(self.line()?.throttle())
+    }
+
+    fn line(&self) -> Option<&Line> {
+        self.line.get().map(|line| &**line)
+    }
+}
+
+fn bump(count: &Cell<u64>, by: u64) {
+    count.set(count.get() + by);
+}
