@@ -1,8 +1,13 @@
 //! The ledger: what the server really has, did and was asked. The truth in every test.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::collections::{BTreeMap, HashMap};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
+
+use jiff::Timestamp;
+
+use super::file::File;
+use super::search::Search;
 
 /// So many requests are kept one by one; beyond that only counts grow.
 const MOST_LOGGED: usize = 200_000;
@@ -30,7 +35,14 @@ pub struct Ledger(Mutex<Inner>);
 struct Inner {
     /// Every ID exists but one in this many; `None` if only those exist that were put.
     missing_one_in: Option<u64>,
-    put: HashSet<String>,
+    /// Files that were put; `None` stands for the properties that follow from the ID.
+    put: HashMap<String, Option<Arc<File>>>,
+    /// What IDs are that are no files.
+    kinds: HashMap<String, &'static str>,
+    /// The files that were put, by the time of their upload; made by the first search.
+    listing: Option<BTreeMap<(i64, String), Arc<File>>>,
+    /// IDs from which churn draws; made by the first of it.
+    alive: Vec<String>,
     deleted: HashMap<String, u32>,
     requests: Vec<Request>,
     request_count: u64,
@@ -41,10 +53,13 @@ struct Inner {
 }
 
 impl Ledger {
-    pub(super) fn new(missing_one_in: Option<u64>) -> Self {
+    pub(super) fn new(missing_one_in: Option<u64>, kinds: HashMap<String, &'static str>) -> Self {
         Self(Mutex::new(Inner {
             missing_one_in,
-            put: HashSet::new(),
+            put: HashMap::new(),
+            kinds,
+            listing: None,
+            alive: Vec::new(),
             deleted: HashMap::new(),
             requests: Vec::new(),
             request_count: 0,
@@ -57,14 +72,20 @@ impl Ledger {
 
     /// Puts a file into the library.
     pub fn put(&self, file_id: impl Into<String>) {
-        self.inner().put.insert(file_id.into());
+        self.inner().put(file_id.into(), None);
+    }
+
+    /// Puts a file with these properties into the library.
+    pub fn put_file(&self, file: File) {
+        self.inner().put(file.id.clone(), Some(Arc::new(file)));
     }
 
     /// Puts many files into the library.
     pub fn put_all<Id: Into<String>>(&self, file_ids: impl IntoIterator<Item = Id>) {
-        self.inner()
-            .put
-            .extend(file_ids.into_iter().map(Into::into));
+        let mut inner = self.inner();
+        for file_id in file_ids {
+            inner.put(file_id.into(), None);
+        }
     }
 
     /// Whether the server has the file now.
@@ -111,15 +132,66 @@ impl Ledger {
         self.inner().purged.clone()
     }
 
+    /// The file of an ID, if it is there.
+    pub(super) fn file(&self, file_id: &str) -> Option<Arc<File>> {
+        let inner = self.inner();
+        inner.exists(file_id).then(|| inner.file(file_id))
+    }
+
+    /// The first files, as many as asked for, that a search finds and that are wanted, by the time of their upload.
+    pub(super) fn search(
+        &self,
+        search: &Search,
+        is_wanted: impl Fn(&File) -> bool,
+        count: usize,
+    ) -> Vec<Arc<File>> {
+        let mut inner = self.inner();
+        if let Some(ids) = search.ids() {
+            let there = ids.into_iter().filter(|id| inner.exists(id));
+            return there
+                .map(|id| inner.file(id))
+                .filter(|file| search.matches(file) && is_wanted(file))
+                .collect();
+        }
+        let created = search.created();
+        if created.is_empty() {
+            return Vec::new();
+        }
+        let (first, end) = (
+            (*created.start(), String::new()),
+            (created.end().saturating_add(1), String::new()),
+        );
+        let in_time = inner.listing().range(first..end).map(|(_, file)| file);
+        in_time
+            .filter(|file| search.matches(file) && is_wanted(file))
+            .take(count)
+            .cloned()
+            .collect()
+    }
+
+    /// Deletes this many files at random, and uploads as many.
+    pub(super) fn churn(&self, count: usize, random: &mut fastrand::Rng) {
+        let mut inner = self.inner();
+        if inner.alive.is_empty() {
+            inner.alive = inner.put.keys().cloned().collect();
+            inner.alive.sort_unstable();
+        }
+        for _ in 0..count.min(inner.alive.len()) {
+            let gone = random.usize(..inner.alive.len());
+            let id = format!("{:024x}", random.u128(..) >> 32);
+            let gone = std::mem::replace(&mut inner.alive[gone], id.clone());
+            inner.delete(&gone);
+            let file = File {
+                created_at: Timestamp::now(),
+                ..File::of(&id)
+            };
+            inner.put(id, Some(Arc::new(file)));
+        }
+    }
+
     /// Deletes a file; false if it was not there.
     pub(super) fn delete(&self, file_id: &str) -> bool {
-        let mut inner = self.inner();
-        if !inner.exists(file_id) {
-            return false;
-        }
-        inner.put.remove(file_id);
-        *inner.deleted.entry(file_id.to_owned()).or_default() += 1;
-        true
+        self.inner().delete(file_id)
     }
 
     pub(super) fn delete_all<'a>(&self, file_ids: impl Iterator<Item = &'a String>) {
@@ -161,11 +233,58 @@ impl Ledger {
 }
 
 impl Inner {
+    fn put(&mut self, file_id: String, file: Option<Arc<File>>) {
+        self.put.insert(file_id.clone(), file);
+        if self.listing.is_some() {
+            let file = self.file(&file_id);
+            let key = (file.created_at.as_millisecond(), file_id);
+            self.listing.get_or_insert_default().insert(key, file);
+        }
+    }
+
+    fn delete(&mut self, file_id: &str) -> bool {
+        if !self.exists(file_id) {
+            return false;
+        }
+        if self.listing.is_some() {
+            let key = (
+                self.file(file_id).created_at.as_millisecond(),
+                file_id.to_owned(),
+            );
+            self.listing.get_or_insert_default().remove(&key);
+        }
+        self.put.remove(file_id);
+        *self.deleted.entry(file_id.to_owned()).or_default() += 1;
+        true
+    }
+
+    fn file(&self, file_id: &str) -> Arc<File> {
+        if let Some(Some(file)) = self.put.get(file_id) {
+            return Arc::clone(file);
+        }
+        let kind = self.kinds.get(file_id).copied().unwrap_or("file");
+        Arc::new(File {
+            kind,
+            ..File::of(file_id)
+        })
+    }
+
+    fn listing(&mut self) -> &BTreeMap<(i64, String), Arc<File>> {
+        if self.listing.is_none() {
+            let files = self.put.keys().map(|id| {
+                let file = self.file(id);
+                ((file.created_at.as_millisecond(), id.clone()), file)
+            });
+            self.listing = Some(files.collect());
+        }
+        self.listing.get_or_insert_default()
+    }
+
     fn exists(&self, file_id: &str) -> bool {
         if self.deleted.contains_key(file_id) {
             return false;
         }
-        self.put.contains(file_id)
+        self.put.contains_key(file_id)
             || self
                 .missing_one_in
                 .is_some_and(|share| !spread(file_id).is_multiple_of(share))

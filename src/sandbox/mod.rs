@@ -5,10 +5,13 @@
 
 mod answer;
 mod fault;
+mod file;
 mod ledger;
 mod limits;
+mod list;
 mod request;
 mod script;
+mod search;
 mod server;
 
 use std::cell::RefCell;
@@ -28,9 +31,10 @@ use tokio::sync::oneshot;
 use tokio::task::LocalSet;
 use tokio::time::sleep;
 
+pub use file::File;
 pub use ledger::{Ledger, Request};
 pub use limits::{Told, Window, pass};
-pub use script::{BatchMissing, BatchTrouble, Fault, LimitHeaders, Script};
+pub use script::{BatchMissing, BatchTrouble, Fault, LimitHeaders, ListTrouble, Script};
 
 use answer::{AnswerBody, Ending};
 use request::Asked;
@@ -62,10 +66,11 @@ impl Sandbox {
         let listener = std::net::TcpListener::bind(address)?;
         listener.set_nonblocking(true)?;
         let address = listener.local_addr()?;
-        let ledger = Arc::new(Ledger::new(script.missing_one_in));
+        let ledger = Arc::new(Ledger::new(script.missing_one_in, script.kinds.clone()));
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
             .build()?;
+        (0..script.listed).for_each(|number| ledger.put_file(File::of_rehearsal(number)));
         let (end, ended) = oneshot::channel();
         let books = Arc::clone(&ledger);
         // A thread of its own, so that its work is not counted as the client's, nor blocked by it.

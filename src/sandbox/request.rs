@@ -29,7 +29,7 @@ pub(super) enum Route {
     DeleteBatch(Vec<String>),
     BadBatch(&'static str),
     Purge,
-    PurgeStatus,
+    PurgeStatus(String),
     List,
     Details(String),
     None,
@@ -59,8 +59,9 @@ impl Asked {
             ("DELETE", [id]) => Route::Delete(decoded(id)),
             ("POST", ["batch", "deleteByFileIds"]) => batch(&self.body),
             ("POST", ["purge"]) => Route::Purge,
-            ("GET", ["purge", _]) => Route::PurgeStatus,
-            ("GET", []) => Route::List,
+            ("GET", ["purge", id]) => Route::PurgeStatus(decoded(id)),
+            // Old SDKs ask with a slash at the end.
+            ("GET", [] | [""]) => Route::List,
             ("GET", [id, "details"]) => Route::Details(decoded(id)),
             _ => Route::None,
         }

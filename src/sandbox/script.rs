@@ -82,8 +82,30 @@ pub enum BatchTrouble {
     Both,
 }
 
+/// How a search breaks what is promised of it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ListTrouble {
+    /// Files come in an order of their own.
+    IgnoresSort,
+    /// The newest come first.
+    Descending,
+    /// Conditions on `createdAt` are passed over.
+    IgnoresTime,
+    /// `skip` is passed over.
+    IgnoresSkip,
+    /// Each page holds its rows twice, the second time in place of as many others.
+    RepeatsRows,
+    /// Times are told as those of another time zone.
+    OtherTimeZone,
+    /// One file in ten has no `createdAt`.
+    NoTimes,
+    /// Versions and folders come too, whatever the query says.
+    IgnoresType,
+}
+
 /// How the server behaves.
 #[derive(Debug)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a habit of its own")]
 pub struct Script {
     /// The key that it accepts.
     pub key: String,
@@ -128,10 +150,20 @@ pub struct Script {
     pub purge_quota: Option<usize>,
     /// Status and message of a purge over the quota.
     pub purge_refusal: (u16, String),
+    /// `X-RateLimit-Reset` of such a refusal, in milliseconds.
+    pub purge_reset: Option<u64>,
     /// What IDs are that are no files: `folder` or `file-version`.
     pub kinds: HashMap<String, &'static str>,
     /// Files that a search does not find yet, though they are there.
     pub unlisted: HashSet<String>,
+    /// How many made-up files a search finds from the start.
+    pub listed: u64,
+    /// Before each search this many files vanish at random, and as many appear.
+    pub churn: usize,
+    /// How searches break their promises.
+    pub list_trouble: Option<ListTrouble>,
+    /// A purge of a URL with `*` is answered 400.
+    pub refuses_wildcards: bool,
     /// A search is answered 400.
     pub refuses_search: bool,
     /// The key may delete and purge, not read.
@@ -165,8 +197,13 @@ impl Script {
             echoes_key: false,
             purge_quota: None,
             purge_refusal: (403, "Your monthly purge limit is used up.".into()),
+            purge_reset: None,
             kinds: HashMap::new(),
             unlisted: HashSet::new(),
+            listed: 0,
+            churn: 0,
+            list_trouble: None,
+            refuses_wildcards: false,
             refuses_search: false,
             refuses_reads: false,
             seed: 7,
@@ -182,6 +219,8 @@ impl Script {
             missing_one_in: Some(20),
             latency: Duration::from_millis(30)..Duration::from_millis(60),
             limits: vec![Window::bucket(5, 20)],
+            read_limits: vec![Window::bucket(40, 100)],
+            listed: 2500,
             faults_at: HashMap::from([
                 (1, Fault::TooMany { reset }),
                 (5, Fault::Html500),

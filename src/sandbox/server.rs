@@ -12,6 +12,7 @@ use super::answer::{Answer, Ending, HELP, PAGE};
 use super::fault::{fault_after, fault_before};
 use super::ledger::{Ledger, Request, spread};
 use super::limits::{Told, Window, pass};
+use super::list::Listing;
 use super::request::{Asked, Route};
 use super::script::{BatchMissing, BatchTrouble, Fault, LimitHeaders, Script};
 
@@ -176,7 +177,7 @@ impl Server {
             Route::Delete(_) => Some(&mut self.script.limits),
             Route::DeleteBatch(_) | Route::BadBatch(_) => Some(&mut self.batch_limits),
             Route::List | Route::Details(_) => Some(&mut self.script.read_limits),
-            Route::Purge | Route::PurgeStatus | Route::None => None,
+            Route::Purge | Route::PurgeStatus(_) | Route::None => None,
         }
     }
 
@@ -195,16 +196,19 @@ impl Server {
                 Answer::message(403, "Your account cannot be authenticated.")
             }
             Route::List if self.script.refuses_search => {
-                Answer::message(400, "Your request contains invalid searchQuery parameter.")
+                Answer::message(400, "Invalid search query - this account does not search.")
             }
-            Route::Details(id) if self.ledger.exists(id) => Answer::json(200, &self.file(id)),
+            Route::Details(id) if self.ledger.exists(id) => self.details(id),
+            Route::Delete(id) | Route::Details(id) if !can_be_an_id(id) => {
+                Answer::message(400, "Your request contains invalid fileId parameter.")
+            }
             Route::Delete(_) | Route::Details(_) => {
                 Answer::message(404, "The requested file does not exist.")
             }
             Route::DeleteBatch(ids) => self.delete_batch(ids),
             Route::BadBatch(message) => Answer::message(400, message),
             Route::Purge => self.purge(&asked.body),
-            Route::PurgeStatus => Answer::json(200, &json!({"status": "Completed"})),
+            Route::PurgeStatus(id) => self.purge_status(id),
             Route::List => self.list(&asked.query),
             Route::None => Answer::message(403, "Invalid CSRF Token"),
         };
@@ -214,6 +218,14 @@ impl Server {
             ..answer
         };
         (answer, copy)
+    }
+
+    fn details(&self, id: &str) -> Answer {
+        let file = self.ledger.file(id);
+        let body = file.map_or(Value::Null, |file| {
+            file.json(&json!(format!("{:.3}", file.created_at)))
+        });
+        Answer::json(200, &body)
     }
 
     fn delete_batch(&mut self, ids: &[String]) -> Answer {
@@ -245,7 +257,8 @@ impl Server {
         let Some(url) = body.get("url").and_then(Value::as_str) else {
             return Answer::message(400, "Your request is missing URL parameter.");
         };
-        if !url.starts_with("http") {
+        let is_refused = self.script.refuses_wildcards && url.contains('*');
+        if is_refused || !is_purgeable(url) {
             return Answer::message(400, "The URL is not valid for cache purging.");
         }
         if self
@@ -254,52 +267,66 @@ impl Server {
             .is_some_and(|quota| self.ledger.purged().len() >= quota)
         {
             let (status, message) = &self.script.purge_refusal;
-            return Answer::message(*status, message);
+            let mut refusal = Answer::message(*status, message);
+            let name = HeaderName::from_static("x-ratelimit-reset");
+            let reset = self
+                .script
+                .purge_reset
+                .map(|reset| (name, reset.to_string()));
+            refusal.headers.extend(reset);
+            return refusal;
         }
         let number = self.ledger.purge(url);
-        Answer::json(
-            201,
-            &json!({"requestId": format!("{}purge-{number}", self.script.request_ids)}),
-        )
+        Answer::json(201, &json!({"requestId": self.purge_id(number)}))
     }
 
-    fn list(&self, query: &HashMap<String, String>) -> Answer {
-        let wanted = query
-            .get("searchQuery")
-            .map(String::as_str)
-            .unwrap_or_default();
-        // `id IN ["a","b"]`: every second part between quotes is an ID.
-        let found = wanted
-            .split('"')
-            .skip(1)
-            .step_by(2)
-            .filter(|id| self.ledger.exists(id) && !self.script.unlisted.contains(*id))
-            .map(|id| self.file(id));
-        let skip = number(query, "skip", 0);
-        let limit = number(query, "limit", 1000);
-        Answer::json(200, &Value::Array(found.skip(skip).take(limit).collect()))
+    fn purge_status(&self, request_id: &str) -> Answer {
+        let mut known = 1..=self.ledger.purged().len();
+        if known.any(|number| self.purge_id(number) == request_id) {
+            Answer::json(200, &json!({"status": "Completed"}))
+        } else {
+            Answer::message(400, "No request found for this requestId.")
+        }
     }
 
-    fn file(&self, id: &str) -> Value {
-        file(id, self.script.kinds.get(id).copied().unwrap_or("file"))
+    fn purge_id(&self, number: usize) -> String {
+        format!("{}purge-{number}", self.script.request_ids)
+    }
+
+    fn list(&mut self, query: &HashMap<String, String>) -> Answer {
+        if self.script.churn > 0 {
+            self.ledger.churn(self.script.churn, &mut self.random);
+        }
+        match Listing::parse(query, self.script.list_trouble) {
+            Ok(listing) => {
+                let files = listing.find(&self.ledger, &self.script.unlisted);
+                Answer::json(200, &Value::Array(files))
+            }
+            Err(message) => Answer::message(400, &message),
+        }
     }
 }
 
-fn number(query: &HashMap<String, String>, name: &str, default: usize) -> usize {
-    query
-        .get(name)
-        .and_then(|text| text.parse().ok())
-        .unwrap_or(default)
+/// What ImageKit documents of a purge's URL: a `*` stands at its end only, behind a file name with its extension, a
+/// path two levels deep, or 15 characters.
+fn is_purgeable(url: &str) -> bool {
+    let Some((scheme, rest)) = url.split_once("://") else {
+        return false;
+    };
+    let path = rest.split_once('/').map_or("", |(_, path)| path);
+    let Some((before, after)) = path.split_once('*') else {
+        return scheme.starts_with("http") && !path.is_empty();
+    };
+    let name = before.rsplit('/').next().unwrap_or_default();
+    scheme.starts_with("http")
+        && after.is_empty()
+        && (name.contains('.') || before.matches('/').count() >= 2 || before.len() >= 15)
 }
 
-fn file(id: &str, kind: &str) -> Value {
-    let number = spread(id);
-    json!({
-        "type": kind, "fileId": id, "name": format!("photo-{id}.jpg"), "filePath": format!("/photos/photo-{id}.jpg"),
-        "url": format!("https://ik.imagekit.io/sandbox/photos/photo-{id}.jpg"), "fileType": "image",
-        "size": 10_000 + number % 2_000_000, "createdAt": format!("20{:02}-0{}-15T12:00:00.000Z", 19 + number % 6, 1 + number % 9),
-        "tags": null, "isPublished": true, "versionInfo": {"id": id, "name": "Version 1"},
-    })
+/// What ImageKit takes for an ID is not documented beyond "a string". `[inferred]`
+fn can_be_an_id(id: &str) -> bool {
+    let is_strange = |character: char| character.is_whitespace() || character.is_control();
+    !id.is_empty() && id.len() <= 256 && !id.contains('/') && !id.contains(is_strange)
 }
 
 fn missing_answer(how: BatchMissing, missing: &[&String]) -> Answer {

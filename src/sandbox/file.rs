@@ -1,0 +1,115 @@
+//! Files of the look-alike's library: what a search looks at, and how answers show them.
+
+use std::time::Duration;
+
+use jiff::Timestamp;
+use serde_json::{Value, json};
+
+use super::ledger::spread;
+
+/// The first day on which made-up files were uploaded, 2019-01-01, and for how long they were.
+const FIRST_UPLOAD_SECONDS: i64 = 1_546_300_800;
+const UPLOADS_MILLISECONDS: u64 = 6 * 365 * 86_400_000;
+
+/// Folders of the files that a rehearsal finds.
+const FOLDERS: [&str; 5] = [
+    "/old",
+    "/old/banners",
+    "/products",
+    "/products/2024",
+    "/blog",
+];
+
+/// A file, a version of one, or a folder.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct File {
+    /// Its ID; a version carries its file's.
+    pub id: String,
+    /// `file`, `file-version` or `folder`.
+    pub kind: &'static str,
+    /// Its name.
+    pub name: String,
+    /// The folder that it is in: `/` or `/a/b`.
+    pub folder: String,
+    /// Bytes.
+    pub size: u64,
+    /// When it was uploaded.
+    pub created_at: Timestamp,
+    /// Its tags.
+    pub tags: Vec<String>,
+    /// Whether its URL must be signed.
+    pub is_private: bool,
+}
+
+impl File {
+    /// A file whose properties follow from its ID alone.
+    pub fn of(id: &str) -> Self {
+        let number = spread(id);
+        let age = Duration::from_millis(number % UPLOADS_MILLISECONDS);
+        Self {
+            id: id.to_owned(),
+            kind: "file",
+            name: format!("photo-{id}.jpg"),
+            folder: "/photos".into(),
+            size: 10_000 + number % 2_000_000,
+            created_at: Timestamp::from_second(FIRST_UPLOAD_SECONDS).unwrap_or_default() + age,
+            tags: Vec::new(),
+            is_private: number.is_multiple_of(50),
+        }
+    }
+
+    /// The nth of the files that a rehearsal finds.
+    pub(super) fn of_rehearsal(number: u64) -> Self {
+        let id = format!(
+            "{:024x}",
+            0x5f00_0000_0000_0000_u128 << 32 | u128::from(number)
+        );
+        let file = Self::of(&id);
+        let which = usize::try_from(spread(&id)).unwrap_or_default() % FOLDERS.len();
+        Self {
+            folder: FOLDERS[which].into(),
+            tags: if number.is_multiple_of(3) {
+                vec!["sale".into()]
+            } else {
+                Vec::new()
+            },
+            ..file
+        }
+    }
+
+    /// Its path in the library.
+    pub(super) fn path(&self) -> String {
+        format!("{}/{}", self.folder.trim_end_matches('/'), self.name)
+    }
+
+    /// `jpg`, say.
+    pub(super) fn format(&self) -> &str {
+        self.name
+            .rsplit_once('.')
+            .map_or("", |(_, extension)| extension)
+    }
+
+    /// It as lists and details show it; `created_at` is its time in the server's words. `[spec]`
+    pub(super) fn json(&self, created_at: &Value) -> Value {
+        let path = self.path();
+        let endpoint = "https://ik.imagekit.io/sandbox";
+        let updated_at = self.created_at.as_millisecond();
+        if self.kind == "folder" {
+            return json!({
+                "type": "folder", "folderId": self.id, "name": self.name, "folderPath": path,
+                "createdAt": created_at, "updatedAt": created_at,
+            });
+        }
+        json!({
+            "type": self.kind, "fileId": self.id, "name": self.name, "filePath": path,
+            "url": format!("{endpoint}{path}?updatedAt={updated_at}"),
+            "thumbnail": format!("{endpoint}/tr:n-ik_ml_thumbnail{path}?updatedAt={updated_at}"),
+            "fileType": "image", "mime": "image/jpeg", "size": self.size, "width": 800, "height": 600, "hasAlpha": false,
+            "tags": (!self.tags.is_empty()).then_some(&self.tags), "AITags": null, "customCoordinates": null,
+            "customMetadata": {}, "embeddedMetadata": {}, "description": "", "selectedFieldsSchema": {},
+            "isPrivateFile": self.is_private, "isPublished": true,
+            "versionInfo": {"id": self.id, "name": "Version 1"},
+            "createdAt": created_at, "updatedAt": created_at,
+        })
+    }
+}

@@ -1,0 +1,586 @@
+//! The search language of `GET /v1/files`, as far as ImageKit documents it: a query's text becomes a [`Search`].
+
+use std::ops::RangeInclusive;
+
+use jiff::civil::DateTime;
+use jiff::tz::Offset;
+use jiff::{Span, Timestamp};
+
+use super::file::File;
+
+/// A parsed query.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) enum Search {
+    All(Vec<Search>),
+    Any(Vec<Search>),
+    Not(Box<Search>),
+    Is(Condition),
+}
+
+/// One field held against values.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct Condition {
+    field: Field,
+    operator: Operator,
+    values: Vec<Value>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Field {
+    Name,
+    Path,
+    Kind,
+    Id,
+    Format,
+    Tags,
+    Size,
+    Width,
+    Height,
+    Created,
+    Private,
+    Published,
+    /// Custom metadata and the like, which no file here has.
+    Absent,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Operator {
+    Equal,
+    Prefix,
+    Less,
+    LessOrEqual,
+    Greater,
+    GreaterOrEqual,
+    In,
+    Has,
+    Exists,
+}
+
+#[derive(Debug, Clone, PartialEq)]
+enum Value {
+    Text(String),
+    /// Bytes, pixels, or milliseconds since 1970.
+    Number(i64),
+    Truth(bool),
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Token {
+    Word(String),
+    Quoted(String),
+    Sign(&'static str),
+}
+
+const SIGNS: [&str; 11] = ["<=", ">=", "=", ":", "<", ">", "(", ")", "[", "]", ","];
+
+impl Search {
+    /// Reads a query; the error says what is wrong with it.
+    pub(super) fn parse(query: &str, now: Timestamp) -> Result<Self, String> {
+        let mut parser = Parser {
+            tokens: tokens(query)?.into_iter().peekable(),
+            now,
+        };
+        let search = parser.any()?;
+        match parser.tokens.next() {
+            None => Ok(search),
+            Some(token) => Err(format!("unexpected {}", token.text())),
+        }
+    }
+
+    pub(super) fn matches(&self, file: &File) -> bool {
+        match self {
+            Self::All(parts) => parts.iter().all(|part| part.matches(file)),
+            Self::Any(parts) => parts.iter().any(|part| part.matches(file)),
+            Self::Not(part) => !part.matches(file),
+            Self::Is(condition) => condition.matches(file),
+        }
+    }
+
+    /// The milliseconds in which all that it finds was uploaded: a search for a late page need not look at all files.
+    pub(super) fn created(&self) -> RangeInclusive<i64> {
+        let whole = i64::MIN..=i64::MAX;
+        match self {
+            Self::All(parts) => parts.iter().map(Self::created).fold(whole, |one, other| {
+                *one.start().max(other.start())..=*one.end().min(other.end())
+            }),
+            Self::Is(condition) if condition.field == Field::Created => {
+                match (condition.operator, condition.values.as_slice()) {
+                    (Operator::Greater | Operator::GreaterOrEqual, [Value::Number(from)]) => {
+                        *from..=i64::MAX
+                    }
+                    (Operator::Less | Operator::LessOrEqual, [Value::Number(to)]) => i64::MIN..=*to,
+                    _ => whole,
+                }
+            }
+            _ => whole,
+        }
+    }
+
+    /// The IDs that it names, where it finds no others.
+    pub(super) fn ids(&self) -> Option<Vec<&str>> {
+        match self {
+            Self::All(parts) => parts.iter().find_map(Self::ids),
+            Self::Is(condition) if condition.field == Field::Id => Some(
+                condition
+                    .values
+                    .iter()
+                    .filter_map(|value| match value {
+                        Value::Text(text) => Some(text.as_str()),
+                        _ => None,
+                    })
+                    .collect(),
+            ),
+            _ => None,
+        }
+    }
+}
+
+impl Condition {
+    fn matches(&self, file: &File) -> bool {
+        let values = self.field.of(file);
+        if self.operator == Operator::Exists {
+            return !values.is_empty();
+        }
+        values
+            .iter()
+            .any(|value| self.values.iter().any(|wanted| self.holds(value, wanted)))
+    }
+
+    fn holds(&self, value: &Value, wanted: &Value) -> bool {
+        match (value, wanted) {
+            (Value::Text(value), Value::Text(wanted)) => self.holds_text(value, wanted),
+            (Value::Number(value), Value::Number(wanted)) => {
+                // Times are told to the second. [docs]
+                let same = |number: i64| match self.field {
+                    Field::Created => number.div_euclid(1000),
+                    _ => number,
+                };
+                match self.operator {
+                    Operator::Less => value < wanted,
+                    Operator::LessOrEqual => value <= wanted,
+                    Operator::Greater => value > wanted,
+                    Operator::GreaterOrEqual => value >= wanted,
+                    _ => same(*value) == same(*wanted),
+                }
+            }
+            (value, wanted) => value == wanted,
+        }
+    }
+
+    fn holds_text(&self, value: &str, wanted: &str) -> bool {
+        match (self.operator, self.field) {
+            (Operator::Prefix, Field::Path) => {
+                let below = format!("{}/", wanted.trim_end_matches('/'));
+                value == wanted || value.starts_with(&below)
+            }
+            (Operator::Prefix, _) => value.starts_with(wanted),
+            (Operator::Has, _) => has(value, wanted),
+            _ => value == wanted,
+        }
+    }
+}
+
+/// Full text: every word is there, in any case, the last one perhaps only as a beginning. `[docs]`
+fn has(text: &str, wanted: &str) -> bool {
+    let words = |text: &str| -> Vec<String> {
+        text.split(|character: char| !character.is_alphanumeric())
+            .filter(|word| !word.is_empty())
+            .map(str::to_lowercase)
+            .collect()
+    };
+    let (there, wanted) = (words(text), words(wanted));
+    let Some((last, others)) = wanted.split_last() else {
+        return false;
+    };
+    others.iter().all(|word| there.contains(word))
+        && there.iter().any(|word| word.starts_with(last.as_str()))
+}
+
+impl Field {
+    fn parse(name: &str) -> Option<Self> {
+        Some(match name {
+            "name" => Self::Name,
+            "path" => Self::Path,
+            "type" => Self::Kind,
+            "id" => Self::Id,
+            "format" => Self::Format,
+            "tags" => Self::Tags,
+            "size" => Self::Size,
+            "width" => Self::Width,
+            "height" => Self::Height,
+            "createdAt" | "updatedAt" => Self::Created,
+            "private" => Self::Private,
+            "published" => Self::Published,
+            _ if name.starts_with("customMetadata.") || name.starts_with("embeddedMetadata.") => {
+                Self::Absent
+            }
+            _ => return None,
+        })
+    }
+
+    fn of(self, file: &File) -> Vec<Value> {
+        let text = |text: &str| vec![Value::Text(text.into())];
+        let number = |number: u64| vec![Value::Number(i64::try_from(number).unwrap_or(i64::MAX))];
+        match self {
+            Self::Name => text(&file.name),
+            Self::Path => text(&file.folder),
+            Self::Kind => text(file.kind),
+            Self::Id => text(&file.id),
+            Self::Format => text(file.format()),
+            Self::Tags => file.tags.iter().cloned().map(Value::Text).collect(),
+            Self::Size => number(file.size),
+            Self::Width => number(800),
+            Self::Height => number(600),
+            Self::Created => vec![Value::Number(file.created_at.as_millisecond())],
+            Self::Private => vec![Value::Truth(file.is_private)],
+            Self::Published => vec![Value::Truth(true)],
+            Self::Absent => Vec::new(),
+        }
+    }
+
+    /// Whether ImageKit documents this operator for this field.
+    fn takes(self, operator: Operator) -> bool {
+        use Operator::{Equal, Exists, Has, In, Prefix};
+        match self {
+            Self::Name => matches!(operator, Equal | Prefix | In | Has),
+            Self::Path => matches!(operator, Equal | Prefix | In),
+            Self::Kind | Self::Id | Self::Format => matches!(operator, Equal | In),
+            Self::Tags => matches!(operator, In | Has | Exists),
+            Self::Size | Self::Width | Self::Height | Self::Created => {
+                !matches!(operator, Prefix | Has | Exists)
+            }
+            Self::Private | Self::Published => operator == Equal,
+            Self::Absent => true,
+        }
+    }
+
+    fn value(self, text: &str, now: Timestamp) -> Result<Value, String> {
+        let bad = || format!("invalid value {text} for {self:?}");
+        match self {
+            Self::Created => time(text, now).map(Value::Number).ok_or_else(bad),
+            Self::Size => bytes(text).map(Value::Number).ok_or_else(bad),
+            Self::Width | Self::Height => text.parse().map(Value::Number).map_err(|_| bad()),
+            Self::Private | Self::Published => text.parse().map(Value::Truth).map_err(|_| bad()),
+            Self::Path => Ok(Value::Text(folder(text))),
+            _ => Ok(Value::Text(text.into())),
+        }
+    }
+}
+
+/// `/a/b/`, `a/b` and `/a/b` are one folder.
+pub(super) fn folder(path: &str) -> String {
+    format!("/{}", path.trim_matches('/'))
+}
+
+/// `2020-01-01`, `2020-01-01T12:12:12`, or a time that has passed since: `1h`, `2d`, `3w`, `4m` (months), `1y`. `[docs]`
+fn time(text: &str, now: Timestamp) -> Option<i64> {
+    let at = if let Ok(at) = text.parse::<Timestamp>() {
+        at
+    } else if let Ok(at) = text.parse::<DateTime>() {
+        Offset::UTC.to_timestamp(at).ok()?
+    } else {
+        let (count, unit) = text.split_at(text.len().checked_sub(1)?);
+        let count: i64 = count.parse().ok().filter(|count| *count < 10_000)?;
+        let span = match unit {
+            "h" => Span::new().hours(count),
+            "d" => Span::new().days(count),
+            "w" => Span::new().weeks(count),
+            "m" => Span::new().months(count),
+            "y" => Span::new().years(count),
+            _ => return None,
+        };
+        let past = Offset::UTC.to_datetime(now).checked_sub(span).ok()?;
+        Offset::UTC.to_timestamp(past).ok()?
+    };
+    Some(at.as_millisecond())
+}
+
+/// `1024`, `10kb`, `1mb`, `2gb`.
+fn bytes(text: &str) -> Option<i64> {
+    let digits = text.trim_end_matches(|character: char| character.is_ascii_alphabetic());
+    let factor = match text[digits.len()..].to_ascii_lowercase().as_str() {
+        "" | "b" => 1,
+        "kb" => 1 << 10,
+        "mb" => 1 << 20,
+        "gb" => 1 << 30,
+        _ => return None,
+    };
+    digits.trim().parse::<i64>().ok()?.checked_mul(factor)
+}
+
+impl Token {
+    fn text(&self) -> &str {
+        match self {
+            Self::Word(text) | Self::Quoted(text) => text,
+            Self::Sign(sign) => sign,
+        }
+    }
+}
+
+fn tokens(query: &str) -> Result<Vec<Token>, String> {
+    let mut tokens = Vec::new();
+    let mut rest = query.trim_start();
+    while let Some(first) = rest.chars().next() {
+        let length = if let Some(sign) = SIGNS.into_iter().find(|sign| rest.starts_with(sign)) {
+            tokens.push(Token::Sign(sign));
+            sign.len()
+        } else if first == '"' || first == '\'' {
+            let inner = &rest[1..];
+            let end = inner.find(first).ok_or("a quote is not closed")?;
+            tokens.push(Token::Quoted(inner[..end].into()));
+            end + 2
+        } else {
+            // A bare time of day has colons inside.
+            let is_word = |character: char| {
+                character.is_alphanumeric() || matches!(character, '.' | '_' | '-' | '/')
+            };
+            let end = rest
+                .find(|character| !is_word(character))
+                .unwrap_or(rest.len());
+            if end == 0 {
+                return Err(format!("unexpected {first}"));
+            }
+            tokens.push(Token::Word(rest[..end].into()));
+            end
+        };
+        rest = rest[length..].trim_start();
+    }
+    Ok(tokens)
+}
+
+/// Reads tokens by recursive descent.
+struct Parser {
+    tokens: std::iter::Peekable<std::vec::IntoIter<Token>>,
+    now: Timestamp,
+}
+
+impl Parser {
+    fn any(&mut self) -> Result<Search, String> {
+        let mut parts = vec![self.all()?];
+        while self.takes_word("OR") {
+            parts.push(self.all()?);
+        }
+        Ok(if parts.len() == 1 {
+            parts.remove(0)
+        } else {
+            Search::Any(parts)
+        })
+    }
+
+    fn all(&mut self) -> Result<Search, String> {
+        let mut parts = vec![self.one()?];
+        while self.takes_word("AND") {
+            parts.push(self.one()?);
+        }
+        Ok(if parts.len() == 1 {
+            parts.remove(0)
+        } else {
+            Search::All(parts)
+        })
+    }
+
+    fn one(&mut self) -> Result<Search, String> {
+        if self.takes_word("NOT") {
+            return Ok(Search::Not(Box::new(self.one()?)));
+        }
+        if self.takes_sign("(") {
+            let inner = self.any()?;
+            self.expect(")")?;
+            return Ok(inner);
+        }
+        self.condition()
+    }
+
+    fn condition(&mut self) -> Result<Search, String> {
+        let name = match self.tokens.next() {
+            Some(Token::Word(name) | Token::Quoted(name)) => name,
+            Some(Token::Sign(sign)) => return Err(format!("unexpected {sign}")),
+            None => return Err("it ends too early".into()),
+        };
+        let field = Field::parse(&name).ok_or_else(|| format!("unknown field {name}"))?;
+        let is_negated = self.takes_word("NOT");
+        let operator = self.operator()?;
+        if !field.takes(operator) {
+            return Err(format!("this operator is not supported for {name}"));
+        }
+        if is_negated && !matches!(operator, Operator::Equal | Operator::In | Operator::Exists) {
+            return Err("NOT is followed by =, IN or EXISTS".into());
+        }
+        let condition = Search::Is(Condition {
+            field,
+            operator,
+            values: self.values(field, operator)?,
+        });
+        Ok(if is_negated {
+            Search::Not(Box::new(condition))
+        } else {
+            condition
+        })
+    }
+
+    fn operator(&mut self) -> Result<Operator, String> {
+        let token = self.tokens.next().ok_or("an operator is missing")?;
+        Ok(match (&token, token.text()) {
+            (Token::Sign(_), "=") => Operator::Equal,
+            (Token::Sign(_), ":") => Operator::Prefix,
+            (Token::Sign(_), "<") => Operator::Less,
+            (Token::Sign(_), "<=") => Operator::LessOrEqual,
+            (Token::Sign(_), ">") => Operator::Greater,
+            (Token::Sign(_), ">=") => Operator::GreaterOrEqual,
+            (Token::Word(_), "IN") => Operator::In,
+            (Token::Word(_), "HAS") => Operator::Has,
+            (Token::Word(_), "EXISTS") => Operator::Exists,
+            (_, text) => return Err(format!("{text} is no operator")),
+        })
+    }
+
+    fn values(&mut self, field: Field, operator: Operator) -> Result<Vec<Value>, String> {
+        match operator {
+            Operator::Exists => return Ok(Vec::new()),
+            Operator::In => self.expect("[")?,
+            _ => return Ok(vec![self.value(field)?]),
+        }
+        let mut values = vec![self.value(field)?];
+        while self.takes_sign(",") {
+            values.push(self.value(field)?);
+        }
+        self.expect("]")?;
+        Ok(values)
+    }
+
+    fn value(&mut self, field: Field) -> Result<Value, String> {
+        match self.tokens.next() {
+            Some(Token::Word(text) | Token::Quoted(text)) => field.value(&text, self.now),
+            Some(Token::Sign(sign)) => Err(format!("unexpected {sign}")),
+            None => Err("a value is missing".into()),
+        }
+    }
+
+    fn takes_word(&mut self, word: &str) -> bool {
+        let is_next = |token: &Token| matches!(token, Token::Word(text) if text == word);
+        self.tokens.next_if(is_next).is_some()
+    }
+
+    fn takes_sign(&mut self, sign: &str) -> bool {
+        let is_next = |token: &Token| matches!(token, Token::Sign(text) if *text == sign);
+        self.tokens.next_if(is_next).is_some()
+    }
+
+    fn expect(&mut self, sign: &str) -> Result<(), String> {
+        if self.takes_sign(sign) {
+            Ok(())
+        } else {
+            Err(format!("{sign} is missing"))
+        }
+    }
+}
+
+#[cfg(test)]
+#[expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+mod tests {
+    use super::*;
+
+    /// Uploaded at noon on 2024-06-15.
+    fn file() -> File {
+        File {
+            id: "5f".into(),
+            kind: "file",
+            name: "red-Dress-summer.jpg".into(),
+            folder: "/old/2024".into(),
+            size: 1_500_000,
+            created_at: "2024-06-15T12:00:00.250Z".parse().unwrap(),
+            tags: vec!["summer-sale".into()],
+            is_private: false,
+        }
+    }
+
+    fn search(query: &str) -> Result<Search, String> {
+        Search::parse(query, "2026-01-01T00:00:00Z".parse().unwrap())
+    }
+
+    #[test]
+    fn a_file_is_found_by_the_documented_queries() {
+        for query in [
+            "name = \"red-Dress-summer.jpg\"",
+            "name : \"red-\"",
+            "name HAS \"dress red\"",
+            "name HAS \"red sum\"",
+            "path = \"/old/2024\"",
+            "path = \"/old/2024/\"",
+            "path : \"/old/\"",
+            "path : \"old\"",
+            "createdAt < \"1y\"",
+            "createdAt < 2024-06-16",
+            "createdAt >= \"2024-06-15T12:00:00\"",
+            "createdAt = \"2024-06-15T12:00:00\"",
+            "createdAt >= \"2024-06-15T14:00:00+02:00\"",
+            "size > \"1mb\" AND size <= 1500000",
+            "tags IN [\"a\", \"summer-sale\"]",
+            "tags EXISTS AND NOT tags HAS \"winter\"",
+            "id NOT IN [\"60\",\"61\"] AND id NOT = \"62\"",
+            "type = \"file\" AND format IN [\"jpg\",\"webp\"]",
+            "private = false",
+            "\"customMetadata.brand\" NOT EXISTS",
+            "(size < \"1mb\" AND width > 500) OR (createdAt < '2025-01-01' AND height = 600)",
+            "NOT (path : \"/new\" OR size < 10kb)",
+        ] {
+            assert!(search(query).unwrap().matches(&file()), "{query}");
+        }
+    }
+
+    #[test]
+    fn a_file_is_not_found_by_the_opposite() {
+        for query in [
+            "name : \"Red-\"",
+            "name HAS \"red winter\"",
+            "path = \"/old\"",
+            "path : \"/ol\"",
+            "createdAt > \"1y\"",
+            "createdAt <= \"2024-06-15T12:00:00\"",
+            "size < \"1mb\"",
+            "tags NOT EXISTS",
+            "id = \"60\"",
+            "type = \"folder\"",
+            "private = true OR size > \"2mb\" AND size > 0",
+        ] {
+            assert!(!search(query).unwrap().matches(&file()), "{query}");
+        }
+    }
+
+    #[test]
+    fn what_is_malformed_is_refused() {
+        for query in [
+            "",
+            "name",
+            "name =",
+            "name = \"a",
+            "nam = \"a\"",
+            "name < \"a\"",
+            "id : \"5f\"",
+            "(name = \"a\"",
+            "name = \"a\")",
+            "name = \"a\" AND",
+            "name = \"a\" name = \"b\"",
+            "tags IN \"a\"",
+            "tags IN [\"a\"",
+            "createdAt < \"yesterday\"",
+            "createdAt < \"1x\"",
+            "size > \"1 apple\"",
+            "private = \"perhaps\"",
+            "name NOT : \"a\"",
+            "name = ; \"a\"",
+        ] {
+            assert!(search(query).is_err(), "{query}");
+        }
+    }
+
+    #[test]
+    fn the_time_of_upload_that_a_search_covers_is_known_beforehand() {
+        let at = |text: &str| text.parse::<Timestamp>().unwrap().as_millisecond();
+        let query = "(name : \"a\") AND createdAt >= \"2024-01-01\" AND createdAt < \"2024-01-02\"";
+        let range = at("2024-01-01T00:00:00Z")..=at("2024-01-02T00:00:00Z");
+        assert_eq!(search(query).unwrap().created(), range);
+        let either = "createdAt >= \"2024-01-01\" OR name : \"a\"";
+        assert_eq!(search(either).unwrap().created(), i64::MIN..=i64::MAX);
+    }
+}
