@@ -4,12 +4,14 @@
 //! tell it any more. Outcomes come in after the deletion, and leave with what became of their purge. What a purge
 //! meets never changes what is said of the deletion, and never stops other deletions.
 
-use std::cell::Cell;
+use std::borrow::Cow;
+use std::cell::{Cell, RefCell};
+use std::collections::HashMap;
 use std::rc::Rc;
 use std::time::Duration;
 
 use tokio::select;
-use tokio::sync::watch;
+use tokio::sync::{Notify, watch};
 use tokio::time::Instant;
 
 use crate::client::{Client, Exchange, Response};
@@ -20,15 +22,18 @@ use crate::target::{FileId, Target};
 use crate::throttle::Endpoint;
 
 /// 429s in a row that name no end: taken for a used-up quota, as a rate limit would have let one through by then.
-const ENDLESS_REFUSALS: u32 = 6;
+const MAX_ENDLESS_REFUSALS: u32 = 6;
 
-/// After so many failed attempts in a row, and so long without one that did not fail, no more purges are tried: all of
-/// their attempts would take hours, and deletions wait behind them.
-const MOST_FAILURES: u32 = 48;
-const LONGEST_FAILING: Duration = Duration::from_mins(1);
+/// After this many failed attempts in a row, and this long without one that did not fail, no more purges are tried:
+/// all of their attempts would take hours, and deletions wait behind them.
+const MAX_FAILURES: u32 = 48;
+const MAX_FAILING: Duration = Duration::from_mins(1);
 
 /// A 429 that asks for a longer wait than this is about a quota, not about a rate.
-const LONGEST_PAUSE_OF_A_RATE: Duration = Duration::from_hours(1);
+const MAX_PAUSE_OF_A_RATE: Duration = Duration::from_mins(5);
+
+/// This many URLs are remembered, so that equal ones are purged once. Quotas are far below.
+const MAX_KNOWN_URLS: usize = 10_000;
 
 /// Before the purge's own words in a row's message.
 const MARK: &str = "purge: ";
@@ -41,14 +46,14 @@ pub struct PurgeCache {
     /// The key may read, as far as is known.
     can_read: Cell<bool>,
     /// What becomes of all further purges: none is asked for any more.
-    closed: Cell<Option<Purge>>,
+    closed: watch::Sender<Option<Purge>>,
     was_accepted: Cell<bool>,
     endless_refusals: Cell<u32>,
     /// Attempts that failed in a row, and since when.
     failures: Cell<u32>,
     failing_since: Cell<Option<Instant>>,
-    /// None has gone through for long: those that wait need not wait for their turn.
-    is_hopeless: watch::Sender<bool>,
+    /// URLs that this run asked for, and what came of them; `None` where no answer has come yet.
+    earlier: RefCell<HashMap<Box<str>, watch::Sender<Option<Purged>>>>,
 }
 
 impl PurgeCache {
@@ -58,12 +63,12 @@ impl PurgeCache {
             lookup: Lookup::new(Rc::clone(&line)),
             line,
             can_read: Cell::new(true),
-            closed: Cell::new(None),
+            closed: watch::Sender::new(None),
             was_accepted: Cell::new(false),
             endless_refusals: Cell::new(0),
             failures: Cell::new(0),
             failing_since: Cell::new(None),
-            is_hopeless: watch::Sender::new(false),
+            earlier: RefCell::default(),
         }
     }
 
@@ -86,7 +91,7 @@ impl PurgeCache {
             Ok(known) => {
                 for (target, known) in without.iter_mut().zip(known) {
                     if let Known::There(file) = known {
-                        target.origin.url = file.url.map(Into::into);
+                        target.origin.url = file.url.as_deref().map(looked_up);
                     }
                 }
             }
@@ -104,42 +109,108 @@ impl PurgeCache {
     /// What the row says at once, where nothing is asked: the URL is not known, or purging has ended.
     pub fn decide_unasked(&self, outcome: &mut Outcome) {
         if outcome.is_gone() {
-            outcome.purge = match outcome.origin.url {
+            outcome.purge = match &outcome.origin.url {
                 None => Some(Purge::NoUrl),
-                Some(_) => self.closed.get(),
+                Some(url) if self.was_requested(url) => None,
+                Some(_) => *self.closed.borrow(),
             };
         }
     }
 
     /// Purges the URL of a file that is gone; `None` if a stop left it for a resume.
+    ///
+    /// Equal URLs are purged once: whoever comes later is told what came of it.
     pub async fn purge(&self, mut outcome: Outcome) -> Option<Outcome> {
-        let url = outcome.origin.url.clone()?;
-        let is_wanted = || self.closed.get().is_none();
+        let url = purged_url(outcome.origin.url.as_deref()?);
+        let earlier = self
+            .earlier
+            .borrow()
+            .get(&*url)
+            .map(watch::Sender::subscribe);
+        let purged = match earlier {
+            // An error is that of a purge which a stop left.
+            Some(mut earlier) => earlier.wait_for(Option::is_some).await.ok()?.clone()?,
+            None => self.purge_first(&url).await?,
+        };
+        outcome.purge = Some(purged.purge);
+        outcome.purge_request_id = purged.request_id;
+        outcome.message = message(outcome.message.as_deref(), purged.why.as_deref());
+        Some(outcome)
+    }
+
+    fn was_requested(&self, url: &str) -> bool {
+        let is_requested = |purged: &Purged| purged.purge == Purge::Requested;
+        self.earlier
+            .borrow()
+            .get(&*purged_url(url))
+            .is_some_and(|earlier| earlier.borrow().as_ref().is_some_and(is_requested))
+    }
+
+    async fn purge_first(&self, url: &str) -> Option<Purged> {
+        let known = self.earlier.borrow().len();
+        if known < MAX_KNOWN_URLS {
+            let sender = watch::Sender::new(None);
+            self.earlier.borrow_mut().insert(url.into(), sender);
+        }
+        let mut purged = self.ask(url).await;
+        if let (
+            Some(Purged {
+                is_bad_url: true, ..
+            }),
+            Some(exact),
+        ) = (&purged, without_star(url))
+        {
+            purged = self.ask(exact).await;
+        }
+        let mut earlier = self.earlier.borrow_mut();
+        if purged.is_none() {
+            earlier.remove(url);
+        } else if let Some(waiting) = earlier.get(url) {
+            waiting.send_replace(purged.clone());
+        }
+        purged
+    }
+
+    /// One URL's request; `None` if a stop came.
+    async fn ask(&self, url: &str) -> Option<Purged> {
+        let is_wanted = || self.closed.borrow().is_none();
+        let (in_flight, landed) = (Cell::new(false), Notify::new());
         let send = async |client: &Client| {
-            let exchange = client.purge(&url).await;
+            in_flight.set(true);
+            let exchange = client.purge(url).await;
             self.watch(&exchange);
+            in_flight.set(false);
+            landed.notify_one();
             exchange
         };
         let is_end = |response: &Response| self.is_end(response);
         let asked = select! {
             biased;
             asked = self.line.ask(Endpoint::Purge, is_wanted, is_end, send) => asked,
-            () = self.hopeless() => Err(Unanswered::Unwanted),
+            () = self.closed_while_waiting(&in_flight, &landed) => Err(Unanswered::Unwanted),
         };
-        let purged = match asked {
+        Some(match asked {
             Ok(response) => self.read(&response),
             Err(Unanswered::KeyRefused(told)) => self.refused(told),
             Err(Unanswered::GivenUp(why)) => Purged::not(Purge::Failed, why),
             Err(Unanswered::Stopped) => return None,
-            Err(Unanswered::Unwanted) => {
-                outcome.purge = self.closed.get();
-                return Some(outcome);
-            }
-        };
-        outcome.purge = Some(purged.purge);
-        outcome.purge_request_id = purged.request_id;
-        outcome.message = message(outcome.message.as_deref(), purged.why.as_deref());
-        Some(outcome)
+            Err(Unanswered::Unwanted) => Purged {
+                purge: (*self.closed.borrow())?,
+                request_id: None,
+                why: None,
+                is_bad_url: false,
+            },
+        })
+    }
+
+    /// Completes once purging has ended and this request is not in flight, where an answer may yet come.
+    async fn closed_while_waiting(&self, in_flight: &Cell<bool>, landed: &Notify) {
+        let mut closed = self.closed.subscribe();
+        // The sender lives as long as this does, so waiting cannot fail.
+        let _ = closed.wait_for(Option::is_some).await;
+        while in_flight.get() {
+            landed.notified().await;
+        }
     }
 
     fn read(&self, response: &Response) -> Purged {
@@ -152,12 +223,16 @@ impl PurgeCache {
                     purge: Purge::Requested,
                     request_id: response.purge_request_id().map(Into::into),
                     why: None,
+                    is_bad_url: false,
                 }
             }
-            402 | 403 => self.refused(told),
-            429 => self.close(Purge::OverLimit, told),
+            402 | 429 => self.close(Purge::OverLimit, told),
+            403 => self.refused(told),
             _ if is_about_a_quota(&told) => self.close(Purge::OverLimit, told),
-            _ => Purged::not(Purge::Failed, told),
+            status => Purged {
+                is_bad_url: status == 400,
+                ..Purged::not(Purge::Failed, told)
+            },
         }
     }
 
@@ -174,36 +249,34 @@ impl PurgeCache {
         let since = self.failing_since.get().unwrap_or_else(Instant::now);
         self.failing_since.set(Some(since));
         self.failures.set(self.failures.get() + 1);
-        if self.failures.get() >= MOST_FAILURES && since.elapsed() >= LONGEST_FAILING {
+        if self.failures.get() >= MAX_FAILURES && since.elapsed() >= MAX_FAILING {
             self.close(Purge::Failed, "none goes through".to_owned());
-            self.is_hopeless.send_replace(true);
         }
     }
 
-    async fn hopeless(&self) {
-        // The sender lives as long as this does, so waiting cannot fail.
-        let _ = self.is_hopeless.subscribe().wait_for(|is_so| *is_so).await;
-    }
-
-    /// A 403 ends the purging, not the deleting. After a purge was taken it can hardly be about the key. `[inferred]`
+    /// A 403 ends the purging, not the deleting. After a purge was accepted it can hardly be about the key. `[inferred]`
     fn refused(&self, told: String) -> Purged {
         let is_quota = is_about_a_quota(&told) || self.was_accepted.get();
-        self.close(
-            if is_quota {
-                Purge::OverLimit
-            } else {
-                Purge::Failed
-            },
-            told,
-        )
+        let purge = if is_quota {
+            Purge::OverLimit
+        } else {
+            Purge::Failed
+        };
+        self.close(purge, told)
     }
 
+    /// No more purges are asked for; those that wait for a retry or a pause need not wait any longer.
     fn close(&self, purge: Purge, why: String) -> Purged {
-        if self.closed.replace(Some(purge)).is_none() {
+        let is_first = self.closed.send_if_modified(|closed| {
+            let is_first = closed.is_none();
+            closed.get_or_insert(purge);
+            is_first
+        });
+        if is_first {
             tracing::warn!(
                 why,
                 state = purge.as_str(),
-                "ImageKit takes no more purges; deleting goes on"
+                "ImageKit takes no more purges; deletions continue"
             );
         }
         Purged::not(purge, why)
@@ -211,27 +284,56 @@ impl PurgeCache {
 
     /// Whether a 429 is about the quota and not about the rate: how a used-up quota is told is not documented.
     fn is_end(&self, response: &Response) -> bool {
-        let is_endless = response.pace.wait.is_none_or(|wait| wait.is_zero());
-        let refusals = if is_endless {
+        let wait = response.pace.wait.unwrap_or_default();
+        let refusals = if wait.is_zero() {
             self.endless_refusals.get() + 1
         } else {
             0
         };
         self.endless_refusals.set(refusals);
-        refusals >= ENDLESS_REFUSALS
-            || response
-                .pace
-                .wait
-                .is_some_and(|wait| wait > LONGEST_PAUSE_OF_A_RATE)
+        refusals >= MAX_ENDLESS_REFUSALS
+            || wait > MAX_PAUSE_OF_A_RATE
             || response.message().is_some_and(is_about_a_quota)
     }
 }
 
+/// What is asked for to purge a file's URL.
+///
+/// A URL that ImageKit tells carries `updatedAt`, and a purge takes URLs exactly: as it stands it would leave the file
+/// itself and its other versions in the caches. With `*` in place of the query all of them go, and transformations by
+/// query; ImageKit does the same after a rename. Any other URL is the user's own. `[spec]`
+fn purged_url(url: &str) -> Cow<'_, str> {
+    match url.split_once('?') {
+        Some((path, query)) if query.split('&').any(|part| part.starts_with("updatedAt=")) => {
+            Cow::Owned(format!("{path}*"))
+        }
+        _ => Cow::Borrowed(url),
+    }
+}
+
+/// A looked-up URL as it is kept, so that it is known as one by a resume too.
+fn looked_up(url: &str) -> Box<str> {
+    match purged_url(url) {
+        Cow::Owned(_) => url.into(),
+        Cow::Borrowed(_) => format!("{}*", url.split('?').next().unwrap_or(url)).into(),
+    }
+}
+
+/// The URL of a file for which a `*` was refused; `None` if it has none, or stands for a whole folder.
+fn without_star(url: &str) -> Option<&str> {
+    let exact = url.strip_suffix('*')?;
+    let name = exact.rsplit('/').next()?;
+    name.contains('.').then_some(exact)
+}
+
 /// What came of one purge.
+#[derive(Debug, Clone)]
 struct Purged {
     purge: Purge,
     request_id: Option<Box<str>>,
     why: Option<String>,
+    /// ImageKit took it for no URL that it can purge.
+    is_bad_url: bool,
 }
 
 impl Purged {
@@ -240,20 +342,30 @@ impl Purged {
             purge,
             request_id: None,
             why: Some(why),
+            is_bad_url: false,
         }
     }
 }
 
-/// Whether a refusal speaks of a quota; the rate limit's own words do not count. `[inferred]`
+/// Whether a refusal speaks of a quota. The plain words of the rate limit do not count, which end by themselves.
 fn is_about_a_quota(message: &str) -> bool {
+    const WORDS: [&str; 10] = [
+        "quota",
+        "quotas",
+        "limit",
+        "limits",
+        "count",
+        "exceeded",
+        "exhausted",
+        "upgrade",
+        "used",
+        "monthly",
+    ];
     let message = message.to_lowercase();
-    let speaks_of = |word: &str| message.contains(word);
-    !speaks_of("rate limit")
-        && [
-            "quota", "limit", "exceed", "exhaust", "upgrade", "used up", "monthly",
-        ]
-        .into_iter()
-        .any(speaks_of)
+    let words = message.replace("rate limit exceeded", "");
+    words
+        .split(|character: char| !character.is_alphabetic())
+        .any(|word| WORDS.contains(&word))
 }
 
 /// The deletion's message, if it has one, and what the purge met; what an earlier try met is left out.
@@ -280,16 +392,50 @@ mod tests {
             "You have exhausted your monthly purge limit.",
             "Purge quota exceeded",
             "Upgrade your plan to purge more URLs",
+            "Could not purge the cache because of rate limits on purge API",
+            "The purge request count has exceeded the quota",
+            "Rate limit exceeded: 1000 purges a month are used up",
         ] {
             assert!(is_about_a_quota(quota), "{quota}");
         }
         for other in [
             "rate limit exceeded",
+            "Rate limit exceeded.",
             "The URL is not valid for cache purging.",
             "Your account cannot be authenticated.",
+            "Your request is missing URL parameter.",
         ] {
             assert!(!is_about_a_quota(other), "{other}");
         }
+    }
+
+    #[test]
+    fn a_url_of_imagekits_is_purged_with_all_its_queries_and_any_other_as_it_stands() {
+        let file = "https://ik.imagekit.io/a/b.jpg";
+        for (url, purged) in [
+            (
+                format!("{file}?updatedAt=1700000000000"),
+                format!("{file}*"),
+            ),
+            (format!("{file}?tr=w-9&updatedAt=17"), format!("{file}*")),
+            (format!("{file}?v=2"), format!("{file}?v=2")),
+            (
+                format!("{file}?notupdatedAt=1"),
+                format!("{file}?notupdatedAt=1"),
+            ),
+            (
+                "https://ik.imagekit.io/a/b/*".into(),
+                "https://ik.imagekit.io/a/b/*".into(),
+            ),
+            (file.into(), file.into()),
+        ] {
+            assert_eq!(purged_url(&url), purged);
+        }
+        assert_eq!(*looked_up(file), format!("{file}*"));
+        assert_eq!(*looked_up(&format!("{file}?a=b")), format!("{file}*"));
+        assert_eq!(without_star(&format!("{file}*")), Some(file));
+        assert_eq!(without_star("https://ik.imagekit.io/a/b/*"), None);
+        assert_eq!(without_star(file), None);
     }
 
     #[test]

@@ -20,6 +20,14 @@ fn with_urls(ids: &[String]) -> String {
     format!("fileId,url\n{rows}")
 }
 
+/// What is asked for where ImageKit told this URL: all versions of the file.
+fn purged_url(url: &str) -> String {
+    match url.split_once("?updatedAt=") {
+        Some((path, _)) => format!("{path}*"),
+        None => url.to_owned(),
+    }
+}
+
 fn purged(scene: &Scene) -> HashMap<String, usize> {
     let mut purged = HashMap::new();
     for url in scene.server.ledger().purged() {
@@ -34,7 +42,7 @@ fn check_purges(scene: &Scene, report: &Report) {
         .rows
         .iter()
         .filter(|row| matches!(row.status.as_str(), "deleted" | "gone") && !row.url.is_empty())
-        .map(|row| url(&row.file_id))
+        .map(|row| purged_url(&row.url))
         .collect();
     let asked: HashSet<String> = purged(scene).into_keys().collect();
     assert_eq!(asked, gone);
@@ -111,7 +119,9 @@ fn urls_that_the_input_does_not_tell_are_looked_up_before() {
     let report = scene.report();
     report.has_a_row_for_each_of(&all);
     check_purges(&scene, &report);
-    assert_eq!(report.row(&all[5]).url, url(&all[5]));
+    let told = &report.row(&all[5]).url;
+    assert!(told.starts_with(&url(&all[5])), "{told}");
+    assert!(purged(&scene).keys().all(|url| url.ends_with(".jpg*")));
     let ledger = scene.server.ledger();
     assert_eq!(ledger.request_count(), 3 + 1 + 3 + 250);
     let first = ledger.requests();
@@ -139,18 +149,37 @@ fn without_the_option_nothing_is_read_and_nothing_purged() {
 
 #[test]
 fn a_used_up_quota_is_told_and_stops_no_deletion() {
+    let ten_days = Some(864_000_000);
     let refusals = [
-        (403, "Your monthly purge limit is used up."),
-        (403, "Forbidden."),
-        (402, "Payment required."),
-        (400, "You have exceeded the purge quota of your plan."),
-        (429, "Purge quota exceeded."),
+        (403, "Your monthly purge limit is used up.", None),
+        (403, "Forbidden.", None),
+        (
+            403,
+            "Could not purge because of rate limits on purge API.",
+            None,
+        ),
+        (402, "Payment required.", None),
+        (400, "You have exceeded the purge quota of your plan.", None),
+        (
+            400,
+            "Could not purge because of rate limits on purge API.",
+            None,
+        ),
+        (400, "The purge request count has exceeded the quota.", None),
+        (429, "Purge quota exceeded.", None),
+        (
+            429,
+            "The purge request count has exceeded the quota.",
+            Some(1000),
+        ),
+        (429, "rate limit exceeded", ten_days),
     ];
-    for (status, message) in refusals {
+    for (status, message, purge_reset) in refusals {
         let all = ids(150);
         let script = Script {
             purge_quota: Some(100),
             purge_refusal: (status, message.into()),
+            purge_reset,
             ..Script::plain()
         };
         let scene = Scene::new(script)
@@ -170,6 +199,106 @@ fn a_used_up_quota_is_told_and_stops_no_deletion() {
         assert!((1..=16).contains(&refused), "{refused} for {status}");
         assert!(scene.path("ids.report.csv.state").exists());
     }
+}
+
+#[test]
+fn a_rate_limit_on_purges_is_waited_for() {
+    let all = ids(20);
+    let busy = || Fault::TooMany {
+        reset: Some("300".into()),
+    };
+    let script = Script {
+        faults_at: (2..12).map(|request| (request, busy())).collect(),
+        ..Script::plain()
+    };
+    let scene = Scene::new(script)
+        .input("ids.csv", with_urls(&all))
+        .option("--rate unlimited --purge-cache");
+    scene.server.ledger().put_all(all.iter().cloned());
+    scene.run().exits(0).says("20 requested");
+    assert_eq!(scene.server.ledger().answered_with(429), 10);
+    check_purges(&scene, &scene.report());
+}
+
+#[test]
+fn equal_urls_are_purged_once_and_all_their_rows_say_so() {
+    let all = ids(40);
+    let folder = "https://ik.imagekit.io/sandbox/photos/old/*";
+    let rows = |id: &String| format!("{id},{folder}\n");
+    let text = format!("fileId,url\n{}", all.iter().map(rows).collect::<String>());
+    let scene = Scene::new(Script::plain())
+        .input("ids.csv", text)
+        .option("--rate unlimited --purge-cache --batch-size 1");
+    scene.server.ledger().put_all(all.iter().cloned());
+    scene.run().exits(0);
+    assert_eq!(scene.server.ledger().purged(), [folder]);
+    let report = scene.report();
+    report.has_a_row_for_each_of(&all);
+    let first = &report.rows[0].purge_request_id;
+    assert!(!first.is_empty());
+    let told = |row: &fixture::Row| row.purge == "requested" && row.purge_request_id == *first;
+    assert!(report.rows.iter().all(told), "{report:?}");
+}
+
+#[test]
+fn a_url_that_imagekit_told_is_purged_with_its_versions_else_exactly() {
+    let all = ids(3);
+    let told = format!("{}?updatedAt=1700000000000", url(&all[0]));
+    let text = format!(
+        "fileId,url\n{},{told}\n{},{}?v=2\n{},\n",
+        all[0],
+        all[1],
+        url(&all[1]),
+        all[2]
+    );
+    for refuses_wildcards in [false, true] {
+        let script = Script {
+            refuses_wildcards,
+            ..Script::plain()
+        };
+        let scene = Scene::new(script)
+            .input("ids.csv", &text)
+            .option("--rate unlimited --purge-cache -j 1");
+        scene.server.ledger().put_all(all.iter().cloned());
+        scene.run().exits(0);
+        let star = if refuses_wildcards { "" } else { "*" };
+        let expected = HashMap::from([
+            (format!("{}{star}", url(&all[0])), 1),
+            (format!("{}?v=2", url(&all[1])), 1),
+            (format!("{}{star}", url(&all[2])), 1),
+        ]);
+        assert_eq!(purged(&scene), expected);
+        let refused = scene.server.ledger().answered_with(400);
+        assert_eq!(refused, if refuses_wildcards { 2 } else { 0 });
+        let report = scene.report();
+        assert!(report.rows.iter().all(|row| row.purge == "requested"));
+        assert_eq!(
+            report.row(&all[0]).url,
+            told,
+            "the row keeps the input's own"
+        );
+    }
+}
+
+#[test]
+fn a_folder_of_a_column_is_sent_as_it_stands_and_once() {
+    let script = Script {
+        refuses_wildcards: true,
+        ..Script::plain()
+    };
+    let folder = "https://ik.imagekit.io/sandbox/photos/old/*";
+    let scene = Scene::new(script)
+        .input("ids.csv", format!("fileId,url\n{},{folder}\n", id(0)))
+        .option("--rate unlimited --purge-cache");
+    scene.server.ledger().put(id(0));
+    scene.run().exits(1);
+    let report = scene.report();
+    let row = report.row(&id(0));
+    assert_eq!(
+        (row.status.as_str(), row.purge.as_str()),
+        ("deleted", "failed")
+    );
+    assert_eq!(scene.server.ledger().request_count(), 2);
 }
 
 #[test]
