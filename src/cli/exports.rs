@@ -37,7 +37,8 @@ const DOCTYPE: &str = "<!doctype html>";
 #[derive(Debug)]
 pub(crate) struct Exports<'a> {
     progress: &'a Progress,
-    asked: Asked,
+    /// What the command line asked for.
+    pub(crate) asked: Asked,
     page: Option<Page>,
     summary: Option<Sink>,
     metrics: Option<MetricsFile>,
@@ -139,7 +140,7 @@ impl<'a> Exports<'a> {
         {
             file.warn(&error);
         }
-        let json = || Ok(summary.json(&self.asked)?);
+        let json = || Ok(summary.json()?);
         let written: io::Result<()> = match &self.summary {
             None => Ok(()),
             Some(Sink::Stdout) => json().and_then(|json| print(&json)),
@@ -164,6 +165,7 @@ impl<'a> Exports<'a> {
         }
         stats.end();
         self.write(&Summary {
+            asked: &self.asked,
             stats,
             ending: &Ending::Refused(reason.to_owned()),
             exit_code,

@@ -29,6 +29,7 @@ impl Finish<'_> {
         let ending = job.close()?;
         if let Ending::Stopped(reason @ Reason::Unreachable(_)) = &ending {
             self.exports.write(&Summary {
+                asked: &self.exports.asked,
                 stats: self.stats,
                 ending: &ending,
                 exit_code: exit::of_reason(reason),
@@ -57,6 +58,7 @@ impl Finish<'_> {
         let resume = || resume_command(self.cli.report.report.as_deref(), &report);
         let is_resumable = self.paths.report != Destination::Stdout;
         let summary = Summary {
+            asked: &self.exports.asked,
             stats: self.stats,
             ending,
             exit_code,

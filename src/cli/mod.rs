@@ -16,6 +16,7 @@ mod finish;
 mod generate;
 mod help;
 mod input_stats;
+mod log;
 mod man;
 mod options;
 mod paths;

@@ -9,7 +9,6 @@ use imagekit_bulk_delete::report::{self, OpenError, Opened, Request};
 use imagekit_bulk_delete::source::Sources;
 use imagekit_bulk_delete::stop::{Reason, Stop};
 use tokio::select;
-use tracing::level_filters::LevelFilter;
 
 use super::account::{self, Account};
 use super::check;
@@ -19,7 +18,8 @@ use super::exit;
 use super::exports::{self, Exports};
 use super::finish::Finish;
 use super::generate;
-use super::options::{Cli, LogFormat, LogLevel};
+use super::log;
+use super::options::Cli;
 use super::paths::Paths;
 use super::prepare::{Readiness, listen, make_ready, open_sources, required_terminal};
 use super::signals::Signals;
@@ -43,7 +43,7 @@ pub(crate) fn run(cli: &Cli) -> Result<u8> {
 
 async fn dispatch(cli: &Cli) -> Result<u8> {
     let progress = Progress::new(&cli.display);
-    start_log(cli, &progress);
+    log::start(cli, &progress);
     if let Some(address) = cli.safety.sandbox_listen {
         return account::serve_sandbox(address, &progress).await;
     }
@@ -70,26 +70,6 @@ pub(crate) fn in_words(error: &Error) -> String {
         }
     }
     words
-}
-
-fn start_log(cli: &Cli, progress: &Progress) {
-    let level = match cli.display.log_level {
-        _ if cli.display.quiet && cli.display.log_level == LogLevel::Warn => LevelFilter::ERROR,
-        LogLevel::Off => LevelFilter::OFF,
-        LogLevel::Error => LevelFilter::ERROR,
-        LogLevel::Warn => LevelFilter::WARN,
-        LogLevel::Info => LevelFilter::INFO,
-        LogLevel::Debug => LevelFilter::DEBUG,
-        LogLevel::Trace => LevelFilter::TRACE,
-    };
-    let log = tracing_subscriber::fmt()
-        .with_max_level(level)
-        .with_writer(progress.clone())
-        .with_target(false);
-    match cli.display.log_format {
-        LogFormat::Text => log.with_ansi(false).init(),
-        LogFormat::Json => log.json().init(),
-    }
 }
 
 /// Every end is told to other programs, that of a run that never began too.

@@ -396,6 +396,9 @@ impl Job {
         if let Err(error) = closed {
             self.stop.trip(Reason::ReportBroken(error.to_string()));
         }
+        if reason.is_none() {
+            self.stats.complete();
+        }
         self.stats.close(&finished);
         self.stats.end();
         Ok(ending(self.stop.reason()))

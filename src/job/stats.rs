@@ -189,6 +189,12 @@ impl RunStats {
         bump(&self.in_doubt, ids as u64);
     }
 
+    /// All records were read and decided: their number is known now.
+    pub(super) fn complete(&self) {
+        let total = self.total.get_or_init(Arc::default);
+        total.set(self.admitted.get());
+    }
+
     /// The report was closed and holds this: from now on these are the numbers.
     pub(super) fn close(&self, finished: &Finished) {
         self.rows.set(finished.counts);

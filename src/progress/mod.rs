@@ -19,6 +19,7 @@ use imagekit_bulk_delete::human::grouped;
 use imagekit_bulk_delete::job::RunStats;
 use imagekit_bulk_delete::summary::Summary;
 use jiff::Timestamp;
+use serde_json::Value;
 use tokio::time::{Instant, MissedTickBehavior, interval};
 use tracing_subscriber::fmt::MakeWriter;
 
@@ -141,6 +142,12 @@ impl Progress {
             }
             return;
         }
+        if self.format == LogFormat::Json {
+            let mut fields = summary.fields().unwrap_or_default();
+            let verdict = summary.ending.reason().unwrap_or_else(|| "done".into());
+            fields["message"] = tame(&verdict).into();
+            return self.print(&json(Level::Info, &fields));
+        }
         let ink = if summary.exit_code == 0 {
             Ink::Good
         } else {
@@ -148,11 +155,7 @@ impl Progress {
         };
         let text = tame(&summary.text());
         let (verdict, rest) = text.split_at(text.find([':', ' ']).unwrap_or(0));
-        let colours = match self.format {
-            LogFormat::Text => self.colours,
-            LogFormat::Json => Colours::No,
-        };
-        let verdict = Piece::new(verdict, ink).painted(colours);
+        let verdict = Piece::new(verdict, ink).painted(self.colours);
         self.say(&format!("{verdict}{}", rest.trim_end()));
     }
 
@@ -166,7 +169,7 @@ impl Progress {
         let text = tame(text.trim_end());
         match self.format {
             LogFormat::Text => self.print(&format!("error: {text}\n")),
-            LogFormat::Json => self.print(&json(Level::Error, &text)),
+            LogFormat::Json => self.print(&json(Level::Error, &message(&text))),
         }
     }
 
@@ -174,8 +177,8 @@ impl Progress {
     pub(crate) fn say(&self, text: &str) {
         match (self.format, text.strip_prefix("warning: ")) {
             (LogFormat::Text, _) => self.print(&format!("{text}\n")),
-            (LogFormat::Json, Some(warning)) => self.print(&json(Level::Warn, warning)),
-            (LogFormat::Json, None) => self.print(&json(Level::Info, text)),
+            (LogFormat::Json, Some(warning)) => self.print(&json(Level::Warn, &message(warning))),
+            (LogFormat::Json, None) => self.print(&json(Level::Info, &message(text))),
         }
     }
 
@@ -188,8 +191,12 @@ impl Progress {
     }
 }
 
+fn message(text: &str) -> Value {
+    serde_json::json!({ "message": text })
+}
+
 /// One line, of the shape that the log has.
-fn json(level: Level, message: &str) -> String {
+fn json(level: Level, fields: &Value) -> String {
     let level = match level {
         Level::Info => "INFO",
         Level::Warn => "WARN",
@@ -198,7 +205,7 @@ fn json(level: Level, message: &str) -> String {
     let line = serde_json::json!({
         "timestamp": format!("{:.6}", Timestamp::now()),
         "level": level,
-        "fields": { "message": message },
+        "fields": fields,
     });
     format!("{line}\n")
 }

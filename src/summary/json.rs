@@ -70,7 +70,17 @@ struct LimitSeen {
 
 impl Summary<'_> {
     /// The summary as one JSON object with a line break behind it.
-    pub fn json(&self, asked: &Asked) -> serde_json::Result<String> {
+    pub fn json(&self) -> serde_json::Result<String> {
+        Ok(serde_json::to_string_pretty(&self.document())? + "\n")
+    }
+
+    /// The summary as fields of a log line.
+    pub fn fields(&self) -> serde_json::Result<Value> {
+        serde_json::to_value(self.document())
+    }
+
+    fn document(&self) -> Json<'_> {
+        let asked = self.asked;
         let stats = self.stats;
         let limit = |seen: SeenLimit| LimitSeen {
             endpoint: seen.endpoint.as_str(),
@@ -78,7 +88,7 @@ impl Summary<'_> {
             interval_ms: seen.interval,
         };
         let purges = || Counts(Purge::ALL.map(|purge| (purge.as_str(), stats.purged(purge))));
-        let json = Json {
+        Json {
             schema: SCHEMA,
             version: env!("CARGO_PKG_VERSION"),
             sandbox: asked.is_sandbox,
@@ -101,8 +111,7 @@ impl Summary<'_> {
             report: self.report,
             inputs: &asked.inputs,
             options: &asked.options,
-        };
-        Ok(serde_json::to_string_pretty(&json)? + "\n")
+        }
     }
 }
 

@@ -17,6 +17,8 @@ use crate::outcome::Status;
 /// What is told of a run that has ended.
 #[derive(Debug)]
 pub struct Summary<'a> {
+    /// What was asked for.
+    pub asked: &'a Asked,
     /// Its account.
     pub stats: &'a RunStats,
     /// How it ended.

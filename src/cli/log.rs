@@ -1,0 +1,90 @@
+//! The log: warnings read like every other message, the rest like a log.
+
+use std::fmt::{self, Write as _};
+
+use tracing::field::{Field, Visit};
+use tracing::level_filters::LevelFilter;
+use tracing::{Event, Level, Subscriber};
+use tracing_subscriber::fmt::format::{Format, Writer};
+use tracing_subscriber::fmt::{FmtContext, FormatEvent, FormatFields};
+use tracing_subscriber::registry::LookupSpan;
+
+use super::options::{Cli, LogFormat, LogLevel};
+use crate::progress::Progress;
+
+/// Starts to log, as far as the options ask for it.
+pub(crate) fn start(cli: &Cli, progress: &Progress) {
+    let level = match cli.display.log_level {
+        _ if cli.display.quiet && cli.display.log_level == LogLevel::Warn => LevelFilter::ERROR,
+        LogLevel::Off => LevelFilter::OFF,
+        LogLevel::Error => LevelFilter::ERROR,
+        LogLevel::Warn => LevelFilter::WARN,
+        LogLevel::Info => LevelFilter::INFO,
+        LogLevel::Debug => LevelFilter::DEBUG,
+        LogLevel::Trace => LevelFilter::TRACE,
+    };
+    let log = tracing_subscriber::fmt()
+        .with_max_level(level)
+        .with_writer(progress.clone())
+        .with_target(false)
+        .with_ansi(false);
+    match cli.display.log_format {
+        LogFormat::Text => log.event_format(Text::default()).init(),
+        LogFormat::Json => log.json().init(),
+    }
+}
+
+/// Lines for people.
+#[derive(Default)]
+struct Text(Format);
+
+impl<S, N> FormatEvent<S, N> for Text
+where
+    S: Subscriber + for<'a> LookupSpan<'a>,
+    N: for<'a> FormatFields<'a> + 'static,
+{
+    fn format_event(
+        &self,
+        context: &FmtContext<'_, S, N>,
+        mut writer: Writer<'_>,
+        event: &Event<'_>,
+    ) -> fmt::Result {
+        let prefix = match *event.metadata().level() {
+            Level::ERROR => "error: ",
+            Level::WARN => "warning: ",
+            _ => return self.0.format_event(context, writer, event),
+        };
+        let mut message = Message::default();
+        event.record(&mut message);
+        let Message { text, fields } = message;
+        if fields.is_empty() {
+            writeln!(writer, "{prefix}{text}")
+        } else {
+            writeln!(writer, "{prefix}{text} ({fields})")
+        }
+    }
+}
+
+/// An event's message, and its other fields as `name: value`.
+#[derive(Default)]
+struct Message {
+    text: String,
+    fields: String,
+}
+
+impl Visit for Message {
+    fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
+        let _ = match field.name() {
+            "message" => write!(self.text, "{value:?}"),
+            name => {
+                let separator = if self.fields.is_empty() { "" } else { ", " };
+                write!(self.fields, "{separator}{name}: {value:?}")
+            }
+        };
+    }
+
+    /// Without the quotes that it would be debugged with.
+    fn record_str(&mut self, field: &Field, value: &str) {
+        self.record_debug(field, &format_args!("{value}"));
+    }
+}
