@@ -17,6 +17,7 @@
 //! ```
 //!
 //! - [`target`] and [`outcome`] are the nouns that come in and go out; [`stop`] is the token that ends a run early.
+//! - [`secret`] takes private keys out of every text that leaves the process.
 //! - [`source`] turns bytes into records, on a thread of its own.
 //! - [`job`] admits records (what is settled or a duplicate drops out), groups them, and hands each decision to one
 //!   `record`; if that fails, the run stops: no deletion without a record.
@@ -53,6 +54,7 @@ pub mod plan;
 pub mod purge;
 pub mod report;
 pub mod sandbox;
+pub mod secret;
 pub mod source;
 pub mod stop;
 pub mod summary;

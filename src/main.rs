@@ -16,7 +16,7 @@ fn main() -> ExitCode {
         Err(help_or_error) => {
             let code = u8::try_from(help_or_error.exit_code()).unwrap_or(2);
             // Nobody is left to tell if the terminal is gone.
-            let _ = cli::tell(&help_or_error);
+            let _ = cli::print(&help_or_error);
             return ExitCode::from(code);
         }
     };

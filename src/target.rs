@@ -8,6 +8,8 @@ use std::sync::Arc;
 
 use thiserror::Error;
 
+use crate::secret;
+
 /// The longest ID that is sent, in bytes; ImageKit's own have 24.
 pub const MAX_ID_BYTES: usize = 256;
 
@@ -23,6 +25,9 @@ impl FileId {
         }
         if text.len() > MAX_ID_BYTES {
             return Err(InvalidId::TooLong);
+        }
+        if !looks_like_imagekit(text) && secret::is_in(text) {
+            return Err(InvalidId::AKey);
         }
         if text == "." || text == ".." {
             return Err(InvalidId::DotSegment);
@@ -70,6 +75,9 @@ pub enum InvalidId {
     /// Nothing, or only white space.
     #[error("the ID is empty")]
     Empty,
+    /// A private key, which nobody must see, neither here nor at the other end.
+    #[error("the ID is a private key")]
+    AKey,
     /// White space inside.
     #[error("the ID has white space inside")]
     WhiteSpace,

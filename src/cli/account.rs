@@ -1,6 +1,7 @@
 //! The account: which host, which key, and where the report of its job goes.
 
 use std::fs;
+use std::io::{self, Write as _};
 use std::net::SocketAddr;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
@@ -67,7 +68,7 @@ impl Account {
     pub(crate) fn line(&self, cli: &Cli, stop: &Stop) -> Result<Rc<Line>> {
         let speed = &cli.speed;
         let throttle = Throttle::new(speed.rate()?, speed.concurrency(), speed.max_outage);
-        let client = Client::new(&self.connection, self.key.clone())?;
+        let client = Client::new(&self.connection, &self.key)?;
         Ok(Rc::new(Line::new(
             client,
             Arc::new(throttle),
@@ -109,12 +110,6 @@ fn read_key(file: Option<&Path>, progress: &Progress) -> Result<Key> {
         };
         return Key::parse(&text).with_context(|| format!("{KEY_VARIABLE} cannot be used"));
     };
-    if looks_like_a_key(path) {
-        // The text of the error must not be the key.
-        bail!(
-            "--private-key-file names a file, not the key; set {KEY_VARIABLE} to the key instead"
-        );
-    }
     let shown = path.display();
     let text =
         fs::read_to_string(path).with_context(|| format!("cannot read the key from {shown}"))?;
@@ -127,11 +122,6 @@ fn read_key(file: Option<&Path>, progress: &Progress) -> Result<Key> {
         .with_context(|| format!("the first line of {shown} cannot be used"))
 }
 
-/// Whether somebody gave the key where a file's name belongs.
-pub(crate) fn looks_like_a_key(path: &Path) -> bool {
-    path.to_str().is_some_and(Key::is_like) && !path.exists()
-}
-
 fn others_can_read(path: &Path) -> bool {
     // systemd gives a credential to one user by an access list, whose mask looks like a group's right to read.
     let is_credential =
@@ -141,14 +131,15 @@ fn others_can_read(path: &Path) -> bool {
 }
 
 /// Serves the sandbox alone, until a signal.
-pub(crate) async fn serve_sandbox(address: SocketAddr, progress: &Progress) -> Result<u8> {
+pub(crate) async fn serve_sandbox(address: SocketAddr) -> Result<u8> {
     let sandbox = Sandbox::listen(address, Script::rehearsal())
         .context("cannot serve the sandbox; give --sandbox-listen 127.0.0.1:8080, say")?;
-    progress.notice(&format!(
-        "sandbox: serving at {}, key {}; Ctrl-C ends it",
-        sandbox.base_url(),
-        Sandbox::key()
-    ));
+    // Not through the progress, which shows no keys: this one opens nothing.
+    let (url, key) = (sandbox.base_url(), Sandbox::key());
+    writeln!(
+        io::stderr(),
+        "sandbox: serving at {url}, key {key}; Ctrl-C ends it"
+    )?;
     Signals::listen()
         .context("cannot listen for signals")?
         .next()

@@ -5,6 +5,7 @@ use std::io::{self, Write};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
+use imagekit_bulk_delete::secret;
 use tempfile::{Builder, NamedTempFile};
 
 /// A file that is replaced as a whole, whenever a text is written.
@@ -59,8 +60,9 @@ impl AtomicFile {
         }
     }
 
-    /// Writes a text there, in place of what was there before.
+    /// Writes a text there, in place of what was there before, without the keys that it may hold.
     pub(crate) fn write(&self, text: &str) -> io::Result<()> {
+        let text = secret::scrub(text);
         if self.method == Method::WriteInto {
             return OpenOptions::new()
                 .write(true)

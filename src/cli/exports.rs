@@ -15,6 +15,7 @@ use imagekit_bulk_delete::html::{self, RunFacts};
 use imagekit_bulk_delete::human::grouped;
 use imagekit_bulk_delete::job::{Ending, RunStats};
 use imagekit_bulk_delete::report::Destination;
+use imagekit_bulk_delete::secret;
 use imagekit_bulk_delete::source::Input;
 use imagekit_bulk_delete::summary::{Asked, End, Summary, metrics};
 use serde_json::{Map, Value};
@@ -291,7 +292,7 @@ fn write_unless_over(file: &AtomicFile, text: &str, is_over: &Mutex<bool>) -> io
 
 fn print(text: &str) -> io::Result<()> {
     let mut stdout = io::stdout().lock();
-    stdout.write_all(text.as_bytes())?;
+    stdout.write_all(secret::scrub(text).as_bytes())?;
     stdout.flush()
 }
 

@@ -1,7 +1,9 @@
 //! What help and the man page say beside the options: ways to use it, and what the exit codes mean; and how help and
-//! errors of the command line are told.
+//! errors of the command line are printed.
 
 use std::io::{self, Write as _};
+
+use imagekit_bulk_delete::secret;
 
 /// The end of the short help.
 pub(super) const MORE: &str = "--help says more of each, with examples and the exit codes";
@@ -75,28 +77,12 @@ pub(super) fn after_long_help() -> String {
 }
 
 /// Prints help, or what is wrong with a command line. A key that was put where another value belongs is not repeated.
-pub(crate) fn tell(help_or_error: &clap::Error) -> io::Result<()> {
+pub(crate) fn print(help_or_error: &clap::Error) -> io::Result<()> {
     let text = help_or_error.render().to_string();
-    if help_or_error.use_stderr() && text.contains(PRIVATE) {
-        return io::stderr().write_all(without_keys(&text).as_bytes());
+    if help_or_error.use_stderr() && secret::is_in(&text) {
+        return io::stderr().write_all(secret::scrub(&text).as_bytes());
     }
     help_or_error.print()
-}
-
-/// What every private key begins with. `[spec]`
-const PRIVATE: &str = "private_";
-
-fn without_keys(text: &str) -> String {
-    let mut parts = text.split(PRIVATE);
-    let mut masked = parts.next().unwrap_or_default().to_owned();
-    for part in parts {
-        let is_of_a_key =
-            |character: char| character.is_ascii_alphanumeric() || "+/=_-".contains(character);
-        masked.push_str(PRIVATE);
-        masked.push_str("...");
-        masked.push_str(part.trim_start_matches(is_of_a_key));
-    }
-    masked
 }
 
 #[cfg(test)]

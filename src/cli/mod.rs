@@ -18,6 +18,7 @@ mod help;
 mod input_stats;
 mod log;
 mod man;
+mod misplaced_key;
 mod options;
 mod paths;
 mod prepare;
@@ -27,6 +28,6 @@ mod signals;
 mod total;
 
 pub(crate) use exit::of_error as exit_code_of;
-pub(crate) use help::tell;
+pub(crate) use help::print;
 pub(crate) use options::{Cli, Display, LogFormat, ProgressMode};
 pub(crate) use run::{in_words, run};

@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Result, bail};
 use imagekit_bulk_delete::report::{self, Destination};
+use imagekit_bulk_delete::secret;
 use jiff::Timestamp;
 
 use super::options::Cli;
@@ -173,7 +174,7 @@ fn default_name(first_input: Option<&PathBuf>, kind: &str) -> String {
     let stem = first_input
         .filter(|path| path.as_os_str() != "-")
         .and_then(|path| path.file_stem())
-        .map(|stem| stem.to_string_lossy().into_owned());
+        .map(|stem| secret::scrub(&stem.to_string_lossy()).into_owned());
     let stem = stem.unwrap_or_else(|| env!("CARGO_PKG_NAME").into());
     format!("{}.{kind}.csv", stem.strip_suffix(".csv").unwrap_or(&stem))
 }

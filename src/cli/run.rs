@@ -19,6 +19,7 @@ use super::exports::{self, Exports};
 use super::finish::Finish;
 use super::generate;
 use super::log;
+use super::misplaced_key;
 use super::options::Cli;
 use super::paths::Paths;
 use super::prepare::{Readiness, listen, make_ready, open_sources, required_terminal};
@@ -31,6 +32,7 @@ pub(crate) fn run(cli: &Cli) -> Result<u8> {
     if let Some(document) = cli.display.generate {
         return generate::print(document).map(|()| exit::SETTLED);
     }
+    misplaced_key::refuse()?;
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
@@ -45,7 +47,7 @@ async fn dispatch(cli: &Cli) -> Result<u8> {
     let progress = Progress::new(&cli.display);
     log::start(cli, &progress);
     if let Some(address) = cli.safety.sandbox_listen {
-        return account::serve_sandbox(address, &progress).await;
+        return account::serve_sandbox(address).await;
     }
     let paths = Paths::resolve(cli)?;
     if cli.report.from_report.is_some() {

@@ -8,6 +8,7 @@ use reqwest::{Url, redirect, retry};
 use thiserror::Error;
 
 use super::key::Key;
+use crate::secret;
 
 /// ImageKit's own host. `[spec]`
 pub(super) const IMAGEKIT: &str = "https://api.imagekit.io";
@@ -26,8 +27,10 @@ pub enum BaseUrlError {
     /// Not a URL at all.
     #[error("{0:?} is not a URL; give it like {IMAGEKIT}")]
     NotAUrl(String),
-    /// A key, whose text must not stand in an error.
-    #[error("the base URL is a key, not a URL; the key belongs in IMAGEKIT_PRIVATE_KEY")]
+    /// There is a key in it, whose text must not stand in an error.
+    #[error(
+        "the base URL holds a private key; give the key by IMAGEKIT_PRIVATE_KEY or --private-key-file, and a URL like {IMAGEKIT}"
+    )]
     AKey,
     /// Neither https nor http.
     #[error("{0:?} is not an https URL; give it like {IMAGEKIT}")]
@@ -45,7 +48,7 @@ pub enum BaseUrlError {
 impl BaseUrl {
     /// Checks a base URL; a `/` at its end is cut.
     pub fn parse(text: &str) -> Result<Self, BaseUrlError> {
-        if Key::is_like(text) {
+        if secret::is_in(text) {
             return Err(BaseUrlError::AKey);
         }
         let url = Url::parse(text).map_err(|_| BaseUrlError::NotAUrl(text.into()))?;
@@ -166,10 +169,14 @@ mod tests {
             BaseUrl::parse("https://host/?a=b").unwrap_err(),
             BaseUrlError::TooMuch
         );
-        assert_eq!(
-            BaseUrl::parse("private_abc").unwrap_err(),
-            BaseUrlError::AKey
-        );
+        for key in [
+            "private_abc",
+            "https://private_abc:@host",
+            "https://host/?key=private_abc",
+            "https://host/private_abc",
+        ] {
+            assert_eq!(BaseUrl::parse(key).unwrap_err(), BaseUrlError::AKey);
+        }
         assert!(matches!(
             BaseUrl::parse("ftp://host"),
             Err(BaseUrlError::Scheme(_))

@@ -22,6 +22,7 @@ pub use file::FileInfo;
 pub use key::{Key, KeyError};
 pub use response::{BatchBody, BatchError, Body, Response};
 
+use crate::secret;
 use crate::target::FileId;
 
 /// Characters that stay as they are in a path segment (RFC 3986, unreserved).
@@ -57,16 +58,14 @@ pub struct Client {
     http: reqwest::Client,
     /// `.../v1/files`, parsed once: parsing the host anew for each ID would cost as much as the rest of a request.
     files: Url,
-    key: Key,
 }
 
 impl Client {
     /// A client that sends over the given connection settings.
-    pub fn new(connection: &Connection, key: Key) -> Result<Self, ConnectionError> {
+    pub fn new(connection: &Connection, key: &Key) -> Result<Self, ConnectionError> {
         Ok(Self {
-            http: connection.build(&key)?,
+            http: connection.build(key)?,
             files: connection.base_url.join("/v1/files"),
-            key,
         })
     }
 
@@ -140,12 +139,12 @@ impl Client {
             .send()
             .await
             .map_err(|error| self.send_error(error))?;
-        Ok(Response::read(answer, &self.key).await)
+        Ok(Response::read(answer).await)
     }
 
     fn send_error(&self, error: reqwest::Error) -> SendError {
         let (never_left, timed_out) = (error.is_connect(), error.is_timeout());
-        let text = self.key.redact(&innermost(&error.without_url())).into();
+        let text = secret::scrub(&innermost(&error.without_url())).into();
         match (never_left, timed_out) {
             (true, _) => SendError::NeverLeft(text),
             (false, true) => SendError::Timeout(text),

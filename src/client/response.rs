@@ -9,7 +9,7 @@ use serde::Deserialize;
 use serde_json::Value;
 
 use super::file::FileInfo;
-use super::key::Key;
+use crate::secret;
 use crate::throttle::Pace;
 
 /// The most of a body that is read, in bytes; ImageKit's longest answers have some 10 kB.
@@ -67,20 +67,20 @@ pub struct BatchError {
 }
 
 impl Response {
-    pub(super) async fn read(answer: reqwest::Response, key: &Key) -> Self {
+    pub(super) async fn read(answer: reqwest::Response) -> Self {
         let status = answer.status();
         let headers = answer.headers();
         let retry_after = retry_after(headers, Timestamp::now());
         Self {
             status: status.as_u16(),
-            request_id: header(headers, "x-ik-requestid").map(|id| key.redact(id).into()),
+            request_id: header(headers, "x-ik-requestid").map(|id| secret::scrub(id).into()),
             pace: pace(headers, retry_after),
             retry_after,
             // A 204 has no body by definition; waiting for one would cost time.
             body: if status == StatusCode::NO_CONTENT {
                 Body::Empty
             } else {
-                body(answer, key).await
+                body(answer).await
             },
         }
     }
@@ -185,21 +185,21 @@ fn retry_after(headers: &HeaderMap, now: Timestamp) -> Option<Duration> {
     Duration::try_from(date.timestamp().duration_since(now)).ok()
 }
 
-async fn body(mut answer: reqwest::Response, key: &Key) -> Body {
+async fn body(mut answer: reqwest::Response) -> Body {
     let mut bytes = Vec::new();
     loop {
         match answer.chunk().await {
             Ok(Some(chunk)) if bytes.len() + chunk.len() <= MAX_BODY_BYTES => {
                 bytes.extend_from_slice(&chunk);
             }
-            Ok(None) => return typed(&bytes, key),
+            Ok(None) => return typed(&bytes),
             // Too long to be ImageKit's, broken off, or out of time: not to be believed.
             Ok(Some(_)) | Err(_) => return Body::Cut,
         }
     }
 }
 
-fn typed(bytes: &[u8], key: &Key) -> Body {
+fn typed(bytes: &[u8]) -> Body {
     const FOREIGN_CHARACTERS: usize = 300;
     let text = String::from_utf8_lossy(bytes);
     let text = text.trim();
@@ -208,20 +208,25 @@ fn typed(bytes: &[u8], key: &Key) -> Body {
     }
     match serde_json::from_str(text) {
         Ok(mut json) => {
-            redact(&mut json, key);
+            redact(&mut json);
             Body::Json(json)
         }
         Err(_) if text.starts_with(['{', '[']) => Body::Cut,
-        Err(_) => Body::Foreign(key.redact(text).chars().take(FOREIGN_CHARACTERS).collect()),
+        Err(_) => Body::Foreign(
+            secret::scrub(text)
+                .chars()
+                .take(FOREIGN_CHARACTERS)
+                .collect(),
+        ),
     }
 }
 
 /// Takes the key out of all text in it: once it is parsed, as JSON may write a character in several ways.
-fn redact(json: &mut Value, key: &Key) {
+fn redact(json: &mut Value) {
     match json {
-        Value::String(text) => *text = key.redact(text),
-        Value::Array(items) => items.iter_mut().for_each(|item| redact(item, key)),
-        Value::Object(fields) => fields.values_mut().for_each(|field| redact(field, key)),
+        Value::String(text) => *text = secret::scrub_exact(text).into_owned(),
+        Value::Array(items) => items.iter_mut().for_each(redact),
+        Value::Object(fields) => fields.values_mut().for_each(redact),
         Value::Null | Value::Bool(_) | Value::Number(_) => {}
     }
 }
@@ -275,17 +280,17 @@ mod tests {
 
     #[test]
     fn a_body_is_json_cut_foreign_or_empty() {
-        let key = Key::parse("private_secret").unwrap();
-        assert_eq!(typed(b" \n", &key), Body::Empty);
-        assert_eq!(typed(b"{\"a\":", &key), Body::Cut);
-        assert_eq!(typed(b"<html>", &key), Body::Foreign("<html>".into()));
+        secret::remember("private_secret");
+        assert_eq!(typed(b" \n"), Body::Empty);
+        assert_eq!(typed(b"{\"a\":"), Body::Cut);
+        assert_eq!(typed(b"<html>"), Body::Foreign("<html>".into()));
         assert_eq!(
-            typed(b"{\"message\":\"private_secret\"}", &key),
+            typed(b"{\"message\":\"private_secret\"}"),
             Body::Json(serde_json::json!({"message": "[key]"}))
         );
-        let key = Key::parse("private_ab/cd").unwrap();
+        secret::remember("private_ab/cd");
         assert_eq!(
-            typed(br#"{"errors":[{"error":"private_ab\/c\u0064"}]}"#, &key),
+            typed(br#"{"errors":[{"error":"private_ab\/c\u0064"}]}"#),
             Body::Json(serde_json::json!({"errors": [{"error": "[key]"}]}))
         );
     }

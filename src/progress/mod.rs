@@ -17,6 +17,7 @@ use std::time::Duration;
 
 use imagekit_bulk_delete::human::grouped;
 use imagekit_bulk_delete::job::RunStats;
+use imagekit_bulk_delete::secret;
 use imagekit_bulk_delete::summary::Summary;
 use jiff::Timestamp;
 use serde_json::Value;
@@ -183,7 +184,7 @@ impl Progress {
     }
 
     fn print(&self, text: &str) {
-        self.screen().print(text);
+        self.screen().print(&secret::scrub(text));
     }
 
     fn screen(&self) -> MutexGuard<'_, Screen> {

@@ -7,6 +7,7 @@ use std::time::Duration;
 use csv::ByteRecord;
 
 use crate::outcome::{ErrorCode, Outcome, Purge, Status};
+use crate::secret;
 use crate::target::Origin;
 
 /// The report's header; its first column makes a report valid input again.
@@ -146,6 +147,7 @@ pub(crate) fn harmless(text: &str) -> String {
 
 /// One line without control characters, cut.
 fn one_line(text: &str) -> String {
+    let text = secret::scrub(text);
     let words = text.chars().map(|character| {
         if character.is_control() {
             ' '

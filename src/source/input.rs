@@ -2,6 +2,8 @@
 
 use std::path::PathBuf;
 
+use crate::secret;
+
 /// Where records come from.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Input {
@@ -12,11 +14,11 @@ pub enum Input {
 }
 
 impl Input {
-    /// The name in the report: the path as given, or `-`.
+    /// The name in the report: the path as given, without a key that it may hold, or `-`.
     pub fn name(&self) -> String {
         match self {
             Self::Stdin => "-".into(),
-            Self::File(path) => path.to_string_lossy().into_owned(),
+            Self::File(path) => secret::scrub(&path.to_string_lossy()).into_owned(),
         }
     }
 }

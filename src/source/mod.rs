@@ -23,6 +23,7 @@ pub use format::Foreign;
 pub use header::{Column, Header, Options};
 pub use input::Input;
 
+use crate::secret;
 use crate::target::{FileId, InvalidId, Origin, Record, Reject, Rejected, Target};
 use bytes::Bytes;
 use header::Layout;
@@ -312,13 +313,13 @@ impl Source {
         let origin = Origin {
             line: row.line,
             input: Arc::clone(&self.name),
-            url: url.map(|url| String::from_utf8_lossy(url).into()),
+            url: url.map(|url| secret::scrub_exact(&String::from_utf8_lossy(url)).into()),
         };
         let kind = self.layout.kind.map(cell).unwrap_or_default();
         if kind.eq_ignore_ascii_case(b"file-version") || kind.eq_ignore_ascii_case(b"folder") {
             let reason = Reject::NotAFile(String::from_utf8_lossy(kind).into());
             return Record::Rejected(Rejected {
-                file_id: file_id.into(),
+                file_id: secret::scrub(file_id).into(),
                 origin,
                 reason,
             });
@@ -330,7 +331,7 @@ impl Source {
                 doubt: false,
             }),
             Err(reason) => Record::Rejected(Rejected {
-                file_id: file_id.into(),
+                file_id: secret::scrub(file_id).into(),
                 origin,
                 reason: reason.into(),
             }),

@@ -14,7 +14,6 @@ use imagekit_bulk_delete::job::Threshold;
 use imagekit_bulk_delete::source::{self, Column, Header, Input};
 use imagekit_bulk_delete::throttle::Rate;
 
-use super::account::looks_like_a_key;
 use super::help;
 use values::{Pace, delimiter, duration, pace, threshold};
 
@@ -422,12 +421,6 @@ impl Cli {
 fn input(path: &Path) -> Result<Input> {
     if path.as_os_str() == "-" {
         return Ok(Input::Stdin);
-    }
-    if looks_like_a_key(path) {
-        // The text of the error must not be the key.
-        bail!(
-            "an input is a file of IDs, not a key; give the key by IMAGEKIT_PRIVATE_KEY or --private-key-file"
-        );
     }
     if path.to_str().is_some_and(looks_like_an_id) && !path.exists() {
         let id = path.display();
