@@ -135,14 +135,11 @@ impl Client {
     }
 
     async fn send(&self, request: RequestBuilder) -> Exchange {
-        let answer = request
-            .send()
-            .await
-            .map_err(|error| self.send_error(error))?;
+        let answer = request.send().await.map_err(Self::send_error)?;
         Ok(Response::read(answer).await)
     }
 
-    fn send_error(&self, error: reqwest::Error) -> SendError {
+    fn send_error(error: reqwest::Error) -> SendError {
         let (never_left, timed_out) = (error.is_connect(), error.is_timeout());
         let text = secret::scrub(&innermost(&error.without_url())).into();
         match (never_left, timed_out) {
