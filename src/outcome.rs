@@ -60,6 +60,24 @@ impl Status {
         }
     }
 
+    /// What it means, for people: the same words wherever it is explained.
+    pub const fn meaning(self) -> &'static str {
+        match self {
+            Self::Deleted => "ImageKit confirmed that this job deleted the file",
+            Self::NotFound => "the file does not exist, and this job did not delete it",
+            Self::Gone => {
+                "the file does not exist; an earlier attempt without a clear response may have deleted it"
+            }
+            Self::Failed => "the file still exists, as far as ImageKit says",
+            Self::Unknown => "the file may or may not have been deleted; --resume finds out",
+            Self::Invalid => {
+                "not a file ID, or the row of a folder or file version; nothing was sent"
+            }
+            Self::Duplicate => "the ID appeared in an earlier record, whose row has the result",
+            Self::Excluded => "listed in a file given with --except; nothing was sent",
+        }
+    }
+
     /// The status that a word in a report means; `None` for any other word.
     pub fn parse(word: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|status| status.as_str() == word)

@@ -67,7 +67,7 @@ impl Account {
     /// A line to the account, as fast and as patient as the options say.
     pub(crate) fn line(&self, cli: &Cli, stop: &Stop) -> Result<Rc<Line>> {
         let speed = &cli.speed;
-        let throttle = Throttle::new(speed.rate()?, speed.concurrency(), speed.max_outage);
+        let throttle = Throttle::new(speed.rate()?, speed.concurrency, speed.max_outage);
         let client = Client::new(&self.connection, &self.key)?;
         Ok(Rc::new(Line::new(
             client,

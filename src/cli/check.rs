@@ -90,7 +90,7 @@ async fn ask(
         _ = signals.watch(stop, progress, speed.timeout) => None,
         never = limits.watch_time(&throttle, stop) => match never {},
         never = progress.show_check(&counts) => match never {},
-        totals = check::run(records, &lookup, speed.concurrency(), stop, sheet, each) => Some(totals),
+        totals = check::run(records, &lookup, speed.concurrency, stop, sheet, each) => Some(totals),
     }
 }
 

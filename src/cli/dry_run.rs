@@ -125,7 +125,7 @@ fn write_plan(text: &mut String, cli: &Cli, stats: &InputStats, due: u64, rate: 
     let is_purging = cli.cache.purge_cache;
     let work = Work {
         ids: stats.to_send,
-        batch_size: cli.speed.batch_size() as u64,
+        batch_size: cli.speed.batch_size as u64,
         lookups: if is_purging { stats.without_url } else { 0 },
         purges: if is_purging { stats.to_send + due } else { 0 },
     };

@@ -5,11 +5,12 @@ use std::io::{self, Write};
 use clap::Command;
 use clap_mangen::Man;
 use clap_mangen::roff::{Roff, bold, italic, roman};
+use imagekit_bulk_delete::outcome::Status;
 
 use super::help;
 
 /// When what the page says last changed.
-const REVISED: &str = "2026-11-25";
+const REVISED: &str = "2026-11-28";
 
 const USAGE: &str = "imagekit-bulk-delete [OPTION]... [INPUT]...
 imagekit-bulk-delete --sandbox-listen ADDR
@@ -18,42 +19,94 @@ imagekit-bulk-delete --generate WHAT";
 const ENVIRONMENT: &[(&str, &str)] = &[
     (
         "IMAGEKIT_PRIVATE_KEY",
-        "The private key, where --private-key-file names no file.",
+        "The private key, unless --private-key-file is given.",
     ),
     (
         "IMAGE_KIT_BASE_URL",
-        "Where the API is, where --base-url does not say it.",
+        "Base URL of the API, unless --base-url is given.",
     ),
     (
         "HTTPS_PROXY, NO_PROXY",
-        "The proxy to go through, and the hosts that need none. This machine never does.",
+        "The proxy to use, and the hosts to reach without it. This machine is never reached through a proxy.",
     ),
     (
         "SSL_CERT_FILE, SSL_CERT_DIR",
-        "Certificates to trust in place of the system's.",
+        "Certificates to trust instead of the system's.",
     ),
-    ("NO_COLOR", "No colours, whatever it is set to."),
+    ("NO_COLOR", "Print no colours, whatever its value."),
     (
         "TMPDIR",
-        "Where piped input is kept while it is counted before it is sent.",
+        "Where piped input is stored while its records are counted.",
     ),
 ];
 
 const FILES: &[(&str, &str)] = &[
     (
         "<input>.report.csv",
-        "The report, in the working directory, or where --report says: one row for each record. It is valid input again.",
+        "The report, in the working directory or where --report says: one row per record. It is valid input for another run.",
     ),
     (
         "<report>.state",
-        "What was in the air, and the lock that keeps a second run out. It goes away when all is settled; do not delete it before.",
+        "The IDs in flight, and the lock that keeps a second run out. It is removed once everything is settled; do not delete it before.",
     ),
-    ("<report>.bak", "The report that --overwrite replaced."),
+    (
+        "<report>.bak, .bak.2, ...",
+        "Reports that --overwrite replaced.",
+    ),
+    (
+        "<report>.torn",
+        "The cut-off end of a report that --resume repaired.",
+    ),
     (
         "<report>.sandbox.csv",
-        "The same of a rehearsal with --sandbox.",
+        "The report of a rehearsal with --sandbox.",
     ),
 ];
+
+/// The report's columns.
+const COLUMNS: &[(&str, &str)] = &[
+    ("file_id", "The ID as read, trimmed."),
+    ("status", "See STATUSES."),
+    (
+        "http_status",
+        "Status code of the last response; empty if there was none.",
+    ),
+    (
+        "error",
+        "A stable code for grouping: not_found, invalid_id, not_a_file, rejected, server_error, timeout, connection, bad_response, duplicate, excluded or interrupted. Empty for deleted.",
+    ),
+    (
+        "attempts",
+        "Requests of this run that named the ID, whatever came back; a batch counts once for each of its IDs.",
+    ),
+    (
+        "duration_ms",
+        "Milliseconds from the first attempt of this run to the decision.",
+    ),
+    ("finished_at", "When it was decided, UTC."),
+    (
+        "request_id",
+        "ImageKit's x-ik-requestId of the deciding response, by which their support finds the request.",
+    ),
+    (
+        "line, input",
+        "Where the record stands: the line as an editor shows it, and the name of the input.",
+    ),
+    ("message", "Why, in words."),
+    (
+        "url",
+        "From the input's url column, or looked up for the purge.",
+    ),
+    (
+        "purge, purge_request_id",
+        "With --purge-cache: requested, failed, no_url or over_limit, and ImageKit's ID of the purge.",
+    ),
+];
+
+const DURATIONS: &[(&str, &str)] = &[(
+    "90s, 10m, 1h30m",
+    "Options that take a DURATION accept these forms. A bare number is in seconds.",
+)];
 
 /// Lines of the source that are longer are hard to read in an editor, and `mandoc -T lint` says so.
 const LONGEST_LINE: usize = 80;
@@ -126,6 +179,10 @@ fn wrapped(line: &str) -> Vec<String> {
 
 fn more_sections() -> Roff {
     let mut roff = Roff::new();
+    let statuses = Status::ALL.map(|status| (status.as_str(), status.meaning()));
+    list(&mut roff, "DURATIONS", DURATIONS);
+    list(&mut roff, "STATUSES", &statuses);
+    list(&mut roff, "REPORT COLUMNS", COLUMNS);
     list(&mut roff, "EXIT STATUS", help::EXIT_CODES);
     list(&mut roff, "ENVIRONMENT", ENVIRONMENT);
     list(&mut roff, "FILES", FILES);

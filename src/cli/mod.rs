@@ -1,19 +1,19 @@
 //! The command line's side of the program: typed options in, an exit code out.
 //!
-//! [`options`] is what can be typed, [`run`] one run of it; the others are what a run needs from the
-//! person and the machine: the account's key, the stats and the question before, signals meanwhile.
-//! [`generate`] prints what packages ship beside the binary.
+//! [`options`] is what can be typed, [`run`] one command of it, [`paths`] where its outputs go and [`exit`] what it ends
+//! with; the others are what a run needs from the person and the machine. [`docs`] prints what packages ship beside
+//! the binary.
 
 mod account;
 mod atomic_file;
 mod check;
 mod confirm;
 mod disk;
+mod docs;
 mod dry_run;
 mod exit;
 mod exports;
 mod finish;
-mod generate;
 mod help;
 mod input_stats;
 mod log;

@@ -13,11 +13,11 @@ use tokio::select;
 use super::account::{self, Account};
 use super::check;
 use super::disk;
+use super::docs;
 use super::dry_run;
 use super::exit;
 use super::exports::{self, Exports};
 use super::finish::Finish;
-use super::generate;
 use super::log;
 use super::misplaced_key;
 use super::options::Cli;
@@ -30,7 +30,7 @@ use crate::progress::Progress;
 /// Runs what was asked for; the error is one of set-up, before anything was deleted.
 pub(crate) fn run(cli: &Cli) -> Result<u8> {
     if let Some(document) = cli.display.generate {
-        return generate::print(document).map(|()| exit::SETTLED);
+        return docs::print(document).map(|()| exit::SETTLED);
     }
     misplaced_key::refuse()?;
     let runtime = tokio::runtime::Builder::new_current_thread()
@@ -161,7 +161,7 @@ impl Run<'_> {
             destination: &self.paths.report,
             existing: account::existing(self.cli),
             job: &account.job(),
-            batch_size: self.cli.speed.batch_size(),
+            batch_size: self.cli.speed.batch_size,
             max_purges: self.cli.cache.max_purges(),
         })?;
         opened
@@ -182,8 +182,8 @@ impl Run<'_> {
         let (cli, progress, stats) = (self.cli, self.progress, &self.stats);
         stats.connect(Rc::clone(&line));
         let settings = Settings {
-            batch_size: cli.speed.batch_size(),
-            concurrency: cli.speed.concurrency(),
+            batch_size: cli.speed.batch_size,
+            concurrency: cli.speed.concurrency,
             limits: limits(cli),
             input,
         };

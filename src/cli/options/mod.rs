@@ -15,21 +15,18 @@ use imagekit_bulk_delete::source::{self, Column, Header, Input};
 use imagekit_bulk_delete::throttle::Rate;
 
 use super::help;
-use values::{Pace, delimiter, duration, pace, threshold};
-
-/// ImageKit's documented limit for deletions is 5 a second with bursts of 20 and 100 IDs a request.
-const MOST_IDS_A_REQUEST: u64 = 100;
+use values::{Pace, at_least_one, batch_size, concurrency, delimiter, duration, pace, threshold};
 
 /// Delete very many files from an ImageKit.io media library
 ///
-/// Reads file IDs from CSV files or stdin, deletes them within the account's rate limit, and writes one true
-/// report row for each. ImageKit has no trash: what is deleted is gone for good.
+/// Reads file IDs from CSV files or stdin, deletes the files within the account's rate limit, and writes one true
+/// report row for each ID. ImageKit has no trash: a deleted file cannot be brought back.
 #[derive(Debug, Parser)]
 #[command(version, allow_negative_numbers = true, max_term_width = 100, after_help = help::MORE, after_long_help = help::after_long_help())]
 pub(crate) struct Cli {
-    /// CSV files or plain lists, .gz and .zst too; - is stdin [default: stdin]
+    /// CSV files or plain lists, also .gz and .zst; - is stdin [default: stdin]
     ///
-    /// They are read in this order. All are opened, and their headers checked, before anything is sent.
+    /// They are read in the order given. All are opened, and their headers checked, before anything is sent.
     #[arg(value_hint = ValueHint::FilePath)]
     pub(crate) input: Vec<PathBuf>,
 
@@ -54,16 +51,16 @@ pub(crate) struct Cli {
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Input")]
 pub(crate) struct Reading {
-    /// Column of the IDs [default: fileId, id and the like, or the only one]
+    /// Column of the IDs [default: fileId, id or similar, or the only one]
     ///
-    /// By its header's name, or by its number from 1. Without it, a column named fileId, file_id, fileid, id or
-    /// _id (in any case) is taken, else the only column there is.
+    /// The name in its header, or its number counted from 1. By default it is the column named fileId, file_id,
+    /// fileid, id or _id (in any case), otherwise the only column.
     #[arg(short, long, value_name = "NAME|NUMBER", value_hint = ValueHint::Other)]
     column: Option<String>,
     /// Character between cells, or tab [default: a comma, a tab for .tsv]
     #[arg(short, long, value_name = "CHAR", value_parser = delimiter, value_hint = ValueHint::Other)]
     delimiter: Option<u8>,
-    /// The first line is a record, not a header
+    /// Treat the first line as a record, not as a header
     #[arg(long)]
     no_header: bool,
 }
@@ -71,30 +68,30 @@ pub(crate) struct Reading {
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Report")]
 pub(crate) struct ReportOptions {
-    /// Where the report goes; - is stdout [default: <input>.report.csv]
+    /// Where to write the report; - is stdout [default: <input>.report.csv]
     ///
-    /// {date} and {datetime} in it are filled in, UTC: 2026-11-24, 20261124T070846Z. Only you can read the file,
-    /// and one that exists is never overwritten: see --resume and --overwrite.
+    /// {date} and {datetime} are filled in (UTC): 2026-11-24, 20261124T070846Z. Only you can read the file. An
+    /// existing report is never overwritten: see --resume and --overwrite.
     #[arg(short = 'o', long, value_name = "PATH", value_hint = ValueHint::FilePath)]
     pub(crate) report: Option<String>,
-    /// Go on with the report's job; start fresh where there is no report
+    /// Continue the job of an existing report, or start it
     ///
-    /// What is settled there (deleted, not_found, gone, invalid) is not asked again; the rest of the input is
-    /// done, whatever ended the last run. It goes by ID, so the input may have changed in between.
+    /// IDs that the report has settled (deleted, not_found, gone, invalid) are not sent again; everything else in
+    /// the input is, whatever ended the last run. Without a report it starts a new one. IDs are matched, not
+    /// lines, so the input may have changed in between.
     #[arg(long, conflicts_with = "overwrite")]
     pub(crate) resume: bool,
-    /// Start a new job and keep an existing report as <report>.bak
+    /// Start a new job; an existing report is kept as <report>.bak
     #[arg(long)]
     pub(crate) overwrite: bool,
-    /// Write the report as one page to look at, too
+    /// Also write the report as an HTML page
     ///
-    /// One HTML file that needs nothing else, for a browser or a mail; - is stdout, and {date} and {datetime} in
-    /// it are filled in.
+    /// One self-contained file for a browser or an email; - is stdout, {date} and {datetime} are filled in.
     #[arg(long, value_name = "PATH", value_hint = ValueHint::FilePath)]
     pub(crate) html: Option<String>,
-    /// Only make the page, from a finished report
+    /// Only make the page, from an existing report
     ///
-    /// It needs no input and no key, and nothing is sent.
+    /// Needs no input and no key; nothing is sent.
     #[arg(long, value_name = "REPORT", requires = "html", value_hint = ValueHint::FilePath,
         conflicts_with_all = ["input", "report", "resume", "overwrite", "sandbox", "sandbox_listen"])]
     pub(crate) from_report: Option<PathBuf>,
@@ -103,42 +100,42 @@ pub(crate) struct ReportOptions {
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Speed and retry")]
 pub(crate) struct Speed {
-    /// IDs a request; 1 uses the single-file endpoint
-    #[arg(short, long, value_name = "N", default_value_t = MOST_IDS_A_REQUEST,
-        value_parser = clap::value_parser!(u64).range(1..=MOST_IDS_A_REQUEST), value_hint = ValueHint::Other)]
-    batch_size: u64,
-    /// Requests in the air
+    /// IDs per request; 1 uses the single-file endpoint
+    #[arg(short, long, value_name = "N", default_value_t = values::MAX_BATCH_SIZE,
+        value_parser = batch_size, value_hint = ValueHint::Other)]
+    pub(crate) batch_size: usize,
+    /// Requests in flight at the same time
     #[arg(short = 'j', long, value_name = "N", default_value_t = 16,
-        value_parser = clap::value_parser!(u64).range(1..=1024), value_hint = ValueHint::Other)]
-    concurrency: u64,
-    /// Requests: N a second, N/m, auto or unlimited
+        value_parser = concurrency, value_hint = ValueHint::Other)]
+    pub(crate) concurrency: usize,
+    /// Requests per second, or N/m, auto or unlimited
     ///
-    /// auto starts from ImageKit's documented limits and follows what its answers say. A number is kept to: in any
-    /// T seconds at most N*T + burst requests leave, retries counted.
+    /// auto starts from ImageKit's documented limits and follows what its responses say. A number is never
+    /// exceeded: at most N*T + burst requests in any T seconds, retries included.
     #[arg(short, long, value_name = "RATE", default_value = "auto", value_parser = pace, value_hint = ValueHint::Other)]
     rate: Pace,
-    /// Requests that may leave at once under --rate N [default: 1]
+    /// Requests that may be sent at once under --rate N [default: 1]
     ///
-    /// From 100/s on the default is N/100, since timers are too coarse for single ones.
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..), value_hint = ValueHint::Other)]
+    /// From 100/s on the default is N/100, since timers are too coarse for single requests.
+    #[arg(long, value_name = "N", value_parser = at_least_one, value_hint = ValueHint::Other)]
     burst: Option<u32>,
-    /// Attempts for each ID or batch, 429s not counted
+    /// Attempts per ID or batch, not counting 429s
     ///
-    /// Attempts during an outage are not counted either. Connection errors, time-outs, broken answers, 408, 425
-    /// and 5xx are tried again, with a growing and random delay; other refusals are final.
-    #[arg(long, value_name = "N", default_value_t = 6, value_parser = clap::value_parser!(u32).range(1..), value_hint = ValueHint::Other)]
+    /// Attempts during an outage do not count either. Connection errors, timeouts, broken responses, 408, 425 and
+    /// 5xx are retried with exponential backoff and jitter; any other refusal is final.
+    #[arg(long, value_name = "N", default_value_t = 6, value_parser = at_least_one, value_hint = ValueHint::Other)]
     pub(crate) max_attempts: u32,
-    /// Longest that one attempt may take
+    /// Time limit for one attempt
     ///
-    /// A stop waits for the requests in the air, so whatever stops this program should give it longer than this.
+    /// A stop waits for the requests in flight, so whatever stops this program should allow it more than this.
     #[arg(long, value_name = "DURATION", default_value = "60s", value_parser = duration, value_hint = ValueHint::Other)]
     pub(crate) timeout: Duration,
-    /// Longest that making a connection may take
+    /// Time limit for connecting
     #[arg(long, value_name = "DURATION", default_value = "10s", value_parser = duration, value_hint = ValueHint::Other)]
     pub(crate) connect_timeout: Duration,
-    /// Stop, resumable, after this without a success
+    /// Stop, resumable, after this long with no success
     ///
-    /// While ImageKit as a whole is failing the run slows to one request at a time instead of failing every ID.
+    /// While the API as a whole is failing, the run slows to one request at a time instead of failing every ID.
     #[arg(long, value_name = "DURATION", default_value = "10m", value_parser = duration, value_hint = ValueHint::Other)]
     pub(crate) max_outage: Duration,
 }
@@ -146,16 +143,16 @@ pub(crate) struct Speed {
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Safety")]
 pub(crate) struct Look {
-    /// Read all input and say what the run would do
+    /// Read all input and report what a run would do
     ///
-    /// Nothing is sent, and no key is needed without --check. Counts, the requests and the time that the run would
-    /// take, the first and last IDs; --max-delete, --expect-count and --max-purges refuse as they would the run.
+    /// Nothing is sent, and no key is needed without --check. Prints counts, the requests and the time a run would
+    /// take, and the first and last IDs. --max-delete, --expect-count and --max-purges refuse as they would a run.
     #[arg(short = 'n', long)]
     pub(crate) dry_run: bool,
     /// With --dry-run: ask ImageKit which files exist
     ///
-    /// By reads alone. A row for each ID goes to --report [default: <input>.check.csv], with its type, path, size,
-    /// age and URL; it is valid input for the run.
+    /// Only reads. Writes a row per ID to --report [default: <input>.check.csv] with type, path, size, age and URL;
+    /// that file is valid input for a run.
     #[arg(long, requires = "dry_run", conflicts_with = "resume")]
     pub(crate) check: bool,
 }
@@ -163,38 +160,38 @@ pub(crate) struct Look {
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Safety")]
 pub(crate) struct Safety {
-    /// Do not ask; required where there is no terminal
+    /// Do not ask for confirmation; required without a terminal
     #[arg(short, long)]
     pub(crate) yes: bool,
     /// Refuse to start if more IDs than this would be sent
     #[arg(long, value_name = "N", value_hint = ValueHint::Other)]
     pub(crate) max_delete: Option<u64>,
-    /// Refuse to start unless the input has exactly so many IDs
+    /// Refuse to start unless the input has exactly this many IDs
     ///
-    /// Distinct valid ones are counted.
+    /// Counts distinct valid IDs.
     #[arg(long, value_name = "N", value_hint = ValueHint::Other)]
     pub(crate) expect_count: Option<u64>,
-    /// Stop, resumable, when more than this are failed or unknown
+    /// Stop, resumable, when more than this failed or are unknown
     ///
-    /// A share such as 5% is judged once 1000 are decided.
+    /// A percentage such as 5% applies once 1000 records are decided.
     #[arg(long, value_name = "N|P%", value_parser = threshold, value_hint = ValueHint::Other)]
     pub(crate) max_failures: Option<Threshold>,
     /// Stop, resumable, when more than this were not found
     ///
-    /// A list for the wrong account is mostly that. A share such as 5% is judged once 1000 are decided. What earlier
-    /// runs did not find counts too: to go on, give more.
+    /// Most IDs of a list for the wrong account are not found. A percentage such as 5% applies once 1000 records are
+    /// decided. IDs that earlier runs did not find count too: raise it to continue.
     #[arg(long, value_name = "N|P%", value_parser = threshold, value_hint = ValueHint::Other)]
     pub(crate) max_not_found: Option<Threshold>,
-    /// Send nothing new after this time, resumable
+    /// Stop, resumable, after this much time
     #[arg(long, value_name = "DURATION", value_parser = duration, value_hint = ValueHint::Other)]
     pub(crate) max_duration: Option<Duration>,
-    /// Rehearse against a built-in look-alike; nothing real is touched
+    /// Rehearse against a built-in ImageKit look-alike
     ///
-    /// The whole job runs against an ImageKit inside this process that needs no key, misses some files and has some
-    /// faults. Files that it writes get .sandbox before their extension.
+    /// The whole job runs against a server inside this process: no key is needed, nothing leaves the machine, some
+    /// files are missing and some responses fail. Files it writes get .sandbox before their extension.
     #[arg(long)]
     pub(crate) sandbox: bool,
-    /// Serve the look-alike alone, for other clients, until Ctrl-C
+    /// Only serve the look-alike, for other clients, until Ctrl-C
     #[arg(long, value_name = "ADDR", value_hint = ValueHint::Other)]
     pub(crate) sandbox_listen: Option<SocketAddr>,
 }
@@ -202,15 +199,15 @@ pub(crate) struct Safety {
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Cache")]
 pub(crate) struct Cache {
-    /// Purge the CDN of each file that is gone
+    /// Also purge deleted files from the CDN cache
     ///
-    /// ImageKit goes on serving a deleted file from its caches until its URL is purged. The URL comes from the
-    /// input's url column, or is read from ImageKit before the deletion.
+    /// ImageKit's CDN keeps serving a deleted file until its URL is purged. The URL comes from the input's url
+    /// column, or is looked up before the deletion.
     #[arg(long)]
     pub(crate) purge_cache: bool,
-    /// Refuse to start if more would be purged
+    /// Refuse to start if more purges than this would be needed
     ///
-    /// ImageKit's plans have a monthly quota of purges, some 1000.
+    /// ImageKit's plans have a monthly purge quota, 1000 by default.
     #[arg(long, value_name = "N", default_value_t = 1000, requires = "purge_cache", value_hint = ValueHint::Other)]
     max_purges: u64,
 }
@@ -227,13 +224,14 @@ impl Cache {
 pub(crate) struct ConnectionOptions {
     /// File with the private key [default: $IMAGEKIT_PRIVATE_KEY]
     ///
-    /// Its first line is taken. There is no option for the key itself: others could read it in the list of processes.
+    /// Its first line is used. There is no option for the key itself, because other users could read it in the list of
+    /// processes.
     #[arg(long, value_name = "PATH", value_hint = ValueHint::FilePath)]
     pub(crate) private_key_file: Option<PathBuf>,
-    /// Where the API is [default: https://api.imagekit.io]
+    /// Base URL of the API [default: https://api.imagekit.io]
     ///
-    /// The variable IMAGE_KIT_BASE_URL says it too. Plain http only to this machine. HTTPS_PROXY and the system's
-    /// certificates are honoured.
+    /// Can also be set by IMAGE_KIT_BASE_URL. Plain http is allowed only to this machine. HTTPS_PROXY and the
+    /// system's certificates are honoured.
     // clap's own words on the default and the variable would make a second line of it in the short help.
     #[arg(
         long,
@@ -252,23 +250,23 @@ pub(crate) struct ConnectionOptions {
 pub(crate) struct Display {
     /// Progress on stderr: auto, bar, plain or none
     ///
-    /// auto is a bar on a terminal and plain elsewhere; plain is a line every 30 s.
+    /// auto is a bar on a terminal and plain elsewhere; plain prints a line every 30 s.
     #[arg(long, value_name = "HOW", value_enum, default_value_t = ProgressMode::Auto, hide_possible_values = true)]
     pub(crate) progress: ProgressMode,
-    /// Say nothing but errors
+    /// Print only errors and what a person must know
     #[arg(short, long)]
     pub(crate) quiet: bool,
     /// Log to stderr: off, error, warn, info, debug or trace
     ///
-    /// error is what ends the run, warn what an operator should know, info what the run does, debug each request.
+    /// error: what ends the run; warn: what an operator should know; info: what the run does; debug: each request.
     #[arg(long, value_name = "LEVEL", value_enum, default_value_t = LogLevel::Warn, hide_possible_values = true)]
     pub(crate) log_level: LogLevel,
-    /// How it is logged: text or json, an object a line
+    /// Log format: text or json (one object per line)
     #[arg(long, value_name = "FORMAT", value_enum, default_value_t = LogFormat::Text, hide_possible_values = true)]
     pub(crate) log_format: LogFormat,
-    /// Print the man page or a completion: man, complete-bash, ...
+    /// Print the man page or a shell completion: man, complete-bash, ...
     ///
-    /// man, complete-bash, complete-zsh or complete-fish, to stdout; nothing else is done.
+    /// man, complete-bash, complete-zsh or complete-fish, to stdout; does nothing else.
     #[arg(
         long,
         value_name = "WHAT",
@@ -277,14 +275,14 @@ pub(crate) struct Display {
         conflicts_with = "input"
     )]
     pub(crate) generate: Option<Document>,
-    /// Write what the run came to as a JSON object
+    /// Write a summary of the run as a JSON object
     ///
-    /// At every end of the run, an early stop included; - is stdout. A dry run writes none.
+    /// At every end of a run, also an early one; - is stdout. A dry run writes none.
     #[arg(long, value_name = "PATH", value_hint = ValueHint::FilePath)]
     pub(crate) summary_json: Option<PathBuf>,
-    /// Keep a file of metrics for Prometheus
+    /// Write metrics for Prometheus to a file
     ///
-    /// Replaced every 10 s and at the end, for node_exporter's textfile collector, say.
+    /// Replaced every 10 s and at the end, for node_exporter's textfile collector for example.
     #[arg(long, value_name = "PATH", value_hint = ValueHint::FilePath)]
     pub(crate) metrics_file: Option<PathBuf>,
 }
@@ -367,14 +365,6 @@ impl Reading {
 }
 
 impl Speed {
-    pub(crate) fn batch_size(&self) -> usize {
-        usize::try_from(self.batch_size).unwrap_or(1)
-    }
-
-    pub(crate) fn concurrency(&self) -> usize {
-        usize::try_from(self.concurrency).unwrap_or(1)
-    }
-
     pub(crate) fn rate(&self) -> Result<Rate> {
         match self.rate {
             Pace::PerSecond(per_second) => Ok(Rate::PerSecond {

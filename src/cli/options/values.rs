@@ -28,6 +28,34 @@ pub(super) fn duration(text: &str) -> Result<Duration> {
     duration.ok_or_else(|| anyhow!("must be more than zero"))
 }
 
+/// The most IDs that ImageKit takes in one request. `[spec]`
+pub(super) const MAX_BATCH_SIZE: usize = 100;
+
+/// More requests in flight than this help nobody.
+const MAX_CONCURRENCY: usize = 1024;
+
+/// `--batch-size`.
+pub(super) fn batch_size(text: &str) -> Result<usize> {
+    up_to(text, MAX_BATCH_SIZE)
+}
+
+/// `--concurrency`.
+pub(super) fn concurrency(text: &str) -> Result<usize> {
+    up_to(text, MAX_CONCURRENCY)
+}
+
+fn up_to(text: &str, max: usize) -> Result<usize> {
+    let number = text.parse().ok();
+    let number = number.filter(|number| (1..=max).contains(number));
+    number.ok_or_else(|| anyhow!("must be from 1 to {max}"))
+}
+
+/// A number that is not zero.
+pub(super) fn at_least_one(text: &str) -> Result<u32> {
+    let number = text.parse().ok().filter(|number| *number > 0);
+    number.ok_or_else(|| anyhow!("must be a number from 1 on"))
+}
+
 /// One ASCII character, or `tab`.
 pub(super) fn delimiter(text: &str) -> Result<u8> {
     match (text, text.as_bytes()) {
