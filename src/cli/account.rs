@@ -42,7 +42,13 @@ impl Account {
                 connect_timeout: cli.speed.connect_timeout,
             })
         };
+        let real = connection(&cli.connection.base_url)?;
+        let key_file = cli.connection.private_key_file.as_deref();
         if cli.safety.sandbox {
+            if key_file.is_some() {
+                // A key is not needed, but one that could not be used would refuse the real command.
+                read_key(key_file, progress)?;
+            }
             let sandbox =
                 Sandbox::start(Script::rehearsal()).context("cannot start the sandbox")?;
             let connection = connection(&sandbox.base_url())?;
@@ -55,11 +61,9 @@ impl Account {
                 sandbox: Some(sandbox),
             });
         }
-        let connection = connection(&cli.connection.base_url)?;
-        let key = read_key(cli.connection.private_key_file.as_deref(), progress)?;
         Ok(Self {
-            connection,
-            key,
+            connection: real,
+            key: read_key(key_file, progress)?,
             sandbox: None,
         })
     }

@@ -305,11 +305,7 @@ fn asked(cli: &Cli) -> Result<Asked> {
         .try_get_matches_from(std::env::args_os())
         .map(|matches| options(&command, &matches))
         .unwrap_or_default();
-    Ok(Asked {
-        is_sandbox: cli.safety.sandbox,
-        inputs,
-        options,
-    })
+    Ok(Asked { inputs, options })
 }
 
 fn options(command: &Command, matches: &ArgMatches) -> Map<String, Value> {

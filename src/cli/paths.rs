@@ -21,6 +21,8 @@ pub(crate) struct Paths {
     pub(crate) html: Option<Destination>,
     pub(crate) summary: Option<Destination>,
     pub(crate) metrics: Option<PathBuf>,
+    /// Where they would go without `--sandbox`.
+    pub(crate) real: Option<Box<Self>>,
 }
 
 /// How names are filled in.
@@ -33,10 +35,21 @@ impl Paths {
     /// Names all outputs, and refuses a command that would write two things to one place, or over what it reads or
     /// what an older run left.
     pub(crate) fn resolve(cli: &Cli) -> Result<Self> {
-        let names = Names {
+        let mut names = Names {
             now: Timestamp::now(),
-            is_sandbox: cli.safety.sandbox,
+            is_sandbox: false,
         };
+        let real = Self::named(cli, &names)?;
+        if !cli.safety.sandbox {
+            return Ok(real);
+        }
+        names.is_sandbox = true;
+        let mut rehearsed = Self::named(cli, &names)?;
+        rehearsed.real = Some(Box::new(real));
+        Ok(rehearsed)
+    }
+
+    fn named(cli: &Cli, names: &Names) -> Result<Self> {
         let plain = |path: &Option<PathBuf>| path.as_deref().map(|path| names.plain(path));
         let paths = Self {
             report: match &cli.report.from_report {
@@ -52,6 +65,7 @@ impl Paths {
                     "--metrics-file needs a file that can be replaced, not stdout; give it a path"
                 ),
             },
+            real: None,
         };
         paths.check_stdout(cli)?;
         paths.check_clashes(cli)?;

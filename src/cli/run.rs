@@ -3,9 +3,9 @@
 use std::rc::Rc;
 
 use anyhow::{Context as _, Error, Result};
-use imagekit_bulk_delete::job::{InputCount, Job, Limits, RunStats, Settings};
+use imagekit_bulk_delete::job::{InputCount, Job, Limits, RunKind, RunStats, Settings};
 use imagekit_bulk_delete::line::Line;
-use imagekit_bulk_delete::report::{self, OpenError, Opened, Request};
+use imagekit_bulk_delete::report::{self, Destination, Existing, OpenError, Opened, Request};
 use imagekit_bulk_delete::source::Sources;
 use imagekit_bulk_delete::stop::{Reason, Stop};
 use tokio::select;
@@ -76,14 +76,22 @@ pub(crate) fn in_words(error: &Error) -> String {
 
 /// Every end is told to other programs, that of a run that never began too.
 async fn delete_and_tell(cli: &Cli, paths: &Paths, progress: &Progress) -> Result<u8> {
+    if let Some(real) = &paths.real {
+        rehearse(cli, real, progress)?;
+    }
     let exports = Exports::open(cli, paths, progress)?;
     let stop = Stop::new();
+    let kind = if cli.safety.sandbox {
+        RunKind::Rehearsal
+    } else {
+        RunKind::Real
+    };
     let run = Run {
         cli,
         paths,
         progress,
         exports: &exports,
-        stats: Rc::new(RunStats::new(stop.clone())),
+        stats: Rc::new(RunStats::new(kind, stop.clone())),
         stop,
     };
     let ended = run.delete().await;
@@ -96,6 +104,24 @@ async fn delete_and_tell(cli: &Cli, paths: &Paths, progress: &Progress) -> Resul
         }
     }
     ended
+}
+
+/// What would refuse the real command refuses its rehearsal.
+fn rehearse(cli: &Cli, real: &Paths, progress: &Progress) -> Result<()> {
+    Exports::open(cli, real, progress)?;
+    let Destination::File(report) = &real.report else {
+        return Ok(());
+    };
+    let name = real.report_name();
+    match report.metadata() {
+        Err(_) => Ok(()),
+        Ok(there) if !there.is_file() => Err(OpenError::NotAFile(name).into()),
+        Ok(_) => match account::existing(cli) {
+            Existing::Refuse => Err(OpenError::Exists(name).into()),
+            Existing::Overwrite => Ok(()),
+            Existing::Resume => Ok(report::inspect(report, None, false).map(drop)?),
+        },
+    }
 }
 
 /// One deletion run.

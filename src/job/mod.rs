@@ -38,7 +38,7 @@ use crate::target::{Record, Target};
 use grouping::MAX_BACKLOG;
 pub(crate) use grouping::{Backlog, Group, groups};
 pub use limits::{Limits, Threshold};
-pub use stats::{Expected, Kept, RunStats, Total};
+pub use stats::{Expected, Kept, RunKind, RunStats, Total};
 
 /// Groups under way beyond `--concurrency`: while some wait for their next attempt others go on, and an outage shows
 /// in different groups even where one request at a time is sent.

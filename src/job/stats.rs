@@ -21,6 +21,7 @@ use crate::throttle::{Pause, SeenLimit, Throttle};
 /// The account of one run. All counts are of records unless their name says otherwise.
 #[derive(Debug)]
 pub struct RunStats {
+    kind: RunKind,
     stop: Stop,
     started: Cell<Moment>,
     ended: Cell<Option<Moment>>,
@@ -40,6 +41,15 @@ pub struct RunStats {
     kept: Cell<Kept>,
     odd_ids: Cell<u64>,
     failures: RefCell<Failures>,
+}
+
+/// Against what a run goes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum RunKind {
+    /// ImageKit, or what stands for it at `--base-url`.
+    Real,
+    /// The sandbox of `--sandbox`.
+    Rehearsal,
 }
 
 /// A moment on both clocks.
@@ -103,8 +113,9 @@ impl Moment {
 /// What the job notes.
 impl RunStats {
     /// An account that begins now, of a run that `stop` can end.
-    pub fn new(stop: Stop) -> Self {
+    pub fn new(kind: RunKind, stop: Stop) -> Self {
         Self {
+            kind,
             stop,
             started: Cell::new(Moment::now()),
             ended: Cell::new(None),
@@ -215,6 +226,11 @@ impl RunStats {
 
 /// What everybody reads.
 impl RunStats {
+    /// Whether nothing real was touched.
+    pub fn is_rehearsal(&self) -> bool {
+        self.kind == RunKind::Rehearsal
+    }
+
     /// When the run began.
     pub fn started_at(&self) -> Timestamp {
         self.started.get().at

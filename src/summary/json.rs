@@ -15,8 +15,6 @@ const SCHEMA: u32 = 1;
 /// What the command line asked for.
 #[derive(Debug, Clone, Default)]
 pub struct Asked {
-    /// Whether it was a rehearsal in the sandbox.
-    pub is_sandbox: bool,
     /// The inputs' names; `-` is stdin.
     pub inputs: Vec<String>,
     /// Options by their long names; never the key.
@@ -91,7 +89,7 @@ impl Summary<'_> {
         Json {
             schema: SCHEMA,
             version: env!("CARGO_PKG_VERSION"),
-            sandbox: asked.is_sandbox,
+            sandbox: stats.is_rehearsal(),
             started_at: format!("{:.3}", stats.started_at()),
             finished_at: format!("{:.3}", stats.ended_at()),
             duration_ms: stats.elapsed(),

@@ -27,6 +27,10 @@ pub fn metrics(stats: &RunStats, end: Option<End>) -> String {
     let decided = "Records that have a row in the report, by status.";
     gauge(&mut text, "records", decided, records);
     let plain = |value: String| [(String::new(), value)];
+    if stats.is_rehearsal() {
+        let rehearsal = "1 where this is a rehearsal in the sandbox; absent otherwise.";
+        gauge(&mut text, "sandbox", rehearsal, plain("1".into()));
+    }
     if let Expected::Exact(total) = stats.expected() {
         let expected = "Records of the input, where they were counted.";
         gauge(
@@ -102,11 +106,12 @@ fn unix_seconds(at: Timestamp) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::job::RunKind;
     use crate::stop::Stop;
 
     #[test]
     fn the_text_is_what_prometheus_reads() {
-        let stats = RunStats::new(Stop::new());
+        let stats = RunStats::new(RunKind::Real, Stop::new());
         let text = metrics(&stats, None);
         for line in [
             "# TYPE imagekit_bulk_delete_records gauge",
