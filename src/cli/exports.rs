@@ -11,7 +11,8 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail};
 use clap::{ArgMatches, Command, CommandFactory};
-use imagekit_bulk_delete::html::{self, RunFacts};
+use imagekit_bulk_delete::client::BaseUrl;
+use imagekit_bulk_delete::html::{self, Run};
 use imagekit_bulk_delete::human::grouped;
 use imagekit_bulk_delete::job::{Ending, RunStats};
 use imagekit_bulk_delete::report::Destination;
@@ -68,7 +69,7 @@ impl<'a> Exports<'a> {
         Ok(Self {
             progress,
             asked: asked(cli)?,
-            page: Page::open(paths)?,
+            page: Page::of_run(cli, paths)?,
             summary: match &paths.summary {
                 None => None,
                 Some(Destination::Stdout) => Some(Sink::Stdout),
@@ -105,17 +106,12 @@ impl<'a> Exports<'a> {
     pub(crate) fn write_page(&self, stats: &RunStats, ending: &Ending) -> u8 {
         let code = exit::of_run(ending, stats);
         let Some(page) = &self.page else { return code };
-        let facts = RunFacts {
-            began: stats.started_at(),
-            ended: stats.ended_at(),
+        let run = Run {
+            stats,
             stopped: ending.reason(),
-            requests: stats.requests(),
-            retries: stats.retries(),
-            throttled: stats.throttled(),
-            paused: stats.paused(),
-            pauses: stats.pauses(),
+            host: page.host.as_deref(),
         };
-        match page.make(Some(&facts)) {
+        match page.make(Some(&run)) {
             Ok(notice) => {
                 self.progress.notice(&notice);
                 code
@@ -193,6 +189,8 @@ struct Page {
     sink: Sink,
     /// What it is made from.
     report: PathBuf,
+    /// Where the run sends its requests; `None` in a rehearsal, and where there is no run.
+    host: Option<String>,
 }
 
 /// Makes a page of a finished report; nothing is sent, and no key is needed.
@@ -204,6 +202,22 @@ pub(crate) fn page_from_report(paths: &Paths, progress: &Progress) -> Result<u8>
 }
 
 impl Page {
+    fn of_run(cli: &Cli, paths: &Paths) -> Result<Option<Self>> {
+        let host = || {
+            Some(
+                BaseUrl::parse(&cli.connection.base_url)
+                    .ok()?
+                    .as_str()
+                    .to_owned(),
+            )
+        };
+        let page = Self::open(paths)?;
+        Ok(page.map(|page| Self {
+            host: host().filter(|_| !cli.safety.sandbox),
+            ..page
+        }))
+    }
+
     fn open(paths: &Paths) -> Result<Option<Self>> {
         let (Some(html), Destination::File(report)) = (&paths.html, &paths.report) else {
             return Ok(None);
@@ -220,12 +234,13 @@ impl Page {
             name,
             sink,
             report: report.clone(),
+            host: None,
         }))
     }
 
     /// Makes and writes it; what to say of it.
-    fn make(&self, facts: Option<&RunFacts>) -> Result<String> {
-        let page = html::page(&self.report, facts)?;
+    fn make(&self, run: Option<&Run<'_>>) -> Result<String> {
+        let page = html::page(&self.report, run)?;
         let written = match &self.sink {
             Sink::File(file) => file.write(&page.html),
             Sink::Stdout => print(&page.html),

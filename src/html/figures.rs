@@ -1,23 +1,23 @@
-//! The figures of a page: one pass over a report's rows, whatever their number, in bounded memory.
+//! The figures of a page: a report's rows, whatever their number, in bounded memory.
 
-use std::collections::HashSet;
-use std::hash::{BuildHasher as _, RandomState};
+use std::collections::HashMap;
 use std::io;
 use std::path::Path;
+use std::sync::Arc;
 
 use jiff::Timestamp;
 
-use super::durations::Durations;
-use super::reasons::Reasons;
 use super::timeline::Timeline;
+use crate::id_set::{Flags, IdSet};
 use crate::outcome::{Outcome, Purge, REHEARSAL_PREFIX, Status};
 use crate::report::Rows;
+use crate::summary::Failures;
 
-/// Attempts from which on IDs are counted together.
-pub(super) const MANY_ATTEMPTS: usize = 11;
+/// Rows that the page shows one by one.
+pub(super) const MAX_SHOWN: usize = 5_000;
 
-/// Unsettled IDs that are remembered, to notice when a later row tells of one again.
-const MOST_REMEMBERED: usize = 50_000;
+/// Inputs that are named.
+const MAX_INPUTS: usize = 10;
 
 /// What a chart tells apart, from the bottom of a bar to its top.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -33,7 +33,7 @@ impl Kind {
     pub(super) const ALL: [Self; 3] = [Self::Deleted, Self::Absent, Self::Unsettled];
 
     /// `None` for a record that is never sent.
-    fn of(status: Status) -> Option<Self> {
+    pub(super) const fn of(status: Status) -> Option<Self> {
         match status {
             Status::Deleted => Some(Self::Deleted),
             Status::NotFound | Status::Gone => Some(Self::Absent),
@@ -43,43 +43,95 @@ impl Kind {
     }
 }
 
+/// Why a row needs a look, the gravest first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Trouble {
+    Unknown,
+    Failed,
+    /// The file is gone, its purge is not done.
+    Purge,
+    Invalid,
+}
+
+impl Trouble {
+    const COUNT: usize = 4;
+
+    fn of(outcome: &Outcome) -> Option<Self> {
+        match outcome.status {
+            Status::Unknown => Some(Self::Unknown),
+            Status::Failed => Some(Self::Failed),
+            Status::Invalid => Some(Self::Invalid),
+            _ if outcome.purge.is_some_and(|purge| !purge.is_settled()) => Some(Self::Purge),
+            _ => None,
+        }
+    }
+}
+
 /// What the rows of a report come to.
 #[derive(Debug)]
-pub struct Figures {
-    pub(super) statuses: [u64; Status::ALL.len()],
-    pub(super) purges: [u64; Purge::ALL.len()],
+pub(super) struct Figures {
+    statuses: [u64; Status::ALL.len()],
+    purges: [u64; Purge::ALL.len()],
     /// When the first and the last row were decided.
     pub(super) span: Option<(Timestamp, Timestamp)>,
     pub(super) over_time: Timeline<{ Kind::ALL.len() }>,
-    pub(super) durations: Durations,
-    /// IDs by requests that named them; the last place is for that many and more.
-    pub(super) attempts: [u64; MANY_ATTEMPTS + 1],
-    pub(super) reasons: Reasons,
+    pub(super) failures: Failures,
+    /// Rows that need a look, the first of each kind.
+    troubles: [Vec<Outcome>; Trouble::COUNT],
+    /// The inputs' names, as far as they are kept.
+    pub(super) inputs: Vec<Arc<str>>,
+    pub(super) has_more_inputs: bool,
     /// The rows are of the look-alike.
     pub(super) is_rehearsal: bool,
-    /// Something that is no row followed the last one.
-    pub(super) is_cut: bool,
-    /// The job was resumed and is not complete: an ID that was tried again has more than one row.
-    pub(super) is_unfinished: bool,
-    unsettled: HashSet<u64>,
-    hasher: RandomState,
+    /// The last row is torn.
+    pub(super) is_torn: bool,
+    /// Rows that a later one of the same ID replaces, and that are not counted: the run has not ended in order.
+    pub(super) superseded: u64,
 }
 
 impl Figures {
-    /// Reads a report of ours; any other file is an error of kind `InvalidData`.
-    pub fn read(path: &Path) -> io::Result<Self> {
-        let mut figures = Self::none();
-        let mut rows = Rows::open(path)?;
-        for row in &mut rows {
-            figures.add(&row?);
+    /// Reads a report of ours; any other file, and one that is damaged, is an error of kind `InvalidData`.
+    pub(super) fn read(path: &Path) -> io::Result<Self> {
+        let mut own_rows = OwnRows::default();
+        let mut read = 0;
+        let figures = Self::count(path, usize::MAX, |outcome| {
+            read += 1;
+            own_rows.add(outcome);
+            true
+        })?;
+        if own_rows.again.is_empty() {
+            return Ok(figures);
         }
-        figures.is_cut = rows.is_cut();
+        // The report of a run that goes on, or that was killed.
+        let is_torn = figures.is_torn;
+        let mut figures = Self::count(path, read, |outcome| own_rows.is_last(outcome))?;
+        figures.is_torn = is_torn;
+        if own_rows.again.values().any(|rows| *rows != 1) {
+            return Err(io::Error::other(
+                "it was replaced while it was read; try again",
+            ));
+        }
         Ok(figures)
     }
 
-    /// Records that have a row.
-    pub fn records(&self) -> u64 {
-        self.statuses.iter().sum()
+    /// Counts those of the first rows that `counts` says yes to.
+    fn count(
+        path: &Path,
+        max_rows: usize,
+        mut counts: impl FnMut(&Outcome) -> bool,
+    ) -> io::Result<Self> {
+        let mut figures = Self::none();
+        let mut rows = Rows::open(path)?;
+        for row in rows.by_ref().take(max_rows) {
+            let outcome = row?;
+            if counts(&outcome) {
+                figures.add(&outcome);
+            } else {
+                figures.superseded += 1;
+            }
+        }
+        figures.is_torn = rows.is_cut();
+        Ok(figures)
     }
 
     fn none() -> Self {
@@ -88,14 +140,13 @@ impl Figures {
             purges: Default::default(),
             span: None,
             over_time: Timeline::new(),
-            durations: Durations::default(),
-            attempts: Default::default(),
-            reasons: Reasons::default(),
+            failures: Failures::default(),
+            troubles: Default::default(),
+            inputs: Vec::new(),
+            has_more_inputs: false,
             is_rehearsal: false,
-            is_cut: false,
-            is_unfinished: false,
-            unsettled: HashSet::new(),
-            hasher: RandomState::new(),
+            is_torn: false,
+            superseded: 0,
         }
     }
 
@@ -108,53 +159,92 @@ impl Figures {
         let (first, last) = self.span.unwrap_or((at, at));
         self.span = Some((first.min(at), last.max(at)));
         if let Some(kind) = Kind::of(outcome.status) {
-            self.over_time.add(at.as_millisecond(), kind as usize);
+            let took = i64::try_from(outcome.duration.as_millis()).unwrap_or(i64::MAX);
+            self.over_time.add(at.as_millisecond(), took, kind as usize);
         }
-        if outcome.attempts > 0 {
-            self.durations.add(outcome.duration);
-            self.attempts[MANY_ATTEMPTS.min(outcome.attempts as usize)] += 1;
+        if !matches!(outcome.status, Status::Deleted | Status::Duplicate) {
+            self.failures.add(outcome);
         }
-        if !matches!(
-            outcome.status,
-            Status::Deleted | Status::Duplicate | Status::Excluded
-        ) {
-            self.reasons.add(outcome);
+        if let Some(trouble) = Trouble::of(outcome) {
+            let rows = &mut self.troubles[trouble as usize];
+            if rows.len() < MAX_SHOWN {
+                rows.push(outcome.clone());
+            }
         }
-        self.watch_for_later_rows(outcome);
-        self.is_rehearsal |= outcome
-            .request_id
-            .as_deref()
-            .is_some_and(|id| id.starts_with(REHEARSAL_PREFIX));
+        self.add_input(&outcome.origin.input);
+        let request_id = outcome.request_id.as_deref().unwrap_or_default();
+        self.is_rehearsal |= request_id.starts_with(REHEARSAL_PREFIX);
     }
 
-    /// Only an unsettled ID is tried again. One in a million million might be mistaken for another.
-    fn watch_for_later_rows(&mut self, outcome: &Outcome) {
-        let Some(kind) = Kind::of(outcome.status).filter(|_| !self.is_unfinished) else {
-            return;
-        };
-        let is_unsettled = kind == Kind::Unsettled && self.unsettled.len() < MOST_REMEMBERED;
-        if !is_unsettled && self.unsettled.is_empty() {
+    fn add_input(&mut self, input: &Arc<str>) {
+        if self.inputs.contains(input) {
             return;
         }
-        let hash = self.hasher.hash_one(&outcome.file_id);
-        self.is_unfinished = self.unsettled.contains(&hash);
-        if is_unsettled {
-            self.unsettled.insert(hash);
+        if self.inputs.len() < MAX_INPUTS {
+            self.inputs.push(Arc::clone(input));
+        } else {
+            self.has_more_inputs = true;
         }
     }
 
-    pub(super) fn count(&self, status: Status) -> u64 {
+    /// Records that have a row.
+    pub(super) fn records(&self) -> u64 {
+        self.statuses.iter().sum()
+    }
+
+    pub(super) fn count_of(&self, status: Status) -> u64 {
         self.statuses[status as usize]
     }
 
     /// The sum over statuses.
     pub(super) fn sum(&self, statuses: &[Status]) -> u64 {
-        statuses.iter().map(|status| self.count(*status)).sum()
+        statuses.iter().map(|status| self.count_of(*status)).sum()
+    }
+
+    pub(super) fn purged(&self, purge: Purge) -> u64 {
+        self.purges[purge as usize]
     }
 
     /// Purges that are still to be done.
     pub(super) fn purges_due(&self) -> u64 {
         let due = Purge::ALL.into_iter().filter(|purge| !purge.is_settled());
-        due.map(|purge| self.purges[purge as usize]).sum()
+        due.map(|purge| self.purged(purge)).sum()
+    }
+
+    /// Records that need a look.
+    pub(super) fn in_trouble(&self) -> u64 {
+        let own = Status::ALL.into_iter().filter(|status| status.is_trouble());
+        own.map(|status| self.count_of(status)).sum::<u64>() + self.purges_due()
+    }
+
+    /// The rows of those, the gravest first, as many as are shown.
+    pub(super) fn troubles(&self) -> Vec<&Outcome> {
+        self.troubles.iter().flatten().take(MAX_SHOWN).collect()
+    }
+}
+
+/// Which IDs have more than one row of their own.
+#[derive(Debug, Default)]
+struct OwnRows {
+    seen: IdSet,
+    again: HashMap<Box<str>, u64>,
+}
+
+impl OwnRows {
+    fn add(&mut self, outcome: &Outcome) {
+        if outcome.status.is_own() && !self.seen.entry(&outcome.file_id).set(Flags::SEEN) {
+            *self.again.entry(outcome.file_id.clone()).or_insert(1) += 1;
+        }
+    }
+
+    /// Whether a row is the last of its ID; to be asked in the order of the file.
+    fn is_last(&mut self, outcome: &Outcome) -> bool {
+        match self.again.get_mut(&outcome.file_id) {
+            Some(rows) if outcome.status.is_own() && *rows > 1 => {
+                *rows -= 1;
+                false
+            }
+            _ => true,
+        }
     }
 }

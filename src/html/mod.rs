@@ -1,49 +1,32 @@
 //! The page: a report to look at, as one HTML file that needs nothing else.
 //!
-//! A report's path goes in, and what the run that wrote it knows besides; a page comes out. [`Figures`] reads the
-//! rows in one pass and bounded memory, the charts draw numbers only, and the template escapes all text: IDs and
-//! messages are whatever a server or an input said.
+//! A report's path goes in, and what the run that wrote it knows besides; a page comes out. `figures` reads the
+//! rows in bounded memory, `charts` places numbers only, and the template escapes all text: IDs and messages are
+//! whatever a server or an input said. A script of our own sorts and searches; the page is whole without it, and its
+//! policy allows no other.
 
-mod chart;
-mod durations;
+mod charts;
 mod figures;
-mod ink;
+mod format;
 mod page;
-mod reasons;
-mod ticks;
 mod timeline;
-mod words;
 
 use std::io;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
-use jiff::Timestamp;
 use thiserror::Error;
 
-pub use figures::Figures;
-
-use crate::throttle::Pause;
+use crate::job::RunStats;
 
 /// What a run knows that its report does not say.
 #[derive(Debug)]
-pub struct RunFacts {
-    /// When it began.
-    pub began: Timestamp,
-    /// When it ended.
-    pub ended: Timestamp,
+pub struct Run<'a> {
+    /// Its account.
+    pub stats: &'a RunStats,
     /// Why it ended early; `None` if it completed.
     pub stopped: Option<String>,
-    /// Requests sent.
-    pub requests: u64,
-    /// Requests that named an ID again.
-    pub retries: u64,
-    /// 429s.
-    pub throttled: u64,
-    /// Time for which ImageKit made it wait.
-    pub paused: Duration,
-    /// When that was.
-    pub pauses: Vec<Pause>,
+    /// Where the files were deleted; `None` in a rehearsal.
+    pub host: Option<&'a str>,
 }
 
 /// A finished page.
@@ -51,14 +34,14 @@ pub struct RunFacts {
 pub struct Page {
     /// The file's text.
     pub html: String,
-    /// Rows that it tells of.
+    /// Rows that it shows the figures of.
     pub records: u64,
 }
 
 /// There is no page.
 #[derive(Debug, Error)]
 pub enum PageError {
-    /// The report cannot be read, or is none of ours.
+    /// The report cannot be read, is damaged, or is none of ours.
     #[error("no page can be made from {path}: {source}", path = path.display())]
     Report {
         /// The report.
@@ -67,17 +50,14 @@ pub enum PageError {
         #[source]
         source: io::Error,
     },
-    /// A chart cannot be drawn: a fault of this program.
-    #[error("a chart of the page cannot be drawn: {0}; please report this as a bug")]
-    Chart(String),
     /// The template cannot be filled in: a fault of this program.
     #[error("the page cannot be filled in: {0}; please report this as a bug")]
     Template(#[from] askama::Error),
 }
 
 /// Makes a page of a report; `run` is what the run that wrote it knows, if it is that run which asks.
-pub fn page(report: &Path, run: Option<&RunFacts>) -> Result<Page, PageError> {
-    let figures = Figures::read(report).map_err(|source| PageError::Report {
+pub fn page(report: &Path, run: Option<&Run<'_>>) -> Result<Page, PageError> {
+    let figures = figures::Figures::read(report).map_err(|source| PageError::Report {
         path: report.into(),
         source,
     })?;

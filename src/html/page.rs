@@ -1,25 +1,30 @@
 //! The view that the template fills in: what is said first, and in which words.
 
-use std::cmp::Reverse;
-
 use askama::Template;
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use jiff::Timestamp;
+use sha2::{Digest as _, Sha256};
 
-use super::chart::{self, Chart, Size, Span};
-use super::durations::DurationBin;
-use super::figures::{Figures, Kind, MANY_ATTEMPTS};
-use super::ink::Ink;
-use super::reasons::Group;
-use super::timeline::Bin;
-use super::words::{Number, Time, duration, number, share, time, width};
-use super::{PageError, RunFacts};
+use super::charts::Chart;
+use super::figures::{Figures, Kind, MAX_SHOWN};
+use super::format::{Number, Time, number, share, time, width, without_markup};
+use super::timeline::{Bin, Span};
+use super::{PageError, Run};
 use crate::human::{grouped, seconds};
-use crate::outcome::{Purge, Status};
+use crate::outcome::{ErrorCode, Outcome, Purge, Status};
+use crate::summary::Group;
 use crate::throttle::Pause;
 
 /// Statuses that a person must look at, the gravest first.
-const UNSETTLED: [Status; 3] = [Status::Failed, Status::Unknown, Status::Invalid];
-const ABSENT: [Status; 2] = [Status::NotFound, Status::Gone];
+const TROUBLE: [Status; 3] = [Status::Unknown, Status::Failed, Status::Invalid];
+const ABSENT: [Status; 2] = [Status::Gone, Status::NotFound];
+
+/// Rows that need a look are unfolded up to this many.
+const MAX_UNFOLDED: usize = 20;
+
+/// Sorts and searches the rows; the page's policy names it by its hash.
+const SCRIPT: &str = include_str!("page.js");
 
 #[derive(Template)]
 #[template(path = "page.html", config = "src/html/askama.toml")]
@@ -27,21 +32,19 @@ struct View<'a> {
     name: &'a str,
     made: Time,
     version: &'static str,
+    script: &'static str,
+    script_hash: String,
     figures: &'a Figures,
-    run: Option<&'a RunFacts>,
+    run: Option<&'a Run<'a>>,
+    pauses: Vec<Pause>,
+    troubles: Vec<&'a Outcome>,
     /// `None` if nothing was sent.
-    charts: Option<Charts>,
-}
-
-/// Each drawn for a wide page and for a narrow one.
-struct Charts {
-    over_time: [(&'static str, Chart); 2],
-    latency: Option<Chart>,
+    chart: Option<Chart>,
 }
 
 /// A line of a table of counts.
 struct Line {
-    name: String,
+    name: &'static str,
     class: &'static str,
     count: u64,
     share: String,
@@ -52,51 +55,32 @@ struct Line {
 pub(super) fn render(
     name: &str,
     figures: &Figures,
-    run: Option<&RunFacts>,
+    run: Option<&Run<'_>>,
 ) -> Result<String, PageError> {
+    let pauses = run.map_or_else(Vec::new, |run| run.stats.pauses());
+    let chart = time_span(figures, run).map(|span| Chart::new(&figures.over_time, span, &pauses));
     let view = View {
         name,
         made: Time(Timestamp::now()),
         version: env!("CARGO_PKG_VERSION"),
+        script: SCRIPT,
+        script_hash: STANDARD.encode(Sha256::digest(SCRIPT)),
         figures,
         run,
-        charts: Charts::draw(figures, run).map_err(PageError::Chart)?,
+        pauses,
+        troubles: figures.troubles(),
+        chart,
     };
     // The template engine cuts the last line's end.
     Ok(view.render()? + "\n")
 }
 
-impl Charts {
-    fn draw(figures: &Figures, run: Option<&RunFacts>) -> Result<Option<Self>, String> {
-        let Some(span) = time_span(figures, run) else {
-            return Ok(None);
-        };
-        let pauses = run.map_or(&[][..], |run| &run.pauses);
-        let over_time = |size| chart::over_time(size, span, &figures.over_time, pauses);
-        let bins = figures.durations.bins();
-        let latency = || chart::latency(Size(420, 230), &bins);
-        Ok(Some(Self {
-            over_time: [
-                ("wide", over_time(Size(880, 250))?),
-                ("narrow", over_time(Size(400, 230))?),
-            ],
-            latency: (!bins.is_empty()).then(latency).transpose()?,
-        }))
-    }
-}
-
 /// What the time axis must show; `None` if nothing was decided by asking.
-fn time_span(figures: &Figures, run: Option<&RunFacts>) -> Option<Span> {
-    let mut bins = figures.over_time.bins();
-    let first = bins.next()?;
-    let last = bins.last().unwrap_or(first);
-    let mut span = Span {
-        begin: first.begin,
-        end: last.begin + figures.over_time.width(),
-    };
-    if let Some(run) = run {
-        span.begin = span.begin.min(run.began.as_millisecond());
-        span.end = span.end.max(run.ended.as_millisecond());
+fn time_span(figures: &Figures, run: Option<&Run<'_>>) -> Option<Span> {
+    let mut span = figures.over_time.span()?;
+    if let Some(Run { stats, .. }) = run {
+        span.begin = span.begin.min(stats.started_at().as_millisecond());
+        span.end = span.end.max(stats.ended_at().as_millisecond());
     }
     Some(span)
 }
@@ -106,128 +90,102 @@ impl View<'_> {
         Number(self.figures.records())
     }
 
-    /// Records that a person must look at.
-    fn to_look_at(&self) -> u64 {
-        self.figures.sum(&UNSETTLED) + self.figures.purges_due()
-    }
-
     /// Why the run ended early.
     fn stopped(&self) -> Option<&str> {
         self.run?.stopped.as_deref()
     }
 
-    fn pauses(&self) -> &[Pause] {
-        self.run.map_or(&[], |run| &run.pauses)
-    }
-
     /// How the first line is coloured.
     fn tone(&self) -> &'static str {
         match self.stopped() {
-            None if self.to_look_at() == 0 => "good",
+            None if self.figures.in_trouble() == 0 => "good",
             _ => "bad",
         }
     }
 
     fn statuses(&self) -> Vec<Line> {
         let line = |status: Status| Line {
-            name: status.as_str().into(),
+            name: status.as_str(),
             class: class(status),
-            count: self.figures.count(status),
-            share: share(self.figures.count(status), self.figures.records()),
+            count: self.figures.count_of(status),
+            share: share(self.figures.count_of(status), self.figures.records()),
             meaning: meaning(status),
         };
         Status::ALL.into_iter().map(line).collect()
     }
 
-    /// What the first sentence tells, and the bar under it is made of.
+    /// What the first sentence says, and the bar under it is made of.
     fn parts(&self) -> Vec<Line> {
-        let whole = self.figures.records();
-        let part = |(name, statuses): (&str, &[Status])| Line {
-            name: name.into(),
+        let part = |(name, statuses): (&'static str, &[Status])| Line {
+            name,
             class: class(statuses[0]),
             count: self.figures.sum(statuses),
-            share: share(self.figures.sum(statuses), whole),
+            share: String::new(),
             meaning: "",
         };
-        let parts: [(&str, &[Status]); 6] = [
+        let parts: [(&str, &[Status]); 7] = [
             ("deleted", &[Status::Deleted]),
             ("not there", &ABSENT),
-            ("failed or unknown", &[Status::Failed, Status::Unknown]),
+            ("unknown", &[Status::Unknown]),
+            ("not deleted", &[Status::Failed]),
             ("invalid and not sent", &[Status::Invalid]),
             ("duplicates", &[Status::Duplicate]),
-            ("excluded", &[Status::Excluded]),
+            ("excluded and not sent", &[Status::Excluded]),
         ];
         let parts = parts.into_iter().map(part);
         parts.filter(|part| part.count > 0).collect()
     }
 
     fn purges(&self) -> Vec<Line> {
-        let whole = self.figures.purges.iter().sum();
-        let line = |purge: Purge| {
-            let count = self.figures.purges[purge as usize];
-            Line {
-                name: purge.as_str().into(),
-                class: match purge {
-                    Purge::Requested => "deleted",
-                    Purge::NoUrl => "absent",
-                    Purge::Failed | Purge::OverLimit => "unsettled",
-                },
-                count,
-                share: share(count, whole),
-                meaning: purge_meaning(purge),
-            }
+        let purged = |purge| self.figures.purged(purge);
+        let whole = Purge::ALL.into_iter().map(purged).sum();
+        let line = |purge: Purge| Line {
+            name: purge.as_str(),
+            class: match purge {
+                Purge::Requested => "deleted",
+                Purge::NoUrl => "absent",
+                Purge::Failed | Purge::OverLimit => "unsettled",
+            },
+            count: purged(purge),
+            share: share(purged(purge), whole),
+            meaning: purge_meaning(purge),
         };
         let lines = Purge::ALL.into_iter().map(line);
         lines.filter(|_| whole > 0).collect()
     }
 
-    fn attempts(&self) -> Vec<Line> {
-        let whole = self.figures.durations.total();
-        let line = |(attempts, count): (usize, &u64)| Line {
-            name: match attempts {
-                MANY_ATTEMPTS => format!("{attempts} or more"),
-                _ => attempts.to_string(),
-            },
-            class: "deleted",
-            count: *count,
-            share: share(*count, whole),
-            meaning: "",
-        };
-        let lines = self.figures.attempts.iter().enumerate().map(line);
-        lines.filter(|line| line.count > 0).collect()
+    /// Statuses with rows that a person must look at, and why, the gravest first.
+    fn reasons(&self) -> Vec<(Status, Vec<&Group>)> {
+        let found = |status: &Status| self.figures.count_of(*status) > 0;
+        let statuses = TROUBLE.into_iter().filter(found);
+        let reasons = |status| (status, self.figures.failures.groups(&[status]));
+        statuses.map(reasons).collect()
     }
 
-    fn latency(&self) -> Option<&Chart> {
-        self.charts.as_ref()?.latency.as_ref()
-    }
-
-    fn unsettled(&self) -> Vec<&Group> {
-        self.figures.reasons.of(&UNSETTLED)
-    }
-
-    /// What is said most often of them, if one thing is.
-    fn main_reason(&self) -> Option<(&'static str, &str)> {
-        let mut groups = self.unsettled();
-        groups.sort_by_key(|group| Reverse(group.count));
-        let how_often = match groups[..] {
-            [_] => "Why",
-            [first, second, ..] if first.count > second.count => "Most often",
-            _ => return None,
-        };
-        let message = groups[0].message.as_str();
-        (!message.is_empty()).then_some((how_often, message))
-    }
-
-    fn other_unsettled(&self) -> u64 {
-        self.figures.reasons.others(&UNSETTLED)
+    /// Rows of a status whose reason found no place in a group.
+    fn others(&self, status: Status) -> u64 {
+        self.figures.failures.others(&[status])
     }
 
     fn absent(&self) -> Vec<&Group> {
-        self.figures.reasons.of(&ABSENT)
+        self.figures.failures.groups(&ABSENT)
     }
 
     fn is_mostly_absent(&self) -> bool {
-        self.figures.count(Status::NotFound) * 2 > self.figures.records()
+        self.figures.count_of(Status::NotFound) * 2 > self.figures.records()
+    }
+
+    /// Records that need a look and are not among the rows shown.
+    fn not_shown(&self) -> u64 {
+        self.figures.in_trouble() - self.troubles.len() as u64
+    }
+
+    /// What stands where a row's reason is looked for.
+    fn message(row: &Outcome) -> String {
+        match row.purge {
+            Some(purge) if !purge.is_settled() => purge_meaning(purge).to_owned(),
+            _ => shown(row.message.as_deref().unwrap_or_default(), row.error),
+        }
     }
 
     fn time_bins(&self) -> Vec<(String, Bin<{ Kind::ALL.len() }>)> {
@@ -240,16 +198,13 @@ impl View<'_> {
         bins.filter_map(|bin| Some((begin(&bin)?.strftime(format).to_string(), bin)))
             .collect()
     }
+}
 
-    fn duration_bins(&self) -> Vec<(String, DurationBin)> {
-        let words = |milliseconds| duration(std::time::Duration::from_millis(milliseconds));
-        let bins = self.figures.durations.bins().into_iter();
-        bins.map(|bin| (format!("{} to {}", words(bin.begin), words(bin.end)), bin))
-            .collect()
-    }
-
-    fn percentile(&self, percent: u64) -> String {
-        duration(self.figures.durations.percentile(percent))
+/// A message as it is shown: without markup, and in our words where there is none.
+fn shown(message: &str, error: Option<ErrorCode>) -> String {
+    match without_markup(message) {
+        plain if plain.is_empty() => error.map_or("", reason).to_owned(),
+        plain => plain,
     }
 }
 
@@ -264,22 +219,55 @@ const fn class(status: Status) -> &'static str {
 
 const fn meaning(status: Status) -> &'static str {
     match status {
-        Status::Deleted => "ImageKit said that this job deleted it",
+        Status::Deleted => "ImageKit confirmed that this job deleted it",
         Status::NotFound => "It was not there, and this job did not delete it",
         Status::Gone => "It is not there; whether this job deleted it cannot be known",
-        Status::Failed => "As far as ImageKit says, it is still there",
-        Status::Unknown => "It may have been deleted or not",
+        Status::Failed => "Not deleted: as far as ImageKit says, it is still there",
+        Status::Unknown => "It may or may not have been deleted",
         Status::Invalid => "It cannot be a file’s ID; nothing was sent",
-        Status::Duplicate => "The ID stood in an earlier record, which tells",
-        Status::Excluded => "A list of --except protects it; nothing was sent",
+        Status::Duplicate => "The ID appeared in an earlier record, whose row counts",
+        Status::Excluded => "An --except list protects it; nothing was sent",
+    }
+}
+
+/// What can be done about rows of a status.
+const fn remedy(status: Status) -> &'static str {
+    match status {
+        Status::Unknown => "The same command with --resume finds out.",
+        Status::Failed => "The same command with --resume tries again.",
+        _ => "Correct the list.",
+    }
+}
+
+/// Why the rows of a group are not deleted, in words.
+fn reason_of(group: &Group) -> &'static str {
+    group.error.map_or("", reason)
+}
+
+/// An error code in words.
+const fn reason(error: ErrorCode) -> &'static str {
+    match error {
+        ErrorCode::NotFound => "ImageKit does not have this file",
+        ErrorCode::InvalidId => "This cannot be a file’s ID",
+        ErrorCode::NotAFile => "This is a folder or a file version, not a file",
+        ErrorCode::Rejected => "ImageKit refused the request",
+        ErrorCode::ServerError => "ImageKit had an error of its own",
+        ErrorCode::Timeout => "No answer came in time",
+        ErrorCode::Connection => "The connection failed or broke",
+        ErrorCode::BadResponse => "The answer could not be understood",
+        ErrorCode::Duplicate => "The ID appeared in an earlier record",
+        ErrorCode::Excluded => "An --except list protects it",
+        ErrorCode::Interrupted => "The run ended before the answer came",
     }
 }
 
 const fn purge_meaning(purge: Purge) -> &'static str {
     match purge {
-        Purge::Requested => "ImageKit took the request",
-        Purge::Failed => "It was refused, or got no clear answer",
+        Purge::Requested => "ImageKit accepted the request",
+        Purge::Failed => {
+            "The purge was refused, or got no clear answer: the CDN may still serve the file"
+        }
         Purge::NoUrl => "The file’s URL is not known",
-        Purge::OverLimit => "The account’s purges are used up",
+        Purge::OverLimit => "The account’s purges are used up: the CDN may still serve the file",
     }
 }

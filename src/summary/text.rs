@@ -6,6 +6,7 @@ use super::{Group, Summary};
 use crate::human::{counted, grouped, limit, seconds};
 use crate::job::{Ending, Expected};
 use crate::outcome::{Purge, Status};
+use crate::target::Origin;
 
 /// This many kinds of failure are named; the report has all.
 const MAX_FAILURES: usize = 5;
@@ -142,7 +143,7 @@ impl Summary<'_> {
             write_group(text, group);
         }
         let more = groups.iter().skip(MAX_FAILURES).map(|group| group.count);
-        let more = more.sum::<u64>() + failures.others();
+        let more = more.sum::<u64>() + failures.others(&Status::ALL);
         if more > 0 {
             let more = grouped(more);
             let _ = writeln!(text, "{more:>14}  with other messages; see the report");
@@ -237,9 +238,11 @@ fn write_group(text: &mut String, group: &Group) {
     let message = shortened(&group.message);
     let separator = if message.is_empty() { "" } else { ": " };
     let _ = writeln!(text, "{count:>14}  {status}, {code}{separator}{message}");
-    let (line, input) = (group.origin.line, &group.origin.input);
-    let _ = match &*group.example {
-        "" => writeln!(text, "{:14}  e.g. {input} line {line}", ""),
-        example => writeln!(text, "{:14}  e.g. {example} ({input} line {line})", ""),
-    };
+    for example in group.examples.iter().take(1) {
+        let Origin { input, line, .. } = &example.origin;
+        let _ = match &*example.file_id {
+            "" => writeln!(text, "{:14}  e.g. {input} line {line}", ""),
+            file_id => writeln!(text, "{:14}  e.g. {file_id} ({input} line {line})", ""),
+        };
+    }
 }

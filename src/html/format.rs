@@ -1,12 +1,11 @@
-//! How figures read on the page: numbers, shares, durations and times.
+//! How figures read on the page: numbers, shares and times.
 
 use std::borrow::Borrow;
 use std::fmt;
-use std::time::Duration;
 
 use jiff::Timestamp;
 
-use crate::human::{grouped, seconds};
+use crate::human::grouped;
 
 /// A number for people, with its bare value for whoever reads the page by machine.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -15,11 +14,8 @@ pub(super) struct Number(pub(super) u64);
 impl fmt::Display for Number {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self(number) = self;
-        write!(
-            formatter,
-            "<data value=\"{number}\">{}</data>",
-            grouped(*number)
-        )
+        let shown = grouped(*number);
+        write!(formatter, "<data value=\"{number}\">{shown}</data>")
     }
 }
 
@@ -64,15 +60,7 @@ pub(super) fn share(part: u64, whole: u64) -> String {
     }
 }
 
-/// A duration, to the millisecond below a second.
-pub(super) fn duration(duration: Duration) -> String {
-    match duration.as_millis() {
-        milliseconds @ 0..1_000 => format!("{milliseconds} ms"),
-        _ => seconds(duration),
-    }
-}
-
-/// The width of a bin: `0.5 s`, `10 min`, `1 day`.
+/// The width of a bar in time: `0.5 s`, `10 min`, `1 day`.
 pub(super) fn width(milliseconds: i64) -> String {
     const DAY: i64 = 86_400_000;
     match milliseconds {
@@ -83,6 +71,40 @@ pub(super) fn width(milliseconds: i64) -> String {
         DAY => "1 day".into(),
         _ => format!("{} days", milliseconds / DAY),
     }
+}
+
+/// A message without markup: the title of a page, or what stands between its tags.
+pub(super) fn without_markup(message: &str) -> String {
+    let is_tag =
+        |rest: &str| rest.starts_with(|c: char| c.is_ascii_alphabetic() || "!/?".contains(c));
+    if !message
+        .match_indices('<')
+        .any(|(at, _)| is_tag(&message[at + 1..]))
+    {
+        return message.to_owned();
+    }
+    let lower = message.to_ascii_lowercase();
+    let title = lower
+        .split_once("<title>")
+        .map(|(before, _)| before.len() + "<title>".len());
+    let text = title.map_or(message, |begin| {
+        let end = lower[begin..]
+            .find('<')
+            .map_or(message.len(), |end| begin + end);
+        &message[begin..end]
+    });
+    let mut pieces = text.split('<');
+    let mut plain = pieces.next().unwrap_or_default().to_owned();
+    for piece in pieces {
+        if is_tag(piece) {
+            plain.push(' ');
+            plain.push_str(piece.split_once('>').map_or("", |(_, after)| after));
+        } else {
+            plain.push('<');
+            plain.push_str(piece);
+        }
+    }
+    plain.split_whitespace().collect::<Vec<_>>().join(" ")
 }
 
 #[cfg(test)]
@@ -105,17 +127,34 @@ mod tests {
     }
 
     #[test]
-    fn widths_and_durations_read_well() {
+    fn widths_and_numbers_read_well() {
         let widths = [100, 5_000, 600_000, 43_200_000, 86_400_000, 604_800_000].map(width);
         assert_eq!(
             widths,
             ["0.1 s", "5 s", "10 min", "12 h", "1 day", "7 days"]
         );
-        assert_eq!(duration(Duration::from_millis(340)), "340 ms");
-        assert_eq!(duration(Duration::from_millis(3_400)), "3.4 s");
         assert_eq!(
             Number(1234).to_string(),
             "<data value=\"1234\">1,234</data>"
         );
+    }
+
+    #[test]
+    fn a_message_keeps_its_words_and_loses_its_tags() {
+        for (message, plain) in [
+            ("no tags, 1 < 2, <é>", "no tags, 1 < 2, <é>"),
+            (
+                "<html><head><TITLE>502 Bad Gateway</TITLE></head><body>x",
+                "502 Bad Gateway",
+            ),
+            ("<!doctype html><title>cut o", "cut o"),
+            (
+                "HTTP 503: <h1>Service</h1><p>Unavailable",
+                "HTTP 503: Service Unavailable",
+            ),
+            ("broken <a href=", "broken"),
+        ] {
+            assert_eq!(without_markup(message), plain);
+        }
     }
 }
