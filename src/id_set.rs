@@ -16,26 +16,29 @@ const SHARDS: usize = 256;
 type Key = [u8; 12];
 type Shard = HashMap<Key, Flags, foldhash::fast::RandomState>;
 
-/// What is known of an ID, as bits, and a small count.
+/// What is known of an ID: flags, four bits that say what its row is, and two small counts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Flags(u16);
+
+/// The counts that stand with an ID.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Count {
+    /// Rows of its own that a later one replaced.
+    Superseded,
+    /// Rows that settle one record each.
+    Single,
+}
 
 impl Flags {
     /// It stood in this run's input.
     pub const SEEN: Self = Self(1);
     /// It was counted before the run.
     pub const COUNTED: Self = Self(1 << 1);
-    /// A row of an earlier run settles it.
-    pub const SETTLED: Self = Self(1 << 2);
-    /// An earlier run may have deleted it without knowing.
-    pub const DOUBT: Self = Self(1 << 3);
-    /// It has a row of its own (not a duplicate's) from an earlier run.
-    pub const HAS_ROW: Self = Self(1 << 4);
-    /// This run wrote a row for it.
-    pub const REDONE: Self = Self(1 << 5);
-    const COUNT_SHIFT: u32 = 8;
-    /// The largest count that fits.
-    pub const MAX_COUNT: u16 = 0xff;
+    /// Its rows are of records that were never sent.
+    pub const INVALID: Self = Self(1 << 2);
+    const ROW_SHIFT: u32 = 4;
+    /// The largest number for a row and the largest count.
+    pub const MAX: u16 = 0xf;
 
     /// Whether a flag is set.
     pub const fn has(self, flag: Self) -> bool {
@@ -49,19 +52,41 @@ impl Flags {
         is_new
     }
 
-    /// Takes a flag away.
-    pub const fn clear(&mut self, flag: Self) {
-        self.0 &= !flag.0;
+    /// What its row is, as a number; 0 if it has none.
+    pub const fn row(self) -> u16 {
+        self.bits(Self::ROW_SHIFT)
     }
 
-    /// The small count.
-    pub const fn count(self) -> u16 {
-        self.0 >> Self::COUNT_SHIFT
+    /// Sets what its row is, at most [`MAX`](Self::MAX).
+    pub const fn set_row(&mut self, row: u16) {
+        self.set_bits(Self::ROW_SHIFT, row);
     }
 
-    /// Sets the small count, at most [`MAX_COUNT`](Self::MAX_COUNT).
-    pub const fn set_count(&mut self, count: u16) {
-        self.0 = self.0 & Self::MAX_COUNT | count << Self::COUNT_SHIFT;
+    /// A count.
+    pub const fn count(self, count: Count) -> u16 {
+        self.bits(count.shift())
+    }
+
+    /// Sets a count, at most [`MAX`](Self::MAX).
+    pub const fn set_count(&mut self, count: Count, value: u16) {
+        self.set_bits(count.shift(), value);
+    }
+
+    const fn bits(self, shift: u32) -> u16 {
+        self.0 >> shift & Self::MAX
+    }
+
+    const fn set_bits(&mut self, shift: u32, value: u16) {
+        self.0 = self.0 & !(Self::MAX << shift) | (value & Self::MAX) << shift;
+    }
+}
+
+impl Count {
+    const fn shift(self) -> u32 {
+        match self {
+            Self::Superseded => 8,
+            Self::Single => 12,
+        }
     }
 }
 
@@ -215,17 +240,26 @@ mod tests {
     }
 
     #[test]
-    fn marks_and_the_count_do_not_disturb_each_other() {
+    fn flags_row_and_counts_do_not_disturb_each_other() {
         let mut flags = Flags::default();
-        flags.set(Flags::REDONE);
-        flags.set_count(255);
-        flags.set(Flags::DOUBT);
-        flags.clear(Flags::REDONE);
-        assert!(flags.has(Flags::DOUBT) && !flags.has(Flags::REDONE));
-        assert_eq!(flags.count(), 255);
-        flags.set_count(3);
-        assert!(flags.has(Flags::DOUBT));
-        assert_eq!(flags.count(), 3);
+        flags.set(Flags::INVALID);
+        flags.set_count(Count::Single, Flags::MAX);
+        flags.set_row(9);
+        flags.set_count(Count::Superseded, 3);
+        let read = |flags: Flags| {
+            let counts = [Count::Superseded, Count::Single].map(|count| flags.count(count));
+            (
+                flags.row(),
+                counts,
+                flags.has(Flags::INVALID),
+                flags.has(Flags::SEEN),
+            )
+        };
+        assert_eq!(read(flags), (9, [3, Flags::MAX], true, false));
+        flags.set_row(0);
+        flags.set_count(Count::Single, 1);
+        assert!(flags.set(Flags::SEEN) && !flags.set(Flags::SEEN));
+        assert_eq!(read(flags), (0, [3, 1], true, true));
     }
 
     #[test]

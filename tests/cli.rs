@@ -542,9 +542,13 @@ fn a_refused_run_leaves_all_that_was_there() {
     assert_eq!(fs::read(scene.report_path()).unwrap(), second);
     assert_eq!(fs::read(&backup).unwrap(), first, "the older backup stays");
     scene.run_with("--overwrite").exits(0);
-    assert_eq!(fs::read(&backup).unwrap(), second);
+    assert_eq!(fs::read(&backup).unwrap(), first, "no report is ever lost");
+    assert_eq!(
+        fs::read(scene.path("ids.report.csv.bak.2")).unwrap(),
+        second
+    );
     let names = fs::read_dir(scene.folder.path()).unwrap().count();
-    assert_eq!(names, 3, "the list, the report and its backup");
+    assert_eq!(names, 4, "the list, the report and its backups");
     scene
         .run_with("--overwrite ids.report.csv.bak")
         .exits(2)
@@ -721,7 +725,11 @@ fn two_runs_on_one_report_do_not_meet() {
 #[test]
 fn a_report_that_cannot_be_made_is_told_before_anything_is_sent() {
     let scene = Scene::with_files(Script::plain(), &ids(3));
-    scene.run_with("-o nowhere/a.csv").exits(5).says("--report");
+    scene
+        .run_with("-o nowhere/a.csv")
+        .exits(2)
+        .says("nowhere")
+        .says("--report");
     assert_eq!(scene.server.ledger().request_count(), 0);
 }
 

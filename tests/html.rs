@@ -255,13 +255,13 @@ fn pauses_and_429s_of_the_run_are_on_its_page() {
 #[test]
 fn hostile_text_is_text() {
     let (_folder, page) = page_from(concat!(
-        "<script>alert(1)</script>,failed,400,rejected,1,12,2026-11-24T07:08:46.000Z,r,1,a,\"<img src=https://evil.example/x onerror=alert(2)> \"\"q\"\" 'a' & b </style>\",,,\n",
-        "\"\"\"><svg onload=alert(3)>\",unknown,,timeout,2,60000,2026-11-24T07:09:46.000Z,,2,a,{{ name }} {% if %},,,\n",
+        "<script>alert(1)<script>,failed,400,rejected,1,12,2026-11-24T07:08:46.000Z,r,1,a,\"<img src=https://evil.example/x onerror=alert(2)> \"\"q\"\" 'a' & b </style>\",,,\n",
+        "\"\"\"><svg|onload=alert(3)>\",unknown,,timeout,2,60000,2026-11-24T07:09:46.000Z,,2,a,{{ name }} {% if %},,,\n",
         "\"\",invalid,,invalid_id,0,0,2026-11-24T07:09:46.000Z,,3,a,the ID is empty,,,\n",
     ));
     page.stays_at_home();
-    assert!(page.0.contains("&#60;script&#62;alert(1)&#60;/script&#62;"));
-    assert!(page.0.contains("&#34;&#62;&#60;svg onload=alert(3)&#62;"));
+    assert!(page.0.contains("&#60;script&#62;alert(1)&#60;script&#62;"));
+    assert!(page.0.contains("&#34;&#62;&#60;svg|onload=alert(3)&#62;"));
     assert!(page.0.contains("{{ name }} {% if %}"));
     assert!(page.0.contains("&#34;q&#34; &#39;a&#39; &#38; b"));
     assert!(
@@ -291,6 +291,13 @@ fn a_torn_last_row_is_not_counted_and_the_page_says_so() {
     let (_folder, page) = page_from(&(row("5f") + "60,dele"));
     assert!(page.0.contains("The last row of the report is incomplete"));
     assert_eq!(page.figure("all"), 1);
+    // What is no row in the middle is no end: the rows behind it would be missing.
+    let folder = TempDir::new().unwrap();
+    let damaged = format!("{HEADER}{}no,row\n{}", row("5f"), row("60"));
+    fs::write(folder.path().join("old.csv"), damaged).unwrap();
+    let arguments = ["--html", "page.html", "--from-report", "old.csv"];
+    program(folder.path(), &arguments).exits(2).says("line 3");
+    assert!(!folder.path().join("page.html").exists());
 }
 
 #[test]

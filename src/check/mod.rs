@@ -10,7 +10,7 @@ use std::pin::pin;
 
 use futures::{Stream, StreamExt};
 
-pub use sheet::{OldSheet, Sheet, SheetError};
+pub use sheet::{Sheet, SheetError};
 
 use crate::client::FileInfo;
 use crate::id_set::{Flags, IdSet};

@@ -1,16 +1,13 @@
 //! The sheet: a CSV row for each ID, with what ImageKit knows of it.
 
-use std::fs::{self, OpenOptions};
 use std::io::{self, Write};
-use std::os::unix::fs::OpenOptionsExt;
-use std::path::Path;
 
 use csv::Writer;
 use thiserror::Error;
 
 use crate::client::FileInfo;
 use crate::lookup::Known;
-use crate::report::{Destination, harmless, with_suffix};
+use crate::report::{self, Claimed, Destination, Existing, OpenError, harmless};
 use crate::target::Target;
 
 /// The contract's columns.
@@ -33,9 +30,9 @@ pub enum SheetError {
         "{0} exists; replace it by --overwrite (the old one is kept as .bak), or give another --report"
     )]
     Exists(String),
-    /// A folder, a device or a pipe cannot be kept as `.bak`.
-    #[error("{0} is not a regular file; give --report the path of a file, or - for stdout")]
-    NotAFile(String),
+    /// It cannot be created there, or another run holds it.
+    #[error(transparent)]
+    Open(OpenError),
     /// The system says no.
     #[error("cannot write {name}: {source}; give another place with --report")]
     Write {
@@ -48,25 +45,18 @@ pub enum SheetError {
 }
 
 impl SheetError {
-    /// Whether the sheet cannot be written, as against having been refused.
-    pub fn is_unwritable(&self) -> bool {
-        matches!(self, Self::Write { .. })
+    /// Whether another run holds the file.
+    pub fn is_locked(&self) -> bool {
+        matches!(self, Self::Open(error) if error.is_locked())
     }
-}
-
-/// What to do with a sheet that is there already.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum OldSheet {
-    /// Touch nothing.
-    Refused,
-    /// Keep it as `.bak`.
-    KeptAsBackup,
 }
 
 /// Where the rows go.
 pub struct Sheet {
     name: String,
     writer: Writer<Box<dyn Write>>,
+    /// Holds the lock; `None` for stdout.
+    claimed: Option<Claimed>,
 }
 
 impl std::fmt::Debug for Sheet {
@@ -79,18 +69,30 @@ impl std::fmt::Debug for Sheet {
 }
 
 impl Sheet {
-    /// Begins a sheet, its header written; readable by its owner alone.
-    pub fn create(destination: &Destination, old: OldSheet) -> Result<Self, SheetError> {
-        let (name, sink): (String, Box<dyn Write>) = match destination {
-            Destination::Stdout => ("stdout".into(), Box::new(io::stdout())),
+    /// Begins a sheet, its header written; readable by its owner alone, and locked as a report is.
+    pub fn create(destination: &Destination, existing: Existing) -> Result<Self, SheetError> {
+        let (name, sink, claimed): (String, Box<dyn Write>, _) = match destination {
+            Destination::Stdout => ("stdout".into(), Box::new(io::stdout()), None),
             Destination::File(path) => {
+                let claimed = report::claim(path, existing).map_err(|error| match error {
+                    OpenError::Exists(name) => SheetError::Exists(name),
+                    error => SheetError::Open(error),
+                })?;
                 let name = path.to_string_lossy().into_owned();
-                (name.clone(), Box::new(create_file(path, name, old)?))
+                let file = claimed
+                    .file
+                    .try_clone()
+                    .map_err(|source| SheetError::Write {
+                        name: name.clone(),
+                        source,
+                    })?;
+                (name, Box::new(file), Some(claimed))
             }
         };
         let mut sheet = Self {
             name,
             writer: Writer::from_writer(sink),
+            claimed,
         };
         let begun = sheet
             .writer
@@ -99,6 +101,11 @@ impl Sheet {
             .and_then(|()| sheet.writer.flush());
         begun.map_err(|source| sheet.error(source))?;
         Ok(sheet)
+    }
+
+    /// Takes the sheet away again: nothing was found out.
+    pub fn discard(self) -> io::Result<()> {
+        self.claimed.map_or(Ok(()), Claimed::discard)
     }
 
     /// The sheet's name for people.
@@ -124,27 +131,6 @@ impl Sheet {
             source,
         }
     }
-}
-
-fn create_file(path: &Path, name: String, old: OldSheet) -> Result<fs::File, SheetError> {
-    if path.metadata().is_ok_and(|there| !there.is_file()) {
-        return Err(SheetError::NotAFile(name));
-    }
-    if old == OldSheet::KeptAsBackup && path.symlink_metadata().is_ok() {
-        fs::rename(path, with_suffix(path, ".bak")).map_err(|source| SheetError::Write {
-            name: name.clone(),
-            source,
-        })?;
-    }
-    let file = OpenOptions::new()
-        .write(true)
-        .create_new(true)
-        .mode(0o600)
-        .open(path);
-    file.map_err(|source| match source.kind() {
-        io::ErrorKind::AlreadyExists => SheetError::Exists(name),
-        _ => SheetError::Write { name, source },
-    })
 }
 
 fn cells(target: &Target, known: &Known) -> [String; 8] {

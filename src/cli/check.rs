@@ -2,20 +2,19 @@
 
 use std::cell::Cell;
 use std::fmt::Write as _;
-use std::fs;
 use std::rc::Rc;
 
-use anyhow::{Result, bail};
-use imagekit_bulk_delete::check::{self, OldSheet, Sheet, Totals};
+use anyhow::{Context as _, Result, bail};
+use imagekit_bulk_delete::check::{self, Sheet, Totals};
 use imagekit_bulk_delete::human::{bytes, grouped};
 use imagekit_bulk_delete::line::Line;
 use imagekit_bulk_delete::lookup::Lookup;
-use imagekit_bulk_delete::report::{Destination, ResumeIndex};
+use imagekit_bulk_delete::report::ResumeIndex;
 use imagekit_bulk_delete::source::Sources;
 use imagekit_bulk_delete::stop::{Reason, Stop};
 use tokio::select;
 
-use super::account::Account;
+use super::account::{Account, existing};
 use super::exit;
 use super::options::Cli;
 use super::paths::Paths;
@@ -40,12 +39,7 @@ pub(crate) async fn check(cli: &Cli, paths: &Paths, progress: &Progress) -> Resu
         check_caps(cli, &counted.stats, 0)?;
         sources = *counted.sources;
     }
-    let old = if cli.report.overwrite {
-        OldSheet::KeptAsBackup
-    } else {
-        OldSheet::Refused
-    };
-    let mut sheet = Sheet::create(&paths.report, old)?;
+    let mut sheet = Sheet::create(&paths.report, existing(cli))?;
     super::dry_run::mention_what_is_not_written(cli, progress);
     let asked = ask(cli, progress, line, sources, signals, &stop, &mut sheet).await;
     let Some(totals) = asked else {
@@ -53,11 +47,9 @@ pub(crate) async fn check(cli: &Cli, paths: &Paths, progress: &Progress) -> Resu
             .reason()
             .map_or(exit::TROUBLE, |reason| exit::of_reason(&reason)));
     };
-    if let (Some(reason @ Reason::Unreachable(_)), Destination::File(path)) =
-        (stop.reason(), &paths.report)
-    {
+    if let Some(reason @ Reason::Unreachable(_)) = stop.reason() {
         // As a run whose host was never reached: nothing is left that the next try would be refused for.
-        let _ = fs::remove_file(path);
+        sheet.discard().context("cannot take the sheet away")?;
         bail!("{reason}");
     }
     progress.notice(in_words(&totals, stop.reason().as_ref(), sheet.name()).trim_end());

@@ -47,12 +47,8 @@ pub(crate) fn of_error(error: &Error) -> u8 {
     let report = error.downcast_ref::<OpenError>();
     let sheet = error.downcast_ref::<SheetError>();
     let source = error.downcast_ref::<SourceError>();
-    if report.is_some_and(OpenError::is_locked) {
+    if report.is_some_and(OpenError::is_locked) || sheet.is_some_and(SheetError::is_locked) {
         LOCKED
-    } else if report.is_some_and(OpenError::is_unwritable)
-        || sheet.is_some_and(SheetError::is_unwritable)
-    {
-        REPORT_BROKEN
     } else if source.is_some_and(SourceError::is_break) {
         INPUT_BROKEN
     } else {

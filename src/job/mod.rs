@@ -407,7 +407,8 @@ impl Job {
     /// Ends a run at once: what is in flight stays in the state for a resume. `Err` if rows that were held back
     /// could not be written.
     pub fn leave(&mut self, reason: Reason) -> (Ending, Result<(), ReportError>) {
-        let (finished, released) = self.report.borrow_mut().leave();
+        let (mut report, mut index) = (self.report.borrow_mut(), self.index.borrow_mut());
+        let (finished, released) = report.leave(&mut index);
         self.stop.trip(reason);
         self.stats.close(&finished);
         self.stats.end();

@@ -1,58 +1,89 @@
-//! The lock on a job: it is on the state file, because the report itself is replaced when it is made whole.
+//! The state file: created whole or not at all, locked, looked at before it is trusted, and put back.
 
 use std::fs::{self, File, OpenOptions, TryLockError};
-use std::io::{self, Seek, SeekFrom, Write};
+use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
-/// The state file and its lock.
+use rustix::fs::OFlags;
+use thiserror::Error;
+
+use super::header::{self, Block, ROOM};
+
+/// How often another run may take the state away while we open it.
+const MAX_TRIES: u32 = 1000;
+
+/// Why a state cannot be had; nothing was changed.
+#[derive(Debug, Error)]
+pub(crate) enum StateError {
+    /// Another run holds it.
+    #[error("another run holds it")]
+    Locked,
+    /// A file of that name that is none of ours: something else, a link, a folder, a device or a pipe.
+    #[error("it is not a state of this program")]
+    Foreign,
+    /// The system says no.
+    #[error(transparent)]
+    Io(#[from] io::Error),
+}
+
+/// The state file and its lock, which lasts as long as a handle does.
 #[derive(Debug)]
 pub(crate) struct StateFile {
     pub(crate) file: File,
     pub(crate) path: PathBuf,
-    /// What it held when it was opened; `None` if it was not there.
+    /// What it held when it was locked; `None` if it was not there.
     pub(crate) old: Option<Vec<u8>>,
 }
 
 impl StateFile {
-    /// Creates or opens a state and locks it; `None` if another run holds it.
-    pub(crate) fn lock(path: PathBuf) -> io::Result<Option<Self>> {
-        loop {
-            let old = match fs::read(&path) {
-                Ok(bytes) => Some(bytes),
-                Err(error) if error.kind() == io::ErrorKind::NotFound => None,
-                Err(error) => return Err(error),
+    /// Opens and locks the state of that path, or creates it with this content.
+    pub(crate) fn lock(path: PathBuf, new: &[u8]) -> Result<Self, StateError> {
+        for _ in 0..MAX_TRIES {
+            if path.symlink_metadata().is_err() {
+                if let Some(file) = create(&path, new)? {
+                    return Ok(Self {
+                        file,
+                        path,
+                        old: None,
+                    });
+                }
+                continue;
+            }
+            let Some(mut file) = open(&path)? else {
+                continue;
             };
-            let file = OpenOptions::new()
-                .read(true)
-                .write(true)
-                .create(true)
-                .truncate(false)
-                .mode(0o600)
-                .open(&path)?;
             match file.try_lock() {
                 Ok(()) => {}
-                Err(TryLockError::WouldBlock) => return Ok(None),
-                Err(TryLockError::Error(error)) => return Err(error),
+                Err(TryLockError::WouldBlock) => return Err(StateError::Locked),
+                Err(TryLockError::Error(error)) => return Err(error.into()),
             }
-            // The run that held it may have removed it, or written to it, before we had the lock.
-            let is_same = fs::metadata(&path)
-                .is_ok_and(|now| file.metadata().is_ok_and(|held| held.ino() == now.ino()));
-            if is_same {
-                let old = old.and_then(|_| fs::read(&path).ok());
-                return Ok(Some(Self { file, path, old }));
+            // Whoever held it may have removed it, or written to it, before the lock was ours: read from here on.
+            if is_in_place(&file, &path) {
+                let mut old = Vec::new();
+                file.seek(SeekFrom::Start(0))?;
+                file.read_to_end(&mut old)?;
+                return Ok(Self {
+                    file,
+                    path,
+                    old: Some(old),
+                });
             }
         }
+        Err(StateError::Locked)
     }
 
     /// Removes the state; the lock goes with it.
     pub(crate) fn remove(self) -> io::Result<()> {
-        fs::remove_file(&self.path)
+        if is_in_place(&self.file, &self.path) {
+            fs::remove_file(&self.path)?;
+        }
+        Ok(())
     }
 
-    /// Puts back what was there before.
-    pub(crate) fn restore(self, old: Option<&[u8]>) -> io::Result<()> {
-        match old {
+    /// Puts back what was there before, to the byte.
+    pub(crate) fn restore(self) -> io::Result<()> {
+        match &self.old {
             Some(old) => {
                 self.file.set_len(0)?;
                 (&self.file).seek(SeekFrom::Start(0))?;
@@ -60,5 +91,73 @@ impl StateFile {
             }
             None => self.remove(),
         }
+    }
+}
+
+/// Reads a state of ours without locking it; `None` if there is none.
+pub(crate) fn peek(path: &Path) -> Result<Option<Vec<u8>>, StateError> {
+    if path.symlink_metadata().is_err() {
+        return Ok(None);
+    }
+    let Some(mut file) = open(path)? else {
+        return Ok(None);
+    };
+    let mut bytes = Vec::new();
+    file.read_to_end(&mut bytes)?;
+    Ok(Some(bytes))
+}
+
+/// Whether the file is still the one of this name.
+pub(crate) fn is_in_place(file: &File, path: &Path) -> bool {
+    let identity = |metadata: fs::Metadata| (metadata.dev(), metadata.ino());
+    match (file.metadata(), path.symlink_metadata()) {
+        (Ok(held), Ok(named)) => identity(held) == identity(named),
+        _ => false,
+    }
+}
+
+/// Opens a state; `None` if it went away meanwhile. Anything that is not surely ours is left alone, and not waited for.
+fn open(path: &Path) -> Result<Option<File>, StateError> {
+    let flags = OFlags::NOFOLLOW | OFlags::NONBLOCK;
+    let opened = OpenOptions::new()
+        .read(true)
+        .write(true)
+        .custom_flags(i32::try_from(flags.bits()).unwrap_or_default())
+        .open(path);
+    let mut file = match opened {
+        Ok(file) => file,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(error) if error.kind() == io::ErrorKind::PermissionDenied => return Err(error.into()),
+        Err(_) => return Err(StateError::Foreign),
+    };
+    let metadata = file.metadata()?;
+    let mut block = Vec::new();
+    if metadata.is_file() && metadata.nlink() <= 1 {
+        Read::by_ref(&mut file)
+            .take(ROOM as u64)
+            .read_to_end(&mut block)?;
+        file.seek(SeekFrom::Start(0))?;
+        if header::decode(&block) != Block::Foreign {
+            return Ok(Some(file));
+        }
+    }
+    Err(StateError::Foreign)
+}
+
+/// Creates a state with its content and its lock already on it; `None` if another run was faster.
+fn create(path: &Path, content: &[u8]) -> Result<Option<File>, StateError> {
+    let folder = path
+        .parent()
+        .filter(|folder| !folder.as_os_str().is_empty());
+    let mut new = tempfile::Builder::new()
+        .prefix(".state-")
+        .tempfile_in(folder.unwrap_or(Path::new(".")))?;
+    new.write_all(content)?;
+    new.as_file().sync_data()?;
+    new.as_file().lock()?;
+    match new.persist_noclobber(path) {
+        Ok(file) => Ok(Some(file)),
+        Err(error) if error.error.kind() == io::ErrorKind::AlreadyExists => Ok(None),
+        Err(error) => Err(error.error.into()),
     }
 }

@@ -1,30 +1,31 @@
-//! The journal: `<report>.state`, which says whose job it is and which IDs may be in flight.
+//! The journal: `<report>.state`, which says whose job it is and which IDs may be in flight or in doubt.
 //!
-//! One slot for each request in flight, written before its first attempt and overwritten in
-//! place by a later one. A slot is not cleared when its IDs are decided: their rows, which stand
-//! behind the report's length that the slot names, say so. A torn slot was never sent.
+//! One slot for each request in flight, written before its first attempt and overwritten in place by a later one. A
+//! slot is not cleared when its IDs are decided: their rows, which stand behind the report's extent that the slot
+//! names, say so. Behind the last slot stands an end mark, so that a state that was cut is told from a whole one.
 
 mod file;
+mod header;
+mod v1;
 
+use std::cell::RefCell;
 use std::collections::BTreeSet;
 use std::fs::File;
 use std::io;
 use std::os::unix::fs::FileExt;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::rc::Rc;
 
-use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
-pub(crate) use file::StateFile;
+pub(crate) use file::{StateError, StateFile, is_in_place, peek};
+pub(crate) use header::{Extent, StateHeader, boot};
+pub use header::{Job, REHEARSAL_HOST};
 
 use crate::target::{MAX_ID_BYTES, Target};
+use header::{Block, ROOM, VERSION};
 
-/// The header's room, in bytes; slots begin behind it.
-const HEADER: u64 = 4096;
-
-/// Before a slot's text: the report's length, the text's length, a checksum.
-const PREFIX: usize = 8 + 4 + 8;
+/// Before a slot's text: the report's extent (8 + 4), what the slot is (4), the text's length (4), a checksum (4).
+const PREFIX: usize = 24;
 
 /// Room for a line number, tabs and a line break.
 const ID_EXTRA: usize = 24;
@@ -50,42 +51,42 @@ pub enum UrlsInSlots {
     LeftOut,
 }
 
-/// The host of a job in the sandbox: its port is another one each time, its job is the same.
-pub const REHEARSAL_HOST: &str = "sandbox";
-
-/// Whose job it is.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Job {
-    /// Scheme, name and port of the host, as given.
-    pub host: String,
-    /// A fingerprint of the key.
-    pub key: String,
+/// What a slot is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    /// Nothing; what was in it was never sent, or taken back.
+    Empty = 1,
+    /// IDs that a request names.
+    InFlight = 2,
+    /// IDs in doubt that have no row to say so.
+    InDoubt = 3,
+    /// The mark behind the last slot.
+    End = 4,
 }
 
-/// What a state file says in its first bytes.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct StateHeader {
-    pub(crate) version: u32,
-    pub(crate) job: Job,
-    /// The boot of the machine that wrote it; after another one, rows may be missing that were written.
-    pub(crate) boot: String,
-    pub(crate) stride: u64,
-    /// The last run took everything down and flushed it before it ended, so no later crash can have lost rows.
-    pub(crate) is_at_rest: bool,
-    /// The last run ended because its key was refused, so another one may go on.
-    pub(crate) was_key_refused: bool,
-    /// Rows may have been lost: whatever is not settled may have been deleted.
-    pub(crate) is_all_in_doubt: bool,
-}
-
-/// An ID that was in flight.
+/// An ID that was in flight, or is in doubt without a row.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct InFlight {
     pub(crate) file_id: String,
     pub(crate) line: u64,
     pub(crate) url: Option<String>,
-    /// The report's length when the ID was sent: a row behind it is newer.
-    pub(crate) report_len: u64,
+    /// The report's rows when the ID was sent, in bytes: a row behind them is newer.
+    pub(crate) sent_at: u64,
+}
+
+/// What a state says.
+#[derive(Debug, Default)]
+pub(crate) struct Found {
+    /// Whose job it is and how it was left; `None` where that cannot be read.
+    pub(crate) header: Option<StateHeader>,
+    /// IDs that were in flight.
+    pub(crate) in_flight: Vec<InFlight>,
+    /// IDs in doubt that have no row to say so.
+    pub(crate) in_doubt: Vec<InFlight>,
+    /// How far the report reached at one time or another, by place.
+    pub(crate) extents: Vec<Extent>,
+    /// Something of it is lost or changed.
+    pub(crate) is_damaged: bool,
 }
 
 /// The state cannot be written.
@@ -97,9 +98,9 @@ pub struct JournalError {
     source: io::Error,
 }
 
-/// Holds the IDs in flight, and the lock on the job. Clones share one file.
+/// Holds the IDs in flight. Clones share one file.
 #[derive(Debug, Clone)]
-pub struct Journal(Option<Arc<Shared>>);
+pub struct Journal(Option<Rc<Shared>>);
 
 #[derive(Debug)]
 struct Shared {
@@ -107,8 +108,8 @@ struct Shared {
     file: File,
     stride: u64,
     urls: UrlsInSlots,
-    report_len: Arc<AtomicU64>,
-    slots: Mutex<Slots>,
+    run: u64,
+    slots: RefCell<Slots>,
 }
 
 #[derive(Debug, Default)]
@@ -116,17 +117,9 @@ struct Slots {
     /// Free slots below `used`.
     free: BTreeSet<u64>,
     used: u64,
-    text: Vec<u8>,
-}
-
-impl Slots {
-    /// The lowest free slot, so that the file stays small.
-    fn take(&mut self) -> u64 {
-        self.free.pop_first().unwrap_or_else(|| {
-            self.used += 1;
-            self.used - 1
-        })
-    }
+    /// How far the report reaches now.
+    extent: Extent,
+    bytes: Vec<u8>,
 }
 
 impl Journal {
@@ -135,25 +128,33 @@ impl Journal {
         Self(None)
     }
 
-    /// Begins a journal in a locked file: the header, and no slots.
+    /// Begins a journal in a locked file: the header, and IDs that are in doubt without a row.
     pub(crate) fn begin(
         name: String,
         file: File,
         header: &StateHeader,
         urls: UrlsInSlots,
-        report_len: Arc<AtomicU64>,
+        in_doubt: &[InFlight],
     ) -> Result<Self, JournalError> {
         let shared = Shared {
             name,
             file,
             stride: header.stride,
             urls,
-            report_len,
-            slots: Mutex::default(),
+            run: header.run,
+            slots: RefCell::default(),
         };
-        let journal = Self(Some(Arc::new(shared)));
-        journal.rewrite_header(header)?;
+        shared.slots.borrow_mut().extent = header.extent;
+        let journal = Self(Some(Rc::new(shared)));
+        journal.rewrite(header, in_doubt)?;
         Ok(journal)
+    }
+
+    /// Hears how far the report reaches now.
+    pub(crate) fn advance(&self, extent: Extent) {
+        if let Some(shared) = &self.0 {
+            shared.slots.borrow_mut().extent = extent;
+        }
     }
 
     /// Puts the IDs on disk (with the kernel) before they are sent.
@@ -161,72 +162,156 @@ impl Journal {
         let Some(shared) = &self.0 else {
             return Ok(Intent { slot: None });
         };
-        let mut slots = shared.slots();
-        let slot = slots.take();
-        let written = shared.write_slot(slot, &mut slots.text, targets);
-        drop(slots);
-        let intent = Intent {
-            slot: Some((Arc::clone(shared), slot)),
+        let mut slots = shared.slots.borrow_mut();
+        let (slot, is_new) = match slots.free.pop_first() {
+            Some(slot) => (slot, false),
+            None => (slots.used, true),
         };
+        let written = shared.write_in_flight(slot, is_new, &mut slots, targets);
+        if let (Err(_), true) = (&written, is_new) {
+            // The end mark stood there.
+            let end = shared.slot(slot, Kind::End, Extent::EMPTY, "");
+            let _ = end.and_then(|end| shared.file.write_all_at(&end, shared.place(slot)));
+        }
         written.map_err(|source| shared.error(source))?;
-        Ok(intent)
+        slots.used += u64::from(is_new);
+        Ok(Intent {
+            slot: Some((Rc::clone(shared), slot)),
+        })
     }
 
-    /// Writes the header anew and clears all slots; only while nothing is in flight.
+    /// Writes the state anew, with nothing in flight. Torn, it is damaged, which leaves more in doubt and not less.
+    pub(crate) fn rewrite(
+        &self,
+        header: &StateHeader,
+        in_doubt: &[InFlight],
+    ) -> Result<(), JournalError> {
+        let Some(shared) = &self.0 else { return Ok(()) };
+        let write = || {
+            let mut bytes = block(header)?;
+            let slots = shared.doubts(in_doubt)?;
+            let used = slots.len() as u64;
+            for (number, text) in (0..).zip(&slots) {
+                bytes.extend_from_slice(&shared.slot(
+                    number,
+                    Kind::InDoubt,
+                    Extent::EMPTY,
+                    text,
+                )?);
+                bytes.resize(usize::try_from(shared.place(number + 1)).unwrap_or(0), 0);
+            }
+            bytes.extend_from_slice(&shared.slot(used, Kind::End, Extent::EMPTY, "")?);
+            shared.file.write_all_at(&bytes, 0)?;
+            shared.file.set_len(bytes.len() as u64)?;
+            shared.file.sync_data()?;
+            let mut slots = shared.slots.borrow_mut();
+            slots.free.clear();
+            slots.used = used;
+            Ok(())
+        };
+        write().map_err(|source| shared.error(source))
+    }
+
+    /// Writes the header anew and leaves the slots as they are.
     pub(crate) fn rewrite_header(&self, header: &StateHeader) -> Result<(), JournalError> {
         let Some(shared) = &self.0 else { return Ok(()) };
-        let mut text = serde_json::to_vec(header).expect("a header of plain values is always JSON");
-        text.push(b'\n');
         let write = || {
-            if text.len() as u64 > HEADER {
-                return Err(io::Error::other("the host's name is too long"));
-            }
-            shared.file.set_len(HEADER)?;
-            text.resize(usize::try_from(HEADER).unwrap_or(text.len()), b' ');
-            shared.file.write_all_at(&text, 0)?;
+            shared.file.write_all_at(&block(header)?, 0)?;
             shared.file.sync_data()
         };
-        let mut write = write;
         write().map_err(|source| shared.error(source))
+    }
+
+    /// The IDs that stand in slots now.
+    pub(crate) fn in_slots(&self) -> Result<Vec<InFlight>, JournalError> {
+        let Some(shared) = &self.0 else {
+            return Ok(Vec::new());
+        };
+        let read = || {
+            let len = usize::try_from(shared.file.metadata()?.len()).map_err(io::Error::other)?;
+            let mut bytes = vec![0; len];
+            shared.file.read_exact_at(&mut bytes, 0)?;
+            Ok(bytes)
+        };
+        let bytes = read().map_err(|source| shared.error(source))?;
+        Ok(inspect(&bytes).in_flight)
     }
 }
 
 impl Shared {
-    fn slots(&self) -> MutexGuard<'_, Slots> {
-        self.slots.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn write_slot(&self, slot: u64, text: &mut Vec<u8>, targets: &[&Target]) -> io::Result<()> {
-        text.clear();
-        text.resize(PREFIX, 0);
+    fn write_in_flight(
+        &self,
+        slot: u64,
+        is_new: bool,
+        slots: &mut Slots,
+        targets: &[&Target],
+    ) -> io::Result<()> {
+        slots.bytes.clear();
+        slots.bytes.resize(PREFIX, 0);
         for target in targets {
-            text.extend_from_slice(target.file_id.as_str().as_bytes());
-            text.push(b'\t');
-            text.extend_from_slice(target.origin.line.to_string().as_bytes());
-            if let Some(url) = self.url_to_keep(target) {
-                text.push(b'\t');
-                text.extend_from_slice(url.as_bytes());
-            }
-            text.push(b'\n');
+            let url = self.kept(target.origin.url.as_deref());
+            write_line(
+                &mut slots.bytes,
+                target.file_id.as_str(),
+                target.origin.line,
+                url,
+            );
         }
-        if text.len() as u64 > self.stride {
+        seal(
+            &mut slots.bytes,
+            self.run,
+            slot,
+            Kind::InFlight,
+            slots.extent,
+        )?;
+        let stride = usize::try_from(self.stride).map_err(io::Error::other)?;
+        if slots.bytes.len() > stride {
             return Err(io::Error::other("more IDs than a slot holds"));
         }
-        let report_len = self.report_len.load(Ordering::Acquire);
-        let text_len = u32::try_from(text.len() - PREFIX).map_err(io::Error::other)?;
-        let checksum = checksum(report_len, &text[PREFIX..]);
-        text[..8].copy_from_slice(&report_len.to_le_bytes());
-        text[8..12].copy_from_slice(&text_len.to_le_bytes());
-        text[12..PREFIX].copy_from_slice(&checksum);
-        self.file.write_all_at(text, HEADER + slot * self.stride)
+        if is_new {
+            slots.bytes.resize(stride, 0);
+            let end = self.slot(slot + 1, Kind::End, Extent::EMPTY, "")?;
+            slots.bytes.extend_from_slice(&end);
+        }
+        self.file.write_all_at(&slots.bytes, self.place(slot))
     }
 
-    fn url_to_keep<'a>(&self, target: &'a Target) -> Option<&'a str> {
-        let url = target.origin.url.as_deref()?;
-        let is_kept = self.urls == UrlsInSlots::Kept
-            && url.len() <= MAX_URL_BYTES
-            && !url.contains(char::is_control);
-        is_kept.then_some(url)
+    /// The texts of the slots that hold these IDs.
+    fn doubts(&self, in_doubt: &[InFlight]) -> io::Result<Vec<String>> {
+        let room = usize::try_from(self.stride).map_err(io::Error::other)? - PREFIX;
+        let mut slots = Vec::new();
+        let mut text = Vec::new();
+        for one in in_doubt {
+            let begin = text.len();
+            write_line(
+                &mut text,
+                &one.file_id,
+                one.line,
+                self.kept(one.url.as_deref()),
+            );
+            if text.len() > room {
+                let last = text.split_off(begin);
+                slots.push(std::mem::replace(&mut text, last));
+            }
+        }
+        slots.extend((!text.is_empty()).then_some(text));
+        let texts = slots.into_iter().map(String::from_utf8);
+        texts.collect::<Result<_, _>>().map_err(io::Error::other)
+    }
+
+    fn kept<'a>(&self, url: Option<&'a str>) -> Option<&'a str> {
+        url.filter(|_| self.urls == UrlsInSlots::Kept)
+    }
+
+    fn slot(&self, number: u64, kind: Kind, extent: Extent, text: &str) -> io::Result<Vec<u8>> {
+        let mut bytes = vec![0; PREFIX];
+        bytes.extend_from_slice(text.as_bytes());
+        seal(&mut bytes, self.run, number, kind, extent)?;
+        Ok(bytes)
+    }
+
+    fn place(&self, slot: u64) -> u64 {
+        ROOM as u64 + slot * self.stride
     }
 
     fn error(&self, source: io::Error) -> JournalError {
@@ -240,18 +325,19 @@ impl Shared {
 /// IDs that stand on disk as perhaps in flight. Dropping it makes the slot free for others, no more.
 #[derive(Debug)]
 pub struct Intent {
-    slot: Option<(Arc<Shared>, u64)>,
+    slot: Option<(Rc<Shared>, u64)>,
 }
 
 impl Intent {
-    /// Takes the IDs off the disk again: nobody can have deleted any of them.
+    /// Takes the IDs off the disk: nothing was sent, or nothing can have been deleted.
     pub fn withdraw(self) -> Result<(), JournalError> {
         let Some((shared, slot)) = &self.slot else {
             return Ok(());
         };
+        let extent = shared.slots.borrow().extent;
         let cleared = shared
-            .file
-            .write_all_at(&[0; PREFIX], HEADER + slot * shared.stride);
+            .slot(*slot, Kind::Empty, extent, "")
+            .and_then(|empty| shared.file.write_all_at(&empty, shared.place(*slot)));
         cleared.map_err(|source| shared.error(source))
     }
 }
@@ -259,7 +345,7 @@ impl Intent {
 impl Drop for Intent {
     fn drop(&mut self) {
         if let Some((shared, slot)) = &self.slot {
-            shared.slots().free.insert(*slot);
+            shared.slots.borrow_mut().free.insert(*slot);
         }
     }
 }
@@ -275,196 +361,147 @@ pub(crate) fn stride(size: SlotSize) -> u64 {
     ((PREFIX + size.ids * id_bytes).div_ceil(BLOCK) * BLOCK) as u64
 }
 
-/// Reads a state: its header and the IDs in flight. `None` where there is no whole header, as in a
-/// state that was just created.
-pub(crate) fn read(state: &[u8]) -> Option<(StateHeader, Vec<InFlight>)> {
-    let end = state.iter().position(|byte| *byte == b'\n')?;
-    let header: StateHeader = serde_json::from_slice(&state[..end]).ok()?;
-    let slots = state
-        .get(usize::try_from(HEADER).ok()?..)
-        .unwrap_or_default();
-    let stride = usize::try_from(header.stride)
-        .ok()
-        .filter(|stride| *stride > PREFIX)?;
-    let in_flight = slots
-        .chunks(stride)
-        .filter_map(read_slot)
-        .flatten()
-        .collect();
-    Some((header, in_flight))
+/// A state that says that nothing was ever sent; its content when it is created.
+pub(crate) fn unbegun(header: &StateHeader) -> Vec<u8> {
+    let mut bytes = header.encode().unwrap_or_default();
+    let mut end = vec![0; PREFIX];
+    if seal(&mut end, header.run, 0, Kind::End, Extent::EMPTY).is_ok() {
+        bytes.extend_from_slice(&end);
+    }
+    bytes
 }
 
-fn read_slot(slot: &[u8]) -> Option<Vec<InFlight>> {
-    let report_len = u64::from_le_bytes(slot.get(..8)?.try_into().ok()?);
-    let text_len = u32::from_le_bytes(slot.get(8..12)?.try_into().ok()?);
-    let text = slot.get(PREFIX..PREFIX + usize::try_from(text_len).ok()?)?;
-    if text.is_empty() || slot[12..PREFIX] != checksum(report_len, text) {
+/// The version that is written.
+pub(crate) const STATE_VERSION: u32 = VERSION;
+
+/// Reads a state of ours, or what is left of one.
+pub(crate) fn inspect(state: &[u8]) -> Found {
+    let block = &state[..state.len().min(ROOM)];
+    let Block::Whole(header) = header::decode(block) else {
+        return Found {
+            is_damaged: true,
+            ..Found::default()
+        };
+    };
+    let slots = state.get(ROOM..).unwrap_or_default();
+    let mut found = if header.version == VERSION {
+        read_slots(slots, &header)
+    } else {
+        v1::read_slots(slots, &header)
+    };
+    if header.version == VERSION {
+        found.extents.push(header.extent);
+    }
+    found.header = Some(*header);
+    found.extents.sort_unstable_by_key(|extent| extent.bytes);
+    found.extents.dedup();
+    found
+}
+
+fn read_slots(slots: &[u8], header: &StateHeader) -> Found {
+    let mut found = Found::default();
+    let stride = usize::try_from(header.stride)
+        .unwrap_or_default()
+        .max(PREFIX);
+    for number in 0.. {
+        let Some(bytes) = slots
+            .get(number * stride..)
+            .filter(|bytes| !bytes.is_empty())
+        else {
+            found.is_damaged = true;
+            break;
+        };
+        let slot = &bytes[..bytes.len().min(stride)];
+        match open(slot, header.run, number as u64) {
+            Some((Kind::End, ..)) => break,
+            Some((kind, extent, text)) => {
+                let listed = text.lines().map(|line| read_line(line, extent.bytes));
+                let listed: Option<Vec<InFlight>> = listed.collect();
+                found.is_damaged |= listed.is_none();
+                match kind {
+                    Kind::InDoubt => found.in_doubt.extend(listed.unwrap_or_default()),
+                    Kind::InFlight | Kind::Empty | Kind::End => {
+                        found.in_flight.extend(listed.unwrap_or_default());
+                        found.extents.push(extent);
+                    }
+                }
+            }
+            None => found.is_damaged = true,
+        }
+    }
+    found
+}
+
+/// Fills in a slot's prefix; the text stands behind it already.
+fn seal(bytes: &mut [u8], run: u64, number: u64, kind: Kind, extent: Extent) -> io::Result<()> {
+    let text_len = u32::try_from(bytes.len() - PREFIX).map_err(io::Error::other)?;
+    bytes[..8].copy_from_slice(&extent.bytes.to_le_bytes());
+    bytes[8..12].copy_from_slice(&extent.crc.unwrap_or_default().to_le_bytes());
+    bytes[12..16].copy_from_slice(&(kind as u32).to_le_bytes());
+    bytes[16..20].copy_from_slice(&text_len.to_le_bytes());
+    let checksum = checksum(bytes, run, number);
+    bytes[20..PREFIX].copy_from_slice(&checksum.to_le_bytes());
+    Ok(())
+}
+
+/// What a slot says; `None` if it is not as it was written, or not by this run, or not in this place.
+fn open(slot: &[u8], run: u64, number: u64) -> Option<(Kind, Extent, &str)> {
+    let int = |from: usize| {
+        Some(u32::from_le_bytes(
+            slot.get(from..from + 4)?.try_into().ok()?,
+        ))
+    };
+    let end = PREFIX + usize::try_from(int(16)?).ok()?;
+    let whole = slot.get(..end)?;
+    if int(20)? != checksum(whole, run, number) {
         return None;
     }
-    let in_flight = |line: &str| {
-        let mut parts = line.splitn(3, '\t');
-        Some(InFlight {
-            file_id: parts.next()?.into(),
-            line: parts.next()?.parse().ok()?,
-            url: parts.next().map(Into::into),
-            report_len,
-        })
+    let kinds = [Kind::Empty, Kind::InFlight, Kind::InDoubt, Kind::End];
+    let kind = int(12)?;
+    let kind = kinds.into_iter().find(|known| *known as u32 == kind)?;
+    let extent = Extent {
+        bytes: u64::from_le_bytes(slot.get(..8)?.try_into().ok()?),
+        crc: int(8),
     };
-    std::str::from_utf8(text)
-        .ok()?
-        .lines()
-        .map(in_flight)
-        .collect()
+    Some((kind, extent, std::str::from_utf8(&whole[PREFIX..]).ok()?))
 }
 
-/// FNV-1a: tells a torn slot, nothing more.
-fn checksum(report_len: u64, text: &[u8]) -> [u8; 8] {
-    let bytes = report_len.to_le_bytes();
-    let hash = bytes
-        .iter()
-        .chain(text)
-        .fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
-            (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3)
-        });
-    hash.to_le_bytes()
+fn checksum(slot: &[u8], run: u64, number: u64) -> u32 {
+    let mut hasher = crc32fast::Hasher::new();
+    hasher.update(&run.to_le_bytes());
+    hasher.update(&number.to_le_bytes());
+    hasher.update(&slot[..20]);
+    hasher.update(&slot[PREFIX..]);
+    hasher.finalize()
 }
 
-/// Names this boot of the machine; empty where the system does not tell.
-pub(crate) fn boot() -> String {
-    let linux = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").ok();
-    let boot = linux.or_else(|| {
-        let asked = std::process::Command::new("sysctl")
-            .args(["-n", "kern.bootsessionuuid"])
-            .output()
-            .ok()?;
-        String::from_utf8(asked.stdout).ok()
-    });
-    boot.unwrap_or_default().trim().to_owned()
+/// An ID's line in a slot. A URL that would break it is left out.
+fn write_line(bytes: &mut Vec<u8>, file_id: &str, line: u64, url: Option<&str>) {
+    bytes.extend_from_slice(file_id.as_bytes());
+    bytes.push(b'\t');
+    bytes.extend_from_slice(line.to_string().as_bytes());
+    let is_kept = |url: &&str| url.len() <= MAX_URL_BYTES && !url.contains(char::is_control);
+    if let Some(url) = url.filter(is_kept) {
+        bytes.push(b'\t');
+        bytes.extend_from_slice(url.as_bytes());
+    }
+    bytes.push(b'\n');
+}
+
+fn read_line(line: &str, sent_at: u64) -> Option<InFlight> {
+    let mut parts = line.splitn(3, '\t');
+    Some(InFlight {
+        file_id: parts.next()?.into(),
+        line: parts.next()?.parse().ok()?,
+        url: parts.next().map(Into::into),
+        sent_at,
+    })
+}
+
+fn block(header: &StateHeader) -> io::Result<Vec<u8>> {
+    let block = header.encode();
+    block.ok_or_else(|| io::Error::other("the host's name is too long"))
 }
 
 #[cfg(test)]
-#[expect(clippy::unwrap_used, reason = "a test fails by panicking")]
-mod tests {
-    use std::sync::Arc;
-
-    use super::*;
-    use crate::target::{FileId, Origin};
-
-    fn target(id: &str, line: u64) -> Target {
-        let origin = Origin {
-            line,
-            input: Arc::from("a.csv"),
-            url: None,
-        };
-        Target {
-            file_id: FileId::parse(id).unwrap(),
-            origin,
-            doubt: false,
-        }
-    }
-
-    fn header() -> StateHeader {
-        StateHeader {
-            version: 1,
-            job: Job {
-                host: "https://host".into(),
-                key: "f".into(),
-            },
-            boot: "b".into(),
-            stride: stride(SlotSize {
-                ids: 2,
-                urls: UrlsInSlots::Kept,
-            }),
-            is_at_rest: false,
-            was_key_refused: false,
-            is_all_in_doubt: false,
-        }
-    }
-
-    fn begun() -> (tempfile::NamedTempFile, Journal, Arc<AtomicU64>) {
-        let file = tempfile::NamedTempFile::new().unwrap();
-        let report_len = Arc::new(AtomicU64::new(7));
-        let journal = Journal::begin(
-            "state".into(),
-            file.reopen().unwrap(),
-            &header(),
-            UrlsInSlots::Kept,
-            Arc::clone(&report_len),
-        )
-        .unwrap();
-        (file, journal, report_len)
-    }
-
-    fn in_flight(file: &tempfile::NamedTempFile) -> Vec<(String, u64, u64)> {
-        let (read_header, in_flight) = read(&std::fs::read(file.path()).unwrap()).unwrap();
-        assert_eq!(read_header, header());
-        in_flight
-            .into_iter()
-            .map(|one| (one.file_id, one.line, one.report_len))
-            .collect()
-    }
-
-    #[test]
-    fn what_is_sent_stands_on_disk_until_its_slot_is_used_again_or_withdrawn() {
-        let (file, journal, report_len) = begun();
-        let first = journal.intend(&[&target("a", 1), &target("b", 2)]).unwrap();
-        let second = journal.intend(&[&target("c", 3)]).unwrap();
-        assert_eq!(
-            in_flight(&file),
-            [("a".into(), 1, 7), ("b".into(), 2, 7), ("c".into(), 3, 7)]
-        );
-        drop(first);
-        assert_eq!(
-            in_flight(&file).len(),
-            3,
-            "a decided group's slot is stale, not cleared"
-        );
-        report_len.store(99, Ordering::Release);
-        let third = journal.intend(&[&target("d", 4)]).unwrap();
-        assert_eq!(in_flight(&file), [("d".into(), 4, 99), ("c".into(), 3, 7)]);
-        second.withdraw().unwrap();
-        third.withdraw().unwrap();
-        assert_eq!(in_flight(&file), []);
-    }
-
-    #[test]
-    fn a_slot_torn_at_any_byte_was_never_sent() {
-        let (file, journal, _) = begun();
-        let _intent = journal.intend(&[&target("aaaaaaaa", 1)]).unwrap();
-        let whole = std::fs::read(file.path()).unwrap();
-        for cut in 4096..whole.len() {
-            let (_, in_flight) = read(&whole[..cut]).unwrap();
-            assert_eq!(in_flight, [], "cut at {cut}");
-        }
-        assert!(
-            read(&whole[..20]).is_none(),
-            "nor is there a job without a whole header"
-        );
-    }
-
-    #[test]
-    fn the_longest_ids_and_urls_fit_their_slot() {
-        let (file, journal, _) = begun();
-        let mut long = target(&"x".repeat(MAX_ID_BYTES), u64::MAX);
-        long.origin.url = Some("u".repeat(MAX_URL_BYTES).into());
-        let _intent = journal.intend(&[&long, &long]).unwrap();
-        assert_eq!(in_flight(&file).len(), 2);
-    }
-
-    #[test]
-    fn a_url_stands_with_its_id_unless_it_would_break_the_slot() {
-        let (file, journal, _) = begun();
-        let with = |id: &str, url: &str| {
-            let mut target = target(id, 1);
-            target.origin.url = Some(url.into());
-            target
-        };
-        let too_long = "u".repeat(MAX_URL_BYTES + 1);
-        let sent = [with("a", "https://a/b,c?d=e"), with("b", &too_long)];
-        let _intent = journal.intend(&[&sent[0], &sent[1]]).unwrap();
-        let _other = journal.intend(&[&with("c", "x\ny")]).unwrap();
-        let (_, in_flight) = read(&std::fs::read(file.path()).unwrap()).unwrap();
-        let urls: Vec<Option<&str>> = in_flight.iter().map(|one| one.url.as_deref()).collect();
-        assert_eq!(urls, [Some("https://a/b,c?d=e"), None, None]);
-    }
-}
+mod tests;

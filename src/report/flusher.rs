@@ -1,4 +1,4 @@
-//! The guard of a report's file: its rows reach the disk, and it is still where it was and as long as it was.
+//! The flusher of a report: its rows reach the disk, and it and its state are still what and where they were.
 
 use std::fs::{self, File};
 use std::io;
@@ -7,31 +7,42 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-/// Flushes a report and sees that nobody took it away or cut it. Lives on another thread, as flushing takes long.
+use crate::journal;
+
+/// Flushes a report and sees that nobody took it or its state away or cut it. Lives on another thread, as flushing
+/// takes long.
 #[derive(Debug)]
 pub struct Flusher {
-    file: File,
-    path: PathBuf,
+    pub(super) file: File,
+    pub(super) path: PathBuf,
     /// Bytes that were written.
-    len: Arc<AtomicU64>,
+    pub(super) len: Arc<AtomicU64>,
+    pub(super) state: File,
+    pub(super) state_path: PathBuf,
 }
 
 impl Flusher {
-    pub(super) fn new(file: File, path: &Path, len: Arc<AtomicU64>) -> Self {
-        Self {
-            file,
-            path: path.into(),
-            len,
-        }
-    }
-
-    /// Flushes what was written, and fails if the file is no longer the one of that name or has lost some of it.
+    /// Flushes what was written, and fails if one of the files is no longer that of its name, or lost some of it.
     pub fn check(&self) -> io::Result<()> {
         let len = self.len.load(Ordering::Acquire);
         self.file.sync_data()?;
         is_in_place(&self.file, &self.path)?;
-        holds(&self.file, len)
+        holds(&self.file, len)?;
+        holds_lock(&self.state, &self.state_path)
     }
+}
+
+/// Whether the state, and with it the lock on the job, is still in its place: a second run could begin else.
+pub(super) fn holds_lock(state: &File, path: &Path) -> io::Result<()> {
+    if journal::is_in_place(state, path) {
+        return Ok(());
+    }
+    let name = path.file_name().unwrap_or(path.as_os_str());
+    let text = format!(
+        "{}, its lock, was removed or replaced while the run went on; all rows stand",
+        name.to_string_lossy()
+    );
+    Err(io::Error::other(text))
 }
 
 /// Whether the file still has a name, without which its rows are lost, and all that was written to it: a rotation
@@ -64,18 +75,47 @@ fn gone() -> io::Error {
 mod tests {
     use super::*;
 
+    fn flusher(folder: &tempfile::TempDir, file: &File, len: u64) -> Flusher {
+        let state_path = folder.path().join("r.csv.state");
+        Flusher {
+            file: file.try_clone().unwrap(),
+            path: folder.path().join("r.csv"),
+            len: Arc::new(len.into()),
+            state: File::create(&state_path).unwrap(),
+            state_path,
+        }
+    }
+
+    #[test]
+    fn a_state_that_was_removed_or_replaced_is_noticed() {
+        let folder = tempfile::TempDir::new().unwrap();
+        let file = File::create(folder.path().join("r.csv")).unwrap();
+        let flusher = flusher(&folder, &file, 0);
+        flusher.check().unwrap();
+        fs::remove_file(&flusher.state_path).unwrap();
+        assert!(
+            flusher
+                .check()
+                .unwrap_err()
+                .to_string()
+                .contains("r.csv.state")
+        );
+        fs::write(&flusher.state_path, "").unwrap();
+        assert!(flusher.check().is_err());
+    }
+
     #[test]
     fn a_file_that_was_removed_or_replaced_is_not_in_place() {
         let folder = tempfile::TempDir::new().unwrap();
         let path = folder.path().join("r.csv");
         let file = File::create(&path).unwrap();
-        let guard = Flusher::new(file.try_clone().unwrap(), &path, Arc::default());
-        guard.check().unwrap();
+        let flusher = flusher(&folder, &file, 0);
+        flusher.check().unwrap();
         holds(&file, 0).unwrap();
         fs::rename(&path, folder.path().join("elsewhere.csv")).unwrap();
-        assert!(guard.check().is_err(), "moved away");
+        assert!(flusher.check().is_err(), "moved away");
         File::create(&path).unwrap();
-        assert!(guard.check().is_err(), "replaced");
+        assert!(flusher.check().is_err(), "replaced");
         holds(&file, 0).unwrap();
         fs::remove_file(folder.path().join("elsewhere.csv")).unwrap();
         assert!(holds(&file, 0).is_err());
@@ -87,10 +127,10 @@ mod tests {
         let path = folder.path().join("r.csv");
         fs::write(&path, "a row\n").unwrap();
         let file = File::options().append(true).open(&path).unwrap();
-        let guard = Flusher::new(file.try_clone().unwrap(), &path, Arc::new(6.into()));
-        guard.check().unwrap();
+        let flusher = flusher(&folder, &file, 6);
+        flusher.check().unwrap();
         file.set_len(5).unwrap();
-        assert!(guard.check().unwrap_err().to_string().contains("cut"));
+        assert!(flusher.check().unwrap_err().to_string().contains("cut"));
         assert!(holds(&file, 6).is_err());
     }
 }

@@ -1,14 +1,15 @@
-//! What earlier runs left: which IDs are settled, which are in doubt, which rows stand.
+//! The resume index: what earlier runs left of each ID, and the account of the rows that stand.
 //!
-//! Filled by reading the report, asked once for each record of the present input. The last row of
-//! an ID counts; a `duplicate` row settles its record only. Many records may share an ID that cannot
-//! be one (an empty cell), so `invalid` and `duplicate` rows are counted for each ID and used up one by one.
+//! Filled by reading the report, asked once for each record of the present input. The last row of an ID counts; a
+//! `duplicate` or `invalid` row settles its record only. Many records may share an ID that cannot be one (an empty
+//! cell), so such rows are counted for each ID and used up one by one.
 
 use std::collections::HashMap;
 
-use super::read::Row;
-use crate::id_set::{Flags, IdSet};
-use crate::outcome::{Outcome, Status};
+use super::{Counts, Finished, PurgeCounts};
+use crate::id_set::{Count, Flags, IdSet};
+use crate::journal::InFlight;
+use crate::outcome::{Outcome, Purge, Status};
 use crate::target::{Record, Rejected, Target};
 
 /// What becomes of a record, by what is known of its ID.
@@ -22,57 +23,51 @@ pub enum Admission {
     Settled,
 }
 
-/// What a row of an earlier run tells.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Told {
-    /// What became of the record.
-    First,
-    /// What became of the purge, after a row that told the rest.
-    Amended,
-}
-
 /// All IDs that this run has to do with.
 #[derive(Debug, Default)]
 pub struct ResumeIndex {
-    seen: IdSet,
-    /// Counts of `duplicate` and `invalid` rows too large for the flags.
-    many: HashMap<Box<str>, u64>,
-    /// IDs with more than one row of their own: how many. A resumed run that was interrupted leaves them.
-    again: HashMap<Box<str>, u64>,
-    /// IDs with more than one row of this run: how many more. A purge is told by another row.
-    amended: HashMap<Box<str>, u64>,
+    ids: IdSet,
+    /// Counts that are too large for an ID's flags.
+    many: HashMap<Box<str>, [u64; 2]>,
+    /// Rows that stand, the last one of each ID.
+    counts: Counts,
+    purges: PurgeCounts,
+    /// Rows that a later one replaced.
+    superseded: u64,
+    /// IDs in doubt that have no `unknown` row to say so.
+    in_doubt: HashMap<Box<str>, InFlight>,
     /// URLs that only rows of earlier runs know.
     pub(super) urls: HashMap<Box<str>, Box<str>>,
     /// Rows may have been lost: whatever is not settled may have been deleted.
     pub(super) is_all_in_doubt: bool,
+    /// Others put blank lines or BOMs between the rows.
+    pub(super) is_untidy: bool,
 }
 
 impl ResumeIndex {
     /// Hears of records that are admitted next; see [`IdSet::prefetch`].
     pub fn prefetch(&self, records: &[Record]) {
-        self.seen.prefetch(records.iter().map(Record::file_id));
-    }
-
-    /// Hears of rows that are read next.
-    pub(super) fn prefetch_rows(&self, rows: &[Row<'_>]) {
-        self.seen.prefetch(rows.iter().map(|row| row.file_id));
+        self.ids.prefetch(records.iter().map(Record::file_id));
     }
 
     /// Admits a record that could be sent: a first record of an ID that is not settled goes out.
     pub fn admit(&mut self, mut target: Target) -> Admission {
-        let is_all_in_doubt = self.is_all_in_doubt;
-        let flags = self.seen.entry(target.file_id.as_str());
+        let file_id = target.file_id.as_str();
+        let flags = self.ids.entry(file_id);
         if flags.set(Flags::SEEN) {
-            if flags.has(Flags::SETTLED) {
+            let status = own_row(flags.row()).map(|(status, _)| status);
+            if status.is_some_and(Status::settles_id) {
                 return Admission::Settled;
             }
-            target.doubt = flags.has(Flags::DOUBT) || is_all_in_doubt;
+            target.doubt = self.is_all_in_doubt
+                || status == Some(Status::Unknown)
+                || !self.in_doubt.is_empty() && self.in_doubt.contains_key(file_id);
             if !self.urls.is_empty() && target.origin.url.is_none() {
-                target.origin.url = self.urls.remove(target.file_id.as_str());
+                target.origin.url = self.urls.remove(file_id);
             }
             return Admission::Send(target);
         }
-        if self.use_up(&duplicates(target.file_id.as_str())) {
+        if self.take_one(file_id, Count::Single) {
             return Admission::Settled;
         }
         Admission::Decided(Box::new(Outcome::duplicate(target)))
@@ -80,7 +75,7 @@ impl ResumeIndex {
 
     /// Admits a record that is never sent.
     pub fn admit_rejected(&mut self, rejected: Rejected) -> Admission {
-        if self.use_up(&invalids(&rejected.file_id)) {
+        if self.take_one(&invalids(&rejected.file_id), Count::Single) {
             return Admission::Settled;
         }
         Admission::Decided(Box::new(Outcome::rejected(rejected)))
@@ -88,153 +83,281 @@ impl ResumeIndex {
 
     /// Counts an ID before the run: whether it is new among the counted, and whether it would be sent.
     pub fn count(&mut self, file_id: &str) -> (bool, bool) {
-        let flags = self.seen.entry(file_id);
-        (flags.set(Flags::COUNTED), !flags.has(Flags::SETTLED))
+        let flags = self.ids.entry(file_id);
+        let is_settled = own_row(flags.row()).is_some_and(|(status, _)| status.settles_id());
+        (flags.set(Flags::COUNTED), !is_settled)
     }
 
     /// Whether an ID was among those that were counted before the run.
     pub fn was_counted(&self, file_id: &str) -> bool {
-        let flags = self.seen.get(file_id).unwrap_or_default();
+        let flags = self.ids.get(file_id).unwrap_or_default();
         flags.has(Flags::COUNTED)
     }
 
-    /// Notes the rows that this run wrote.
-    pub(super) fn note_written(&mut self, outcomes: &[Outcome]) {
-        for outcome in outcomes.iter().filter(|outcome| outcome.status.is_own()) {
-            self.seen.entry(&outcome.file_id).set(Flags::REDONE);
-        }
-    }
-
-    /// Notes a row of this run that tells what became of the purge.
-    pub(super) fn note_amended(&mut self, file_id: &str) {
-        if !self.seen.entry(file_id).set(Flags::REDONE) {
-            *self.amended.entry(file_id.into()).or_default() += 1;
-        }
-    }
-
-    /// Whether a row of this run is replaced by a later one; to be asked in the order of the file.
-    pub(super) fn is_amended_later(&mut self, file_id: &str) -> bool {
-        match self.amended.get_mut(file_id) {
-            Some(rows) if *rows > 0 => {
-                *rows -= 1;
-                true
-            }
-            _ => false,
-        }
-    }
-
     /// Takes in a row of an earlier run; rows come in the order of the file.
-    pub(super) fn load(&mut self, file_id: &str, status: Status) -> Told {
-        match status {
-            Status::Duplicate => self.add_one(&duplicates(file_id)),
-            Status::Invalid => self.add_one(&invalids(file_id)),
-            _ => return self.load_own(file_id, status),
+    pub(super) fn load(&mut self, file_id: &str, status: Status, purge: Option<Purge>) {
+        if status.is_own() {
+            return self.replace_own(file_id, status, purge);
         }
-        Told::First
-    }
-
-    fn load_own(&mut self, file_id: &str, status: Status) -> Told {
-        let flags = self.seen.entry(file_id);
-        let is_first = flags.set(Flags::HAS_ROW);
-        let was_settled = flags.has(Flags::SETTLED);
-        flags.clear(Flags::SETTLED);
-        flags.clear(Flags::DOUBT);
-        if status.settles_id() {
-            flags.set(Flags::SETTLED);
-        } else if status == Status::Unknown {
-            flags.set(Flags::DOUBT);
-        }
-        if !is_first {
-            *self.again.entry(file_id.into()).or_insert(1) += 1;
-        }
-        if was_settled && status.settles_id() {
-            Told::Amended
+        self.counts[status as usize] += 1;
+        if status == Status::Invalid {
+            let key = invalids(file_id);
+            self.ids.entry(&key).set(Flags::INVALID);
+            self.add_one(&key, Count::Single);
         } else {
-            Told::First
+            self.add_one(file_id, Count::Single);
         }
     }
 
-    /// Whether an ID that an interrupted run had in flight needs a row that says so: not if it is settled, or
-    /// in doubt already.
-    pub(super) fn needs_doubt(&self, file_id: &str) -> bool {
-        let flags = self.seen.get(file_id).unwrap_or_default();
-        !flags.has(Flags::SETTLED) && !flags.has(Flags::DOUBT)
-    }
-
-    /// Whether an old row of an ID's own is still the one that counts; to be asked in the order of the file.
-    pub(super) fn counts_still(&mut self, file_id: &str) -> bool {
-        if let Some(rows) = self.again.get_mut(file_id)
-            && *rows > 1
-        {
-            *rows -= 1;
-            return false;
-        }
-        !self
-            .seen
-            .get(file_id)
-            .unwrap_or_default()
-            .has(Flags::REDONE)
-    }
-
-    /// Whether the record of an old row is gone from the present input. A `duplicate` or `invalid` row that
-    /// was not used up is.
-    pub(super) fn is_left_over(&mut self, file_id: &str, status: Status) -> bool {
-        match status {
-            Status::Duplicate => self.use_up(&duplicates(file_id)),
-            Status::Invalid => self.use_up(&invalids(file_id)),
-            _ => !self.seen.get(file_id).unwrap_or_default().has(Flags::SEEN),
+    /// Takes in rows that this run wrote.
+    pub(super) fn note_written(&mut self, outcomes: &[Outcome]) {
+        for outcome in outcomes {
+            if outcome.status.is_own() {
+                self.replace_own(&outcome.file_id, outcome.status, outcome.purge);
+            } else {
+                self.counts[outcome.status as usize] += 1;
+            }
         }
     }
 
-    /// Whether each row stands for one record as it is: none is replaced by a later one, none has lost its record.
-    pub(super) fn is_compact(&self) -> bool {
-        let stands = |flags: Flags| {
-            let is_own_row_right =
-                !flags.has(Flags::HAS_ROW) || flags.has(Flags::SEEN) && !flags.has(Flags::REDONE);
-            is_own_row_right && flags.count() == 0
+    /// Counts rows of a run whose IDs have one row at the most.
+    pub(super) fn count_written(&mut self, outcomes: &[Outcome]) {
+        for outcome in outcomes {
+            self.counts[outcome.status as usize] += 1;
+        }
+    }
+
+    fn replace_own(&mut self, file_id: &str, status: Status, purge: Option<Purge>) {
+        let flags = self.ids.entry(file_id);
+        let old = own_row(flags.row());
+        let new = row_number(status, purge);
+        flags.set_row(new);
+        if let Some((status, purge)) = own_row(new) {
+            self.counts[status as usize] += 1;
+            self.count_purge(purge, 1);
+        }
+        let Some((old_status, old_purge)) = old else {
+            return;
         };
-        self.again.is_empty()
-            && self.amended.is_empty()
-            && self.many.values().all(|rows| *rows == 0)
-            && self.seen.flags().all(stands)
-    }
-
-    fn add_one(&mut self, key: &str) {
-        let flags = self.seen.entry(key);
-        if flags.count() < Flags::MAX_COUNT {
-            flags.set_count(flags.count() + 1);
-        } else {
-            *self.many.entry(key.into()).or_default() += 1;
+        self.counts[old_status as usize] -= 1;
+        if let Some(purge) = old_purge {
+            self.purges[purge as usize] -= 1;
+        }
+        self.superseded += 1;
+        self.add_one(file_id, Count::Superseded);
+        if status.settles_id() {
+            self.in_doubt.remove(file_id);
+        } else if old_status == Status::Unknown && status != Status::Unknown {
+            // Its row says so no longer.
+            self.keep_doubt(InFlight {
+                file_id: file_id.into(),
+                line: 0,
+                url: None,
+                sent_at: 0,
+            });
         }
     }
 
-    /// Uses up one of the counted rows; false if there is none left.
-    fn use_up(&mut self, key: &str) -> bool {
-        if let Some(more) = self.many.get_mut(key)
-            && *more > 0
+    fn count_purge(&mut self, purge: Option<Purge>, more: u64) {
+        if let Some(purge) = purge {
+            self.purges[purge as usize] += more;
+        }
+    }
+
+    /// Keeps an ID in doubt that has no row to say so; not if it is settled.
+    pub(super) fn keep_doubt(&mut self, sent: InFlight) {
+        if !self.status(&sent.file_id).is_some_and(Status::settles_id) {
+            self.in_doubt.insert(sent.file_id.as_str().into(), sent);
+        }
+    }
+
+    /// IDs in doubt that have no row to say so.
+    pub(super) fn in_doubt(&self) -> Vec<InFlight> {
+        let says_so = |status: Status| status.settles_id() || status == Status::Unknown;
+        let left = self.in_doubt.values();
+        left.filter(|sent| !self.status(&sent.file_id).is_some_and(says_so))
+            .cloned()
+            .collect()
+    }
+
+    /// Whether an ID that an interrupted run had in flight needs a row that says so: not if it is settled, or has
+    /// such a row.
+    pub(super) fn needs_doubt(&self, file_id: &str) -> bool {
+        let status = self.status(file_id);
+        !status.is_some_and(|status| status.settles_id() || status == Status::Unknown)
+    }
+
+    fn status(&self, file_id: &str) -> Option<Status> {
+        let flags = self.ids.get(file_id)?;
+        own_row(flags.row()).map(|(status, _)| status)
+    }
+
+    /// Whether a later row of the same ID replaced this one; to be asked once for each row, in the order of the file.
+    pub(super) fn is_superseded(&mut self, file_id: &str) -> bool {
+        self.take_one(file_id, Count::Superseded)
+    }
+
+    /// Whether the report holds more than one row for each decided record.
+    pub(super) fn needs_compaction(&self) -> bool {
+        self.superseded > 0 || self.is_untidy
+    }
+
+    /// Rows that stand and are not done again, by status.
+    pub(super) fn settled(&self) -> Counts {
+        let is_settled = |status: Status| status.settles_id() || !status.is_own();
+        let counts = self.counts;
+        Status::ALL.map(|status| counts[status as usize] * u64::from(is_settled(status)))
+    }
+
+    /// The rows that stand.
+    pub(super) fn account(&self) -> Finished {
+        Finished {
+            counts: self.counts,
+            purges: self.purges,
+            kept_rows: 0,
+            kept_unsettled: 0,
+        }
+    }
+
+    /// The rows that stand, those apart whose record is no longer in the input, which was read to its end.
+    pub(super) fn account_of_input(&self) -> Finished {
+        let mut account = self.account();
+        for flags in self.ids.flags() {
+            if let Some((status, _)) = own_row(flags.row())
+                && !flags.has(Flags::SEEN)
+            {
+                account.keep(status, 1);
+            }
+            let single = if flags.has(Flags::INVALID) {
+                Status::Invalid
+            } else {
+                Status::Duplicate
+            };
+            account.keep(single, u64::from(flags.count(Count::Single)));
+        }
+        for (key, [_, rows]) in &self.many {
+            let single = if key.starts_with('\0') {
+                Status::Invalid
+            } else {
+                Status::Duplicate
+            };
+            account.keep(single, *rows);
+        }
+        account
+    }
+
+    fn add_one(&mut self, key: &str, count: Count) {
+        let flags = self.ids.entry(key);
+        let value = flags.count(count);
+        if value < Flags::MAX {
+            flags.set_count(count, value + 1);
+        } else {
+            self.many.entry(key.into()).or_default()[count as usize] += 1;
+        }
+    }
+
+    /// Uses up one of a count; false if there is none left.
+    fn take_one(&mut self, key: &str, count: Count) -> bool {
+        if !self.many.is_empty()
+            && let Some(counts) = self.many.get_mut(key)
+            && counts[count as usize] > 0
         {
-            *more -= 1;
+            counts[count as usize] -= 1;
             return true;
         }
-        let Some(count) = self
-            .seen
-            .get(key)
-            .map(Flags::count)
-            .filter(|count| *count > 0)
-        else {
-            return false;
-        };
-        self.seen.entry(key).set_count(count - 1);
-        true
+        let left = self.ids.get(key).map_or(0, |flags| flags.count(count));
+        if left > 0 {
+            self.ids.entry(key).set_count(count, left - 1);
+        }
+        left > 0
     }
 }
 
-/// Under the ID itself: its flags have room for the count.
-fn duplicates(file_id: &str) -> String {
-    file_id.to_owned()
+impl Finished {
+    /// Tells rows apart whose record is no longer in the input.
+    fn keep(&mut self, status: Status, rows: u64) {
+        self.counts[status as usize] -= rows;
+        self.kept_rows += rows;
+        if matches!(status, Status::Failed | Status::Unknown) {
+            self.kept_unsettled += rows;
+        }
+    }
 }
 
-/// Apart from an ID of the same text, which may be a file's in another row.
+/// Under another name than an ID of the same text, which may be a file's in another row.
 fn invalids(file_id: &str) -> String {
     format!("\0{file_id}")
+}
+
+/// An ID's own row as a number that fits its flags; 0 is none.
+fn row_number(status: Status, purge: Option<Purge>) -> u16 {
+    let of_purge = purge.map_or(0, |purge| purge as u16 + 1);
+    match status {
+        Status::Invalid | Status::Duplicate => 0,
+        Status::NotFound => 1,
+        Status::Failed => 2,
+        Status::Unknown => 3,
+        Status::Excluded => 4,
+        Status::Deleted => 5 + of_purge,
+        Status::Gone => 10 + of_purge,
+    }
+}
+
+/// What such a number stands for.
+fn own_row(number: u16) -> Option<(Status, Option<Purge>)> {
+    let purge = |number: u16| {
+        Purge::ALL
+            .into_iter()
+            .find(|purge| *purge as u16 + 1 == number)
+    };
+    Some(match number {
+        1 => (Status::NotFound, None),
+        2 => (Status::Failed, None),
+        3 => (Status::Unknown, None),
+        4 => (Status::Excluded, None),
+        5..=9 => (Status::Deleted, purge(number - 5)),
+        10..=14 => (Status::Gone, purge(number - 10)),
+        _ => return None,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_row_of_an_ids_own_has_a_number() {
+        for status in Status::ALL.into_iter().filter(|status| status.is_own()) {
+            let is_gone = matches!(status, Status::Deleted | Status::Gone);
+            let purges = Purge::ALL.into_iter().filter(|_| is_gone).map(Some);
+            for purge in purges.chain([None]) {
+                let number = row_number(status, purge);
+                assert!(number <= Flags::MAX);
+                assert_eq!(own_row(number), Some((status, purge)));
+            }
+        }
+        assert_eq!(own_row(0), None);
+    }
+
+    #[test]
+    fn the_account_is_of_the_last_rows_however_many_there_were() {
+        let mut index = ResumeIndex::default();
+        for _ in 0..40 {
+            index.load("a", Status::Failed, None);
+            index.load("b", Status::Duplicate, None);
+            index.load("", Status::Invalid, None);
+        }
+        index.load("a", Status::Deleted, Some(Purge::Failed));
+        index.load("a", Status::Deleted, Some(Purge::Requested));
+        let account = index.account();
+        let count = |account: &Finished, status| account.counts[status as usize];
+        assert_eq!(count(&account, Status::Deleted), 1);
+        assert_eq!(count(&account, Status::Failed), 0);
+        assert_eq!(account.purges, [1, 0, 0, 0]);
+        let superseded = (0..50).filter(|_| index.is_superseded("a")).count();
+        assert_eq!(superseded, 41);
+        let account = index.account_of_input();
+        assert_eq!((account.kept_rows, account.kept_unsettled), (81, 0));
+        assert_eq!(account.counts, Counts::default());
+    }
 }

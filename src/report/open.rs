@@ -1,32 +1,35 @@
 //! Opens a report: new, instead of an old one, or where an earlier run left it.
 //!
-//! The lock comes first, then whatever may refuse, and only then is anything changed. The lock is on
-//! the state file, because the report itself is replaced when it is made whole.
+//! The lock comes first, then whatever may refuse, and only then is anything changed. The lock is on the state file,
+//! because the report itself is replaced when it is compacted.
 
-use std::collections::BTreeMap;
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
-use std::sync::atomic::AtomicU64;
 
+use rustix::fs::{CWD, RenameFlags, renameat_with};
 use thiserror::Error;
 
-use super::purges::PendingPurges;
 use super::row::HEADER;
-use super::{Counts, Destination, PurgeCounts, Report, ReportError, ResumeIndex, Sink};
-use crate::journal::StateFile;
-use crate::journal::{self, Job, Journal, JournalError, SlotSize, StateHeader, UrlsInSlots};
+use super::{Counts, Destination, PendingPurges, Report, ReportError, ResumeIndex};
+use crate::journal::{
+    self, Extent, Found, Job, JournalError, STATE_VERSION, SlotSize, StateError, StateFile,
+    StateHeader, UrlsInSlots,
+};
 
-const STATE_VERSION: u32 = 1;
+/// How many backups there may be of one file.
+const MAX_BACKUPS: u32 = 10_000;
+
+/// How many links to a file that is not there are followed.
+const MAX_LINKS: usize = 40;
 
 /// What to do with a report that is there already.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Existing {
     /// Touch nothing.
     Refuse,
-    /// Keep it as `<report>.bak` and start a new job.
+    /// Keep it as `<report>.bak`, or `.bak.2` and so on, and start a new job.
     Overwrite,
     /// Go on with its job; start fresh if there is none.
     Resume,
@@ -48,7 +51,7 @@ pub struct Request<'a> {
 }
 
 impl Request<'_> {
-    fn slot_size(&self) -> SlotSize {
+    pub(super) fn slot_size(&self) -> SlotSize {
         let urls = match self.max_purges {
             Some(_) => UrlsInSlots::Kept,
             None => UrlsInSlots::LeftOut,
@@ -83,22 +86,45 @@ pub enum OpenError {
     Locked(String),
     /// There is one, and nobody said what to do with it.
     #[error(
-        "{0} exists; go on with it by --resume, or start a new job by --overwrite (the old one is kept as .bak)"
+        "{0} exists; continue its job with --resume, or start a new one with --overwrite (the old report is kept as .bak)"
     )]
     Exists(String),
     /// There is a file of that name that this program did not write.
+    #[error("{0} is not a report of this program; it was left as it is: give another --report")]
+    NotOurs(String),
+    /// It is a report, and something in it is no row, with rows behind it.
     #[error(
-        "{name} is not a report of this program{at}; it was left as it is: give another --report"
+        "{name} is damaged: line {line} is no row of a report; it was left as it is: restore it from a copy, or start a new job with --overwrite"
     )]
-    NotOurs {
-        /// The file.
+    Damaged {
+        /// The report.
         name: String,
-        /// Where it shows, in words.
-        at: String,
+        /// The line, as an editor counts.
+        line: u64,
     },
+    /// Its rows are not those that this program wrote.
+    #[error(
+        "{name} was changed after it was written, somewhere before line {line}; it was left as it is: restore it from a copy, or start a new job with --overwrite"
+    )]
+    Changed {
+        /// The report.
+        name: String,
+        /// The first line that is known to be behind the change.
+        line: u64,
+    },
+    /// A file in the place of the state that this program did not write.
+    #[error(
+        "{0} is not a state of this program, which keeps its own under that name; it was left as it is: give another --report"
+    )]
+    StateNotOurs(String),
     /// A folder, a device or a pipe: it could neither be gone on with nor be kept as `.bak`.
     #[error("{0} is not a regular file; give --report the path of a file, or - for stdout")]
     NotAFile(String),
+    /// It lies in a folder where everybody may write, and is somebody else's.
+    #[error(
+        "{0} belongs to another user, in a folder where everybody can write; give another --report"
+    )]
+    NotYours(String),
     /// The sandbox wrote it: nothing in it is true of real files.
     #[error(
         "{0} was written by a rehearsal in the sandbox, which deleted nothing; give another --report"
@@ -117,7 +143,20 @@ pub enum OpenError {
         "{0} belongs to a job with another key, perhaps of another account; use that key, or another --report"
     )]
     OtherKey(String),
-    /// The system says no (exit 5).
+    /// Nothing can be created in its folder.
+    #[error(
+        "cannot write to the folder {folder} of {name}: {source}; make it, or give another --report"
+    )]
+    Folder {
+        /// The report.
+        name: String,
+        /// Its folder.
+        folder: String,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
+    /// The system says no.
     #[error("cannot write the report {name}: {source}; give another place with --report")]
     Io {
         /// The report.
@@ -126,10 +165,10 @@ pub enum OpenError {
         #[source]
         source: io::Error,
     },
-    /// The state beside it cannot be written (exit 5).
+    /// The state beside it cannot be written.
     #[error(transparent)]
     Journal(#[from] JournalError),
-    /// Rows cannot be written (exit 5).
+    /// Rows cannot be written.
     #[error(transparent)]
     Report(#[from] ReportError),
 }
@@ -139,59 +178,34 @@ impl OpenError {
     pub fn is_locked(&self) -> bool {
         matches!(self, Self::Locked(_))
     }
-
-    /// Whether the report cannot be written, as against having been refused.
-    pub fn is_unwritable(&self) -> bool {
-        matches!(self, Self::Io { .. } | Self::Journal(_) | Self::Report(_))
-    }
 }
 
 /// How to undo an opening while nothing was sent.
 #[derive(Debug)]
 pub(super) enum Undo {
-    Created {
-        old_state: Option<Vec<u8>>,
-    },
-    Overwrote {
-        old_state: Option<Vec<u8>>,
-    },
-    Resumed {
-        had_state: bool,
-        /// Whose job it was.
-        old_header: Option<Box<StateHeader>>,
-    },
+    /// Take the report away, and put back the one whose place it took.
+    Created { backup: Option<PathBuf> },
+    /// Leave the report, with the end mark that it had.
+    Resumed { end_mark: Option<Extent> },
 }
 
 /// Opens a report and locks its job, before anything is sent.
 pub fn open(request: &Request<'_>) -> Result<Opened, OpenError> {
-    let path = match request.destination {
-        Destination::Stdout => return Ok(to_stdout(request)),
-        // A link stays a link: what it names is what is replaced.
-        Destination::File(path) => fs::canonicalize(path).unwrap_or_else(|_| path.clone()),
+    let Destination::File(path) = request.destination else {
+        return Ok(opened(Report::to_stdout(request)));
     };
-    let name = path_name(request.destination);
-    let io = |source| OpenError::Io {
-        name: name.clone(),
-        source,
-    };
-    if path.metadata().is_ok_and(|there| !there.is_file()) {
-        return Err(OpenError::NotAFile(name));
-    }
-    let state = StateFile::lock(with_suffix(&path, ".state"))
-        .map_err(io)?
-        .ok_or_else(|| OpenError::Locked(name.clone()))?;
+    let place = Place::of(path)?;
+    let state = place.lock(&new_header(request))?;
     let opening = Opening {
         request,
-        path: &path,
-        name: &name,
+        place: &place,
     };
-    let had_state = state.old.is_some();
-    let state_path = state.path.clone();
+    let (was_there, state_path) = (state.old.is_some(), state.path.clone());
     // The lock lasts as long as a handle does: nobody may take it on a file that is then removed.
-    let lock = state.file.try_clone().map_err(io)?;
+    let lock = state.file.try_clone().map_err(place.io())?;
     let opened = opening.open(state).inspect_err(|_| {
-        if !had_state {
-            // Ours alone, and empty or about a job that never began.
+        if !was_there {
+            // Ours alone, and about a job that never began.
             let _ = fs::remove_file(state_path);
         }
     });
@@ -199,28 +213,135 @@ pub fn open(request: &Request<'_>) -> Result<Opened, OpenError> {
     opened
 }
 
-fn to_stdout(request: &Request<'_>) -> Opened {
-    let report = Report {
-        name: "stdout".into(),
-        sink: Sink::Stdout {
-            is_header_due: true,
-            held: BTreeMap::new(),
-        },
-        len: Arc::default(),
-        buffer: String::new(),
-        ends: Vec::new(),
-        written: 0,
-        counts: Counts::default(),
-        loaded: Counts::default(),
-        purges: PurgeCounts::default(),
-        loaded_purges: PurgeCounts::default(),
-        is_purging: request.max_purges.is_some(),
-        journal: Journal::none(),
-        header: new_header(request),
-        state: None,
-        undo: Undo::Created { old_state: None },
-        begin: 0,
-    };
+/// A new file, created under the lock of its name as a report is: for what else is written to `--report`. The lock is
+/// given up when this is dropped.
+#[derive(Debug)]
+pub struct Claimed {
+    /// The file, empty, readable by its owner alone.
+    pub file: File,
+    path: PathBuf,
+    backup: Option<PathBuf>,
+    state: Option<StateFile>,
+}
+
+/// Creates a file under the same lock and the same rules for a file that is there as a report; there is nothing to
+/// resume in it.
+pub fn claim(path: &Path, existing: Existing) -> Result<Claimed, OpenError> {
+    let place = Place::of(path)?;
+    let header = StateHeader::new(Job::default(), 0);
+    let state = place.lock(&header)?;
+    match place.create(existing) {
+        Ok((file, backup)) => Ok(Claimed {
+            file,
+            path: place.path,
+            backup,
+            state: Some(state),
+        }),
+        Err(error) => {
+            if state.old.is_none() {
+                let _ = state.remove();
+            }
+            Err(error)
+        }
+    }
+}
+
+impl Claimed {
+    /// Takes the file away again and puts back the one whose place it took.
+    pub fn discard(mut self) -> io::Result<()> {
+        take_away(&self.path, self.backup.as_deref())?;
+        self.state.take().map_or(Ok(()), StateFile::restore)
+    }
+}
+
+impl Drop for Claimed {
+    fn drop(&mut self) {
+        let _ = self.state.take().map(StateFile::remove);
+    }
+}
+
+/// Where a report lies, and its name for people.
+#[derive(Debug)]
+pub(super) struct Place {
+    pub(super) path: PathBuf,
+    pub(super) name: String,
+}
+
+impl Place {
+    /// A link stays a link: what it names is what is written, there already or not.
+    pub(super) fn of(path: &Path) -> Result<Self, OpenError> {
+        let name = path.to_string_lossy().into_owned();
+        let path = fs::canonicalize(path).unwrap_or_else(|_| behind_links(path));
+        if path.metadata().is_ok_and(|there| !there.is_file()) {
+            return Err(OpenError::NotAFile(name));
+        }
+        Ok(Self { path, name })
+    }
+
+    pub(super) fn io(&self) -> impl Fn(io::Error) -> OpenError + use<> {
+        let name = self.name.clone();
+        move |source| OpenError::Io {
+            name: name.clone(),
+            source,
+        }
+    }
+
+    pub(super) fn state_path(&self) -> PathBuf {
+        with_suffix(&self.path, ".state")
+    }
+
+    pub(super) fn state_error(&self, error: StateError) -> OpenError {
+        match error {
+            StateError::Locked => OpenError::Locked(self.name.clone()),
+            StateError::Foreign => OpenError::StateNotOurs(format!("{}.state", self.name)),
+            StateError::Io(source) => self.creation_error(source),
+        }
+    }
+
+    fn creation_error(&self, source: io::Error) -> OpenError {
+        use io::ErrorKind::{NotADirectory, NotFound, PermissionDenied, ReadOnlyFilesystem};
+        let name = self.name.clone();
+        match source.kind() {
+            NotFound | NotADirectory | PermissionDenied | ReadOnlyFilesystem => OpenError::Folder {
+                folder: folder(Path::new(&name)).to_string_lossy().into_owned(),
+                name,
+                source,
+            },
+            _ => OpenError::Io { name, source },
+        }
+    }
+
+    fn lock(&self, header: &StateHeader) -> Result<StateFile, OpenError> {
+        StateFile::lock(self.state_path(), &journal::unbegun(header))
+            .map_err(|error| self.state_error(error))
+    }
+
+    /// Creates the file, and says where the one is now that was there.
+    fn create(&self, existing: Existing) -> Result<(File, Option<PathBuf>), OpenError> {
+        let is_there = self.path.symlink_metadata().is_ok();
+        let backup = match (is_there, existing) {
+            (false, _) => None,
+            (true, Existing::Overwrite) => Some(set_aside(&self.path).map_err(self.io())?),
+            (true, _) => return Err(OpenError::Exists(self.name.clone())),
+        };
+        let file = OpenOptions::new()
+            .read(true)
+            .append(true)
+            .create_new(true)
+            .mode(0o600)
+            .open(&self.path)
+            .and_then(|file| sync_folder(&self.path).map(|()| file))
+            .inspect_err(|_| {
+                if let Some(backup) = &backup {
+                    let _ = fs::rename(backup, &self.path);
+                }
+            });
+        let file = file.map_err(|source| self.creation_error(source))?;
+        Ok((file, backup))
+    }
+}
+
+pub(super) fn opened(report: Report) -> Opened {
     Opened {
         report,
         index: ResumeIndex::default(),
@@ -231,202 +352,160 @@ fn to_stdout(request: &Request<'_>) -> Opened {
 }
 
 pub(super) fn new_header(request: &Request<'_>) -> StateHeader {
-    StateHeader {
-        version: STATE_VERSION,
-        job: request.job.clone(),
-        boot: journal::boot(),
-        stride: journal::stride(request.slot_size()),
-        is_at_rest: false,
-        was_key_refused: false,
-        is_all_in_doubt: false,
+    StateHeader::new(request.job.clone(), journal::stride(request.slot_size()))
+}
+
+impl StateHeader {
+    /// The header of a job that has not begun.
+    fn new(job: Job, stride: u64) -> Self {
+        Self {
+            version: STATE_VERSION,
+            job,
+            boot: journal::boot(),
+            stride,
+            is_at_rest: true,
+            was_key_refused: false,
+            is_all_in_doubt: false,
+            extent: Extent::EMPTY,
+            compacted: None,
+            run: fastrand::u64(..),
+        }
     }
 }
 
 pub(super) struct Opening<'a> {
     pub(super) request: &'a Request<'a>,
-    pub(super) path: &'a Path,
-    pub(super) name: &'a str,
+    pub(super) place: &'a Place,
 }
 
 impl Opening<'_> {
-    pub(super) fn io(&self) -> impl Fn(io::Error) -> OpenError {
-        let name = self.name.to_owned();
-        move |source| OpenError::Io {
-            name: name.clone(),
-            source,
-        }
-    }
-
     fn open(&self, state: StateFile) -> Result<Opened, OpenError> {
-        let is_there = self.path.symlink_metadata().is_ok();
-        match (is_there, self.request.existing) {
-            (false, Existing::Resume) => self.create_anew(state),
-            (false, _) => {
-                let old_state = state.old.clone();
-                self.create(state, Undo::Created { old_state })
-            }
-            (true, Existing::Refuse) => Err(OpenError::Exists(self.name.into())),
-            (true, Existing::Overwrite) => {
-                self.set_aside().map_err(self.io())?;
-                let old_state = state.old.clone();
-                let created = self.create(state, Undo::Overwrote { old_state });
-                created.inspect_err(|_| drop(put_back(self.path)))
-            }
-            (true, Existing::Resume) => self.resume(state),
+        let is_there = self.place.path.symlink_metadata().is_ok();
+        if is_there && self.request.existing == Existing::Resume {
+            return self.resume(state);
         }
-    }
-
-    /// Makes the report that is there the `.bak`. An older one is gone only once rows are written.
-    fn set_aside(&self) -> io::Result<()> {
-        let backup = with_suffix(self.path, ".bak");
-        if backup.symlink_metadata().is_ok() {
-            fs::rename(&backup, with_suffix(self.path, OLDER))?;
-        }
-        fs::rename(self.path, backup)
-    }
-
-    /// A report that is missing beside its state was lost: what it told of is in doubt.
-    fn create_anew(&self, state: StateFile) -> Result<Opened, OpenError> {
-        let old_state = state.old.clone().filter(|old| !old.is_empty());
-        let Some(old) = &old_state else {
-            return self.create(state, Undo::Created { old_state });
+        let lost = match &state.old {
+            Some(old) if !is_there && self.request.existing != Existing::Overwrite => {
+                let found = journal::inspect(old);
+                if self.request.existing == Existing::Resume {
+                    self.check_job(found.header.as_ref())?;
+                }
+                Some(found).filter(has_begun)
+            }
+            _ => None,
         };
-        self.check_job(journal::read(old).map(|(header, _)| header).as_ref())?;
-        let mut opened = self.create(state, Undo::Created { old_state })?;
-        opened.index.is_all_in_doubt = true;
-        opened.report.doubt_all()?;
-        opened.notices.push(format!(
-            "warning: {} is missing, its state is there: what is not there any more is told gone, as an earlier run may have deleted it",
-            self.name
-        ));
+        let (file, backup) = self.place.create(self.request.existing)?;
+        let created = self.begin(
+            file,
+            state,
+            Undo::Created {
+                backup: backup.clone(),
+            },
+            lost.is_some(),
+        );
+        let report =
+            created.inspect_err(|_| drop(take_away(&self.place.path, backup.as_deref())))?;
+        let mut opened = opened(report);
+        if lost.is_some() {
+            opened.index.is_all_in_doubt = true;
+            opened.notices.push(self.doubt_notice(&format!(
+                "{} is missing, its state is there",
+                self.place.name
+            )));
+        }
         Ok(opened)
     }
 
-    fn create(&self, state: StateFile, undo: Undo) -> Result<Opened, OpenError> {
-        let file = OpenOptions::new()
-            .read(true)
-            .append(true)
-            .create_new(true)
-            .mode(0o600)
-            .open(self.path);
-        let mut file = file.map_err(self.io())?;
-        let begun = file.write_all(HEADER.as_bytes()).map_err(self.io());
-        let begun = begun.and_then(|()| self.report(file, state, undo, new_header(self.request)));
-        let report = begun.inspect_err(|_| drop(fs::remove_file(self.path)))?;
-        Ok(Opened {
-            report,
-            index: ResumeIndex::default(),
-            settled: Counts::default(),
-            pending_purges: PendingPurges::default(),
-            notices: Vec::new(),
-        })
-    }
-
-    /// A report whose next row goes to the file's end.
-    pub(super) fn report(
+    fn begin(
         &self,
-        file: File,
+        mut file: File,
         state: StateFile,
         undo: Undo,
-        header: StateHeader,
+        is_all_in_doubt: bool,
     ) -> Result<Report, OpenError> {
-        let begin = file.metadata().map_err(self.io())?.len();
-        let len = Arc::new(AtomicU64::new(begin));
-        let state_name = format!("{}.state", self.name);
-        let state_file = state.file.try_clone().map_err(self.io())?;
-        let journal = Journal::begin(
-            state_name,
-            state_file,
-            &header,
-            self.request.slot_size().urls,
-            Arc::clone(&len),
-        )?;
-        Ok(Report {
-            name: self.name.into(),
-            sink: Sink::File {
-                file,
-                path: self.path.into(),
-            },
-            len,
-            buffer: String::new(),
-            ends: Vec::new(),
-            written: 0,
-            counts: Counts::default(),
-            loaded: Counts::default(),
-            purges: PurgeCounts::default(),
-            loaded_purges: PurgeCounts::default(),
-            is_purging: self.request.max_purges.is_some(),
-            journal,
-            header,
-            state: Some(state),
-            undo,
-            begin,
-        })
-    }
-}
-
-impl Report {
-    /// Whatever is not settled may have been deleted, for later runs too.
-    fn doubt_all(&mut self) -> Result<(), JournalError> {
-        self.header.is_all_in_doubt = true;
-        self.journal.rewrite_header(&self.header)
-    }
-
-    /// Gives an opened report up before anything was sent: leaves what was there before, and no more.
-    pub fn discard(mut self) -> Result<(), ReportError> {
-        let Some(state) = self.state.take() else {
-            return Ok(());
+        file.write_all(HEADER.as_bytes()).map_err(self.place.io())?;
+        let header = StateHeader {
+            is_all_in_doubt,
+            is_at_rest: false,
+            ..new_header(self.request)
         };
-        let Sink::File { path, .. } = &self.sink else {
-            return Ok(());
+        Report::to_file(self, file, state, undo, header, &[])
+    }
+
+    pub(super) fn doubt_notice(&self, why: &str) -> String {
+        let name = &self.place.name;
+        format!(
+            "warning: {why}: what is not there any more is told gone, as an earlier run may have deleted it; {name}.state stays for that"
+        )
+    }
+
+    pub(super) fn check_job(&self, header: Option<&StateHeader>) -> Result<(), OpenError> {
+        let Some(header) = header else { return Ok(()) };
+        let (theirs, ours) = (&header.job, self.request.job);
+        if theirs.host != ours.host {
+            return Err(OpenError::OtherHost {
+                name: self.place.name.clone(),
+                host: theirs.host.clone(),
+            });
+        }
+        if theirs.key != ours.key && !header.was_key_refused {
+            return Err(OpenError::OtherKey(self.place.name.clone()));
+        }
+        Ok(())
+    }
+}
+
+/// Whether anything may have been sent: what a report told that is missing now is in doubt.
+fn has_begun(found: &Found) -> bool {
+    let is_untouched = found.header.as_ref().is_some_and(|header| {
+        header.is_at_rest && header.extent == Extent::EMPTY && !header.is_all_in_doubt
+    });
+    found.is_damaged || !is_untouched || !found.in_doubt.is_empty()
+}
+
+/// Keeps a file under a name that is free: `.bak`, `.bak.2` and so on.
+fn set_aside(path: &Path) -> io::Result<PathBuf> {
+    for number in 1..MAX_BACKUPS {
+        let suffix = if number == 1 {
+            ".bak".into()
+        } else {
+            format!(".bak.{number}")
         };
-        let undone = match &self.undo {
-            Undo::Created { old_state } => {
-                fs::remove_file(path).and_then(|()| state.restore(old_state.as_deref()))
+        let backup = with_suffix(path, &suffix);
+        if backup.symlink_metadata().is_ok() {
+            continue;
+        }
+        match renameat_with(CWD, path, CWD, &backup, RenameFlags::NOREPLACE) {
+            Ok(()) => return Ok(backup),
+            Err(rustix::io::Errno::EXIST) => {}
+            // Not every file system can promise that.
+            Err(rustix::io::Errno::INVAL | rustix::io::Errno::NOSYS) => {
+                return fs::rename(path, &backup).map(|()| backup);
             }
-            Undo::Overwrote { old_state } => {
-                put_back(path).and_then(|()| state.restore(old_state.as_deref()))
-            }
-            Undo::Resumed {
-                had_state: false, ..
-            } => state.remove(),
-            Undo::Resumed { old_header, .. } => {
-                self.header.is_at_rest = true;
-                if let Some(old) = old_header {
-                    // A run that never began does not take the job over.
-                    self.header.job = old.job.clone();
-                    self.header.was_key_refused = old.was_key_refused;
-                }
-                return Ok(self.journal.rewrite_header(&self.header)?);
-            }
+            Err(error) => return Err(error.into()),
+        }
+    }
+    Err(io::Error::other("there are too many backups of it"))
+}
+
+/// Takes a new file away, and puts back the one whose place it took.
+pub(super) fn take_away(path: &Path, backup: Option<&Path>) -> io::Result<()> {
+    match backup {
+        Some(backup) => fs::rename(backup, path),
+        None => fs::remove_file(path),
+    }
+}
+
+/// What a link to nothing yet names, through any number of links.
+fn behind_links(path: &Path) -> PathBuf {
+    let mut path = path.to_path_buf();
+    for _ in 0..MAX_LINKS {
+        let Ok(target) = fs::read_link(&path) else {
+            break;
         };
-        undone.map_err(|source| self.error(source))
+        path = path.parent().unwrap_or(Path::new("")).join(target);
     }
-}
-
-/// What the `.bak` is called until the run that makes another has begun.
-const OLDER: &str = ".bak.older";
-
-/// Undoes what `set_aside` did.
-fn put_back(path: &Path) -> io::Result<()> {
-    let (backup, older) = (with_suffix(path, ".bak"), with_suffix(path, OLDER));
-    fs::rename(&backup, path)?;
-    if older.symlink_metadata().is_ok() {
-        fs::rename(older, backup)?;
-    }
-    Ok(())
-}
-
-/// Takes the older `.bak` away: there is a newer one to stay.
-pub(super) fn forget_older(path: &Path) {
-    let _ = fs::remove_file(with_suffix(path, OLDER));
-}
-
-fn path_name(destination: &Destination) -> String {
-    match destination {
-        Destination::File(path) => path.to_string_lossy().into_owned(),
-        Destination::Stdout => "stdout".into(),
-    }
+    path
 }
 
 /// The path with more at its end: `a.csv` and `.state` make `a.csv.state`.
@@ -438,9 +517,13 @@ pub fn with_suffix(path: &Path, suffix: &str) -> PathBuf {
 
 /// Flushes a folder, so that a file's name in it survives a power cut.
 pub(super) fn sync_folder(path: &Path) -> io::Result<()> {
+    File::open(folder(path))?.sync_all()
+}
+
+/// The folder that a file lies in.
+pub(super) fn folder(path: &Path) -> &Path {
     let folder = path
         .parent()
-        .filter(|folder| !folder.as_os_str().is_empty())
-        .unwrap_or(Path::new("."));
-    File::open(folder)?.sync_all()
+        .filter(|folder| !folder.as_os_str().is_empty());
+    folder.unwrap_or(Path::new("."))
 }

@@ -5,7 +5,7 @@ use std::fs::File;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use super::read::{Row, Rows};
+use super::read::{Placed, Reader};
 use crate::outcome::{Outcome, Purge, Status};
 
 /// Bytes that hold most rows.
@@ -36,22 +36,22 @@ impl Tracker {
     }
 
     /// Takes in a row; the last one of an ID counts.
-    pub(super) fn load(&mut self, row: &Row<'_>) {
-        if self.most == 0 || !row.status.is_own() {
+    pub(super) fn load(&mut self, placed: &Placed<'_>) {
+        let row = placed.row;
+        let (file_id, status) = (row.file_id(), row.status());
+        if self.most == 0 || !status.is_own() {
             return;
         }
-        self.places.remove(row.file_id);
-        self.urls.remove(row.file_id);
-        let Some(url) = row.url().filter(|url| !url.is_empty()) else {
-            return;
-        };
-        match row.status {
+        self.places.remove(file_id);
+        self.urls.remove(file_id);
+        let Some(url) = row.url() else { return };
+        match status {
             Status::Deleted | Status::Gone
-                if !row.purge.is_some_and(Purge::is_settled) && self.places.len() < self.most =>
+                if !row.purge().is_some_and(Purge::is_settled) && self.places.len() < self.most =>
             {
-                self.places.insert(row.file_id.into(), row.begin);
+                self.places.insert(file_id.into(), placed.begin);
             }
-            Status::Failed | Status::Unknown => self.keep_url(row.file_id, url),
+            Status::Failed | Status::Unknown => self.keep_url(file_id, url),
             _ => {}
         }
     }
@@ -97,13 +97,14 @@ impl Iterator for PendingPurges {
 
     fn next(&mut self) -> Option<io::Result<Outcome>> {
         let begin = self.places.next()?;
-        let file = match File::open(&self.path) {
-            Ok(file) => file,
-            Err(error) => return Some(Err(error)),
-        };
-        match Rows::from(file, begin, ONE_ROW) {
-            Ok(mut rows) => rows.next(),
-            Err(error) => Some(Err(error)),
-        }
+        Some(self.row_at(begin))
+    }
+}
+
+impl PendingPurges {
+    fn row_at(&self, begin: u64) -> io::Result<Outcome> {
+        let mut reader = Reader::at(File::open(&self.path)?, begin, ONE_ROW)?;
+        let row = reader.next()?.and_then(|placed| placed.row.outcome());
+        row.ok_or_else(|| io::Error::other("a row that was there cannot be read any more"))
     }
 }

@@ -1,45 +1,54 @@
-//! Reads a report of ours back, row by row, in constant memory.
+//! Reads a report of ours back, row by row, in constant memory, and says where it stops being one.
+//!
+//! Blank lines and BOMs that others put between rows are read as what they are. Only a tail with no whole row behind
+//! it is torn; whatever else is no row makes the report one that cannot be trusted.
 
 use std::fs::File;
-use std::io::{self, Read, Seek, SeekFrom};
+use std::io::{self, BufRead, BufReader, Read, Seek, SeekFrom};
 use std::path::Path;
 
-use csv::{ByteRecord, ReaderBuilder};
+use super::row::{Cells, HEADER, NoRow, Row};
+use crate::journal::Extent;
+use crate::outcome::{Outcome, Status};
+use crate::target::{FileId, looks_like_imagekit};
 
-use super::row::{self, HEADER};
-use crate::outcome::{Outcome, Purge, REHEARSAL_PREFIX, Status};
-use crate::target::looks_like_imagekit;
+pub(super) const BLOCK: usize = 256 * 1024;
 
-const BLOCK: usize = 256 * 1024;
-const COLUMNS: usize = 14;
+/// The longest row that is believed, in bytes.
+const MAX_ROW: usize = 1024 * 1024;
 
-/// Rows that are given on together.
-const ROWS_AT_ONCE: usize = 64;
+pub(super) const BOM: &[u8] = "\u{feff}".as_bytes();
 
 /// What the first bytes of a file say.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Kind {
     /// A report of ours.
     Ours,
-    /// Nothing, or a header that was torn while it was written.
-    Unbegun,
+    /// Nothing at all.
+    Empty,
+    /// A header that was torn while it was written.
+    TornHeader,
     /// Anything else.
-    Strange,
+    Foreign,
 }
 
 /// Looks at the first bytes of a file.
-pub(super) fn kind(file: &mut File) -> io::Result<Kind> {
-    file.seek(SeekFrom::Start(0))?;
+pub(super) fn kind(file: &File) -> io::Result<Kind> {
     let mut first = Vec::new();
-    file.by_ref()
-        .take(HEADER.len() as u64)
+    let mut reader = file;
+    reader.seek(SeekFrom::Start(0))?;
+    reader
+        .take((BOM.len() + HEADER.len()) as u64)
         .read_to_end(&mut first)?;
-    Ok(if first == HEADER.as_bytes() {
+    let header = without_boms(&first);
+    Ok(if header.starts_with(HEADER.as_bytes()) {
         Kind::Ours
-    } else if HEADER.as_bytes().starts_with(&first) {
-        Kind::Unbegun
+    } else if first.is_empty() {
+        Kind::Empty
+    } else if HEADER.as_bytes().starts_with(header) {
+        Kind::TornHeader
     } else {
-        Kind::Strange
+        Kind::Foreign
     })
 }
 
@@ -48,48 +57,230 @@ pub fn is_report(path: &Path) -> bool {
     let is_file = path.metadata().is_ok_and(|there| there.is_file());
     is_file
         && File::open(path)
-            .and_then(|mut file| kind(&mut file))
+            .and_then(|file| kind(&file))
             .is_ok_and(|kind| kind == Kind::Ours)
 }
 
-/// Whole rows of a report, one after the other in constant memory; ends at the first that is not one, as the
-/// report of a run that goes on may end in the middle of a row.
+/// How a reading ended.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub(super) enum End {
+    /// Behind a whole row.
+    #[default]
+    Whole,
+    /// In the middle of a row that begins at this byte; its ID, if that is whole and was sent.
+    Torn { begin: u64, sent: Option<String> },
+    /// At something that is no row, with rows behind it.
+    Broken {
+        /// The line, as an editor counts.
+        line: u64,
+    },
+}
+
+/// A row and where it stands.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Placed<'a> {
+    pub(super) row: Row<'a>,
+    /// The row as it stands in the file, without what others put before it.
+    pub(super) bytes: &'a [u8],
+    /// Where it begins in the file, in bytes.
+    pub(super) begin: u64,
+    /// The rows before it, in bytes.
+    pub(super) behind: u64,
+}
+
+/// Rows of a report, one after the other.
+#[derive(Debug)]
+pub(super) struct Reader {
+    input: BufReader<File>,
+    line: Vec<u8>,
+    cells: Cells,
+    /// Where the next line begins, in bytes, and its number.
+    at: u64,
+    number: u64,
+    /// How far the rows reach that were read.
+    pub(super) extent: Extent,
+    /// Somebody put blank lines or BOMs between them.
+    pub(super) is_untidy: bool,
+    end: Option<End>,
+}
+
+impl Reader {
+    /// A reader of all rows of a report of ours.
+    pub(super) fn new(file: File) -> io::Result<Self> {
+        let mut reader = Self::at(file, 0, BLOCK)?;
+        reader.next_line()?;
+        reader.is_untidy = reader.line.starts_with(BOM);
+        Ok(reader)
+    }
+
+    /// A reader of the rows from a place on at which one begins, in blocks of so many bytes.
+    pub(super) fn at(mut file: File, begin: u64, block: usize) -> io::Result<Self> {
+        file.seek(SeekFrom::Start(begin))?;
+        Ok(Self {
+            input: BufReader::with_capacity(block, file),
+            line: Vec::new(),
+            cells: Cells::default(),
+            at: begin,
+            number: 0,
+            extent: Extent::EMPTY,
+            is_untidy: false,
+            end: None,
+        })
+    }
+
+    /// The next row; `None` at the end, which [`end`](Self::end) tells.
+    pub(super) fn next(&mut self) -> io::Result<Option<Placed<'_>>> {
+        if self.end.is_some() {
+            return Ok(None);
+        }
+        let (mut begin, mut number);
+        loop {
+            (begin, number) = (self.at, self.number + 1);
+            if self.next_line()? == 0 {
+                self.end = Some(End::Whole);
+                return Ok(None);
+            }
+            if !is_blank(without_boms(&self.line)) {
+                break;
+            }
+            self.is_untidy = true;
+        }
+        let is_row = self.complete_row()?;
+        let boms = self.line.len() - without_boms(&self.line).len();
+        self.is_untidy |= boms > 0;
+        if !is_row {
+            self.end = Some(self.look_behind(begin, number)?);
+            return Ok(None);
+        }
+        let behind = self.extent.bytes;
+        let bytes = &self.line[boms..];
+        self.extent.add(bytes);
+        Ok(Some(Placed {
+            row: self.cells.row(),
+            bytes,
+            begin: begin + boms as u64,
+            behind,
+        }))
+    }
+
+    /// The line that was read last, as an editor counts.
+    pub(super) fn number(&self) -> u64 {
+        self.number
+    }
+
+    /// How it ended; to be asked after the last row.
+    pub(super) fn end(&self) -> End {
+        self.end.clone().unwrap_or(End::Whole)
+    }
+
+    fn next_line(&mut self) -> io::Result<usize> {
+        self.line.clear();
+        self.add_line()
+    }
+
+    fn add_line(&mut self) -> io::Result<usize> {
+        let room = (MAX_ROW - self.line.len().min(MAX_ROW)) as u64;
+        let taken = (&mut self.input)
+            .take(room)
+            .read_until(b'\n', &mut self.line)?;
+        self.at += taken as u64;
+        self.number += 1;
+        Ok(taken)
+    }
+
+    /// Whether the line, with those that an open quote joins to it, is a row.
+    fn complete_row(&mut self) -> io::Result<bool> {
+        loop {
+            match self.cells.read(without_boms(&self.line)) {
+                Ok(_) => return Ok(true),
+                Err(NoRow::Wrong) => return Ok(false),
+                Err(NoRow::Open) => {}
+            }
+            // A quote is open, and only another one can close it.
+            let mut begin = self.line.len();
+            while !self.line[begin..].contains(&b'"') {
+                begin = self.line.len();
+                if self.add_line()? == 0 {
+                    return Ok(false);
+                }
+            }
+        }
+    }
+
+    /// What it means that no row begins here: with a whole row behind it, the report was damaged.
+    fn look_behind(&mut self, begin: u64, number: u64) -> io::Result<End> {
+        let cells = self.cells.read_torn(without_boms(&self.line));
+        self.input.seek(SeekFrom::Start(begin))?;
+        self.at = begin;
+        while self.next_line()? > 0 {
+            let line = without_boms(&self.line);
+            let quotes = line.iter().take_while(|byte| **byte == b'"').count();
+            let is_row = self.cells.read(line).is_ok() || self.cells.read(&line[quotes..]).is_ok();
+            if is_row {
+                return Ok(End::Broken { line: number });
+            }
+        }
+        let sent = sent(&cells);
+        Ok(End::Torn { begin, sent })
+    }
+}
+
+fn gone_wrong() -> io::Error {
+    io::Error::other("a row that was read cannot be read again")
+}
+
+fn is_blank(line: &[u8]) -> bool {
+    matches!(line, b"\n" | b"\r\n")
+}
+
+/// The bytes without BOMs at their begin.
+pub(super) fn without_boms(mut bytes: &[u8]) -> &[u8] {
+    while let Some(rest) = bytes.strip_prefix(BOM) {
+        bytes = rest;
+    }
+    bytes
+}
+
+/// The ID of a torn row: whole if a cell follows it or if it has all of ImageKit's digits. One that cannot be sent
+/// never was, and a status says so too, as far as it stands.
+fn sent(cells: &[String]) -> Option<String> {
+    let file_id = cells.first()?.trim_matches('\u{feff}');
+    let status = cells.get(1);
+    let is_whole = status.is_some() || looks_like_imagekit(file_id);
+    let may_be_sent = status.is_none_or(|torn| {
+        let fits = |status: &Status| status.as_str().starts_with(torn.as_str());
+        Status::ALL
+            .iter()
+            .filter(|status| status.was_sent())
+            .any(fits)
+    });
+    let is_sent = is_whole && may_be_sent && FileId::parse(file_id).is_ok();
+    is_sent.then(|| file_id.to_owned())
+}
+
+/// Whole rows of a report, as a page or a summary wants them. What follows the last one may be half a row, as the
+/// report of a run that goes on may end in one; anything else that is no row is an error that names its line.
 #[derive(Debug)]
 pub struct Rows {
-    reader: csv::Reader<File>,
-    record: ByteRecord,
-    is_cut: bool,
+    reader: Reader,
 }
 
 impl Rows {
     /// Opens a report of ours; any other file is an error of kind `InvalidData`.
     pub fn open(path: &Path) -> io::Result<Self> {
-        let mut file = File::open(path)?;
-        if kind(&mut file)? != Kind::Ours {
+        let file = File::open(path)?;
+        if kind(&file)? != Kind::Ours {
             let text = format!("{} is not a report of this program", path.display());
             return Err(io::Error::new(io::ErrorKind::InvalidData, text));
         }
-        Self::from(file, HEADER.len() as u64, BLOCK)
-    }
-
-    /// Rows from a place on at which one begins, read in blocks of so many bytes.
-    pub(super) fn from(mut file: File, begin: u64, capacity: usize) -> io::Result<Self> {
-        file.seek(SeekFrom::Start(begin))?;
-        let reader = ReaderBuilder::new()
-            .has_headers(false)
-            .flexible(true)
-            .buffer_capacity(capacity)
-            .from_reader(file);
         Ok(Self {
-            reader,
-            record: ByteRecord::new(),
-            is_cut: false,
+            reader: Reader::new(file)?,
         })
     }
 
     /// Whether they ended at something that is no row, not at the end of the file.
     pub fn is_cut(&self) -> bool {
-        self.is_cut
+        self.reader.end() != End::Whole
     }
 }
 
@@ -97,168 +288,17 @@ impl Iterator for Rows {
     type Item = io::Result<Outcome>;
 
     fn next(&mut self) -> Option<io::Result<Outcome>> {
-        match self.reader.read_byte_record(&mut self.record) {
-            Ok(true) => {
-                let row = row::parse(&self.record);
-                self.is_cut = row.is_none();
-                row.map(Ok)
-            }
-            Ok(false) => None,
-            Err(error) => Some(Err(error.into())),
-        }
-    }
-}
-
-/// One row, as far as a resume needs it.
-#[derive(Debug)]
-pub(super) struct Row<'a> {
-    pub(super) file_id: &'a str,
-    pub(super) status: Status,
-    pub(super) purge: Option<Purge>,
-    record: &'a ByteRecord,
-    /// Where the row begins and ends in the file, in bytes.
-    pub(super) begin: u64,
-    pub(super) end: u64,
-}
-
-impl Row<'_> {
-    /// Whether the sandbox answered for it.
-    pub(super) fn is_of_a_rehearsal(&self) -> bool {
-        self.record
-            .get(7)
-            .is_some_and(|request_id| request_id.starts_with(REHEARSAL_PREFIX.as_bytes()))
-    }
-
-    /// The `url` cell.
-    pub(super) fn url(&self) -> Option<&str> {
-        std::str::from_utf8(self.record.get(11)?).ok()
-    }
-}
-
-/// How a reading ended.
-#[derive(Debug, PartialEq, Eq)]
-pub(super) enum Tail {
-    /// At the end of a whole row.
-    Whole,
-    /// In the middle of a row that begins at this byte; its ID, if that is whole and was sent.
-    Torn { begin: u64, sent: Option<String> },
-    /// At a row that is not of ours.
-    Strange { begin: u64, line: u64 },
-}
-
-/// Gives all whole rows to `each`, some at a time.
-pub(super) fn rows(
-    file: &mut File,
-    mut each: impl FnMut(&[Row<'_>]) -> io::Result<()>,
-) -> io::Result<Tail> {
-    let len = file.metadata()?.len();
-    let is_ended = ends_with_line_break(file, len)?;
-    file.seek(SeekFrom::Start(HEADER.len() as u64))?;
-    let mut reader = ReaderBuilder::new()
-        .has_headers(false)
-        .flexible(true)
-        .buffer_capacity(BLOCK)
-        .from_reader(&*file);
-    let mut read: Vec<Cells> = (0..ROWS_AT_ONCE).map(|_| Cells::default()).collect();
-    loop {
-        let mut count = 0;
-        while count < read.len() && read[count].fill(&mut reader)? {
-            count += 1;
-        }
-        let mut whole = Vec::with_capacity(count);
-        let mut tail = None;
-        for one in &read[..count] {
-            match one.row(len, is_ended) {
-                Ok(row) => whole.push(row),
-                Err(end) => {
-                    tail = Some(end);
-                    break;
+        let was_over = self.reader.end.is_some();
+        match self.reader.next() {
+            Ok(Some(placed)) => Some(placed.row.outcome().ok_or_else(gone_wrong)),
+            Ok(None) => match self.reader.end() {
+                End::Broken { line } if !was_over => {
+                    let text = format!("line {line} is no row of a report");
+                    Some(Err(io::Error::new(io::ErrorKind::InvalidData, text)))
                 }
-            }
-        }
-        each(&whole)?;
-        match tail {
-            Some(tail) => return Ok(tail),
-            None if count < read.len() => return Ok(Tail::Whole),
-            None => {}
+                _ => None,
+            },
+            Err(error) => Some(Err(error)),
         }
     }
-}
-
-/// What stands where a row should.
-#[derive(Default)]
-struct Cells {
-    record: ByteRecord,
-    begin: u64,
-    end: u64,
-    line: u64,
-}
-
-impl Cells {
-    /// Reads on; false at the end of the file.
-    fn fill(&mut self, reader: &mut csv::Reader<&File>) -> io::Result<bool> {
-        let header = HEADER.len() as u64;
-        self.begin = header + reader.position().byte();
-        let is_there = reader.read_byte_record(&mut self.record)?;
-        self.end = header + reader.position().byte();
-        self.line = reader.position().line();
-        Ok(is_there)
-    }
-
-    /// The row, or why the rows end here. `len` is the file's, `is_ended` says whether a line break ends it.
-    fn row(&self, len: u64, is_ended: bool) -> Result<Row<'_>, Tail> {
-        let record = &self.record;
-        if self.end == len && (!is_ended || record.len() < COLUMNS) {
-            return Err(Tail::Torn {
-                begin: self.begin,
-                sent: sent(record),
-            });
-        }
-        let file_id = std::str::from_utf8(&record[0]);
-        let status = record.get(1).and_then(status);
-        let (Ok(file_id), Some(status), COLUMNS) = (file_id, status, record.len()) else {
-            return Err(Tail::Strange {
-                begin: self.begin,
-                line: self.line,
-            });
-        };
-        Ok(Row {
-            file_id,
-            status,
-            purge: record.get(12).and_then(purge),
-            record,
-            begin: self.begin,
-            end: self.end,
-        })
-    }
-}
-
-fn status(cell: &[u8]) -> Option<Status> {
-    Status::parse(std::str::from_utf8(cell).ok()?)
-}
-
-fn purge(cell: &[u8]) -> Option<Purge> {
-    match cell {
-        [] => None,
-        word => Purge::parse(std::str::from_utf8(word).ok()?),
-    }
-}
-
-/// The ID of a torn row: whole if a cell follows it or if it has all of ImageKit's digits, and never sent if the
-/// status says so.
-fn sent(record: &ByteRecord) -> Option<String> {
-    let is_unsent = record
-        .get(1)
-        .and_then(status)
-        .is_some_and(|status| !status.was_sent());
-    let file_id = String::from_utf8(record[0].to_vec()).ok()?;
-    let is_compact = record.len() > 1 || looks_like_imagekit(&file_id);
-    (is_compact && !is_unsent).then_some(file_id)
-}
-
-fn ends_with_line_break(file: &mut File, len: u64) -> io::Result<bool> {
-    let mut last = [0];
-    file.seek(SeekFrom::Start(len.saturating_sub(1)))?;
-    file.read_exact(&mut last)?;
-    Ok(last == *b"\n")
 }

@@ -1,25 +1,31 @@
 //! Goes on from what earlier runs left: reads the rows, repairs a torn one, and ends the dead run as a stop would
 //! have, with an `unknown` row for each ID that may have been in flight.
+//!
+//! The state and the end mark say how far the report reached and what its rows were. Rows that are missing put
+//! whatever has no row in doubt; rows that are not what was written are refused.
 
 use std::collections::HashMap;
 use std::fs::{self, File, OpenOptions};
-use std::io::Write;
+use std::io::{self, Read, Seek, SeekFrom, Write};
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
+use rustix::fs::OFlags;
 
-use super::index::Told;
-use super::open::{OpenError, Opened, Opening, Undo, new_header, with_suffix};
-use super::purges::{PendingPurges, Tracker};
-use super::read::{self, Kind, Row, Tail};
-use super::row::HEADER;
-use super::{Counts, PurgeCounts, ResumeIndex};
-use crate::journal::StateFile;
-use crate::journal::{self, InFlight, REHEARSAL_HOST, StateHeader};
+use super::open::{self, OpenError, Opened, Opening, Place, Undo, new_header, with_suffix};
+use super::purges::Tracker;
+use super::read::{self, End, Kind, Placed, Reader};
+use super::row::{self, HEADER};
+use super::{PendingPurges, Report, ResumeIndex, end_mark};
+use crate::journal::{self, Extent, Found, InFlight, REHEARSAL_HOST, StateFile, StateHeader};
 use crate::outcome::{ErrorCode, Outcome, Status};
 use crate::target::Origin;
+
+/// Everybody may write to such a folder, and only remove what is their own.
+const STICKY: u32 = 0o1000;
 
 /// Looks at what earlier runs left and changes nothing: for a dry run.
 pub fn inspect(
@@ -27,200 +33,119 @@ pub fn inspect(
     max_purges: Option<u64>,
     is_rehearsal: bool,
 ) -> Result<(ResumeIndex, PendingPurges), OpenError> {
-    let name = path.to_string_lossy().into_owned();
-    let io = |source| OpenError::Io {
-        name: name.clone(),
-        source,
-    };
-    let not_ours = |at| OpenError::NotOurs {
-        name: name.clone(),
-        at,
-    };
-    let mut file = File::open(path).map_err(io)?;
-    let mut loaded = Loaded::new(max_purges);
-    match read::kind(&mut file).map_err(io)? {
-        Kind::Strange => return Err(not_ours(String::new())),
-        Kind::Unbegun => return Ok((loaded.index, PendingPurges::default())),
+    let place = Place::of(path)?;
+    let file = File::open(&place.path).map_err(place.io())?;
+    check_owner(&place, &file)?;
+    let state = journal::peek(&place.state_path()).map_err(|error| place.state_error(error))?;
+    let evidence = Evidence::of(state.as_deref(), &file);
+    match read::kind(&file).map_err(place.io())? {
         Kind::Ours => {}
+        Kind::Empty => return Ok((ResumeIndex::default(), PendingPurges::default())),
+        Kind::TornHeader | Kind::Foreign => return Err(OpenError::NotOurs(place.name)),
     }
-    let tail = read::rows(&mut file, |rows| {
-        loaded.index.prefetch_rows(rows);
-        for row in rows {
-            loaded.take_in(row);
-        }
-        Ok(())
-    });
-    if let Tail::Strange { line, .. } = tail.map_err(io)? {
-        return Err(not_ours(format!(" (line {line})")));
-    }
+    let loaded = Loaded::read(&place, file, evidence, max_purges)?;
     if loaded.is_rehearsal && !is_rehearsal {
-        return Err(OpenError::Rehearsal(name.clone()));
+        return Err(OpenError::Rehearsal(place.name));
     }
-    let (pending_purges, _) = loaded.tracker.finish(path);
+    let (pending_purges, _) = loaded.tracker.finish(&place.path);
     Ok((loaded.index, pending_purges))
 }
 
 impl Opening<'_> {
     /// Goes on from what earlier runs left.
     pub(super) fn resume(&self, state: StateFile) -> Result<Opened, OpenError> {
+        let place = self.place;
         let mut file = OpenOptions::new()
             .read(true)
             .append(true)
-            .open(self.path)
-            .map_err(self.io())?;
-        match read::kind(&mut file).map_err(self.io())? {
-            Kind::Strange => return Err(self.not_ours(String::new())),
-            Kind::Unbegun => {
-                file.set_len(0)
-                    .and_then(|()| file.write_all(HEADER.as_bytes()))
-                    .map_err(self.io())?;
-            }
-            Kind::Ours => {}
-        }
-        let (old_header, in_flight) = match state.old.as_deref().and_then(journal::read) {
-            Some((header, in_flight)) => (Some(header), in_flight),
-            None => (None, Vec::new()),
-        };
+            .open(&place.path)
+            .map_err(place.io())?;
+        check_owner(place, &file)?;
+        let evidence = Evidence::of(state.old.as_deref(), &file);
+        let end_mark = evidence.end_mark;
+        let old_header = evidence
+            .found
+            .as_ref()
+            .and_then(|found| found.header.clone());
         self.check_job(old_header.as_ref())?;
-        let mut loaded = self.load(&mut file, old_header.as_ref(), in_flight)?;
-        // The very first write to a state is one of its header; nothing is sent before.
-        if old_header.is_none() && state.old.as_ref().is_some_and(|old| !old.is_empty()) {
-            loaded.index.is_all_in_doubt = true;
-            loaded.notices.push(format!(
-                "warning: {}.state cannot be read: what is not there any more is told gone, as an earlier run may have deleted it",
-                self.name
-            ));
+        match read::kind(&file).map_err(place.io())? {
+            Kind::Ours => {}
+            Kind::Empty => self.write_header(&mut file)?,
+            Kind::TornHeader if evidence.found.is_some() => {
+                file.set_len(0).map_err(place.io())?;
+                self.write_header(&mut file)?;
+            }
+            Kind::TornHeader | Kind::Foreign => return Err(OpenError::NotOurs(place.name.clone())),
         }
+        let again = File::open(&place.path).map_err(place.io())?;
+        let mut loaded = Loaded::read(place, again, evidence, self.request.max_purges)?;
+        if loaded.is_rehearsal && self.request.job.host != REHEARSAL_HOST {
+            return Err(OpenError::Rehearsal(place.name.clone()));
+        }
+        self.cut_torn(&file, &mut loaded)?;
         self.append_doubts(&mut file, &mut loaded)?;
-        remove_half_made(self.path);
+        // A run that died while it compacted the report leaves its copy; the report itself stands.
+        let _ = fs::remove_file(with_suffix(&place.path, ".part"));
+        end_mark::remove(&file).map_err(place.io())?;
         let header = StateHeader {
+            is_at_rest: false,
             is_all_in_doubt: loaded.index.is_all_in_doubt,
+            extent: loaded.extent,
             ..new_header(self.request)
         };
-        let (pending_purges, urls) = std::mem::take(&mut loaded.tracker).finish(self.path);
+        let (pending_purges, urls) = std::mem::take(&mut loaded.tracker).finish(&place.path);
         loaded.index.urls = urls;
-        let undo = Undo::Resumed {
-            had_state: state.old.is_some(),
-            old_header: old_header.map(Box::new),
-        };
-        let mut report = self.report(file, state, undo, header)?;
-        report.loaded = loaded.counts;
-        report.loaded_purges = loaded.purges;
+        let in_doubt = loaded.index.in_doubt();
+        let undo = Undo::Resumed { end_mark };
+        let report = Report::to_file(self, file, state, undo, header, &in_doubt)?;
+        let mut notices = std::mem::take(&mut loaded.notices);
+        notices.extend(loaded.why.as_deref().map(|why| self.doubt_notice(why)));
         Ok(Opened {
             report,
+            settled: loaded.index.settled(),
             index: loaded.index,
-            settled: loaded.settled,
             pending_purges,
-            notices: loaded.notices,
+            notices,
         })
     }
 
-    pub(super) fn check_job(&self, header: Option<&StateHeader>) -> Result<(), OpenError> {
-        let Some(header) = header else { return Ok(()) };
-        let (theirs, ours) = (&header.job, self.request.job);
-        if theirs.host != ours.host {
-            return Err(OpenError::OtherHost {
-                name: self.name.into(),
-                host: theirs.host.clone(),
-            });
-        }
-        if theirs.key != ours.key && !header.was_key_refused {
-            return Err(OpenError::OtherKey(self.name.into()));
-        }
-        Ok(())
+    fn write_header(&self, file: &mut File) -> Result<(), OpenError> {
+        file.write_all(HEADER.as_bytes()).map_err(self.place.io())
     }
 
-    fn not_ours(&self, at: String) -> OpenError {
-        OpenError::NotOurs {
-            name: self.name.into(),
-            at,
-        }
-    }
-
-    /// Reads what earlier runs left, repairs a torn row, and finds who may have been in flight.
-    fn load(
-        &self,
-        file: &mut File,
-        header: Option<&StateHeader>,
-        in_flight: Vec<InFlight>,
-    ) -> Result<Loaded, OpenError> {
-        let mut loaded = Loaded::new(self.request.max_purges);
-        let len = file.metadata().map_err(self.io())?.len();
-        let has_lost_rows = in_flight.iter().any(|sent| sent.report_len > len);
-        let mut in_flight: HashMap<String, InFlight> = in_flight
-            .into_iter()
-            .map(|one| (one.file_id.clone(), one))
-            .collect();
-        let tail = read::rows(file, |rows| {
-            loaded.index.prefetch_rows(rows);
-            for row in rows {
-                loaded.take_in(row);
-                land(row, &mut in_flight);
-            }
-            Ok(())
-        })
-        .map_err(self.io())?;
-        if loaded.is_rehearsal && self.request.job.host != REHEARSAL_HOST {
-            return Err(OpenError::Rehearsal(self.name.into()));
-        }
-        let was_cut_off =
-            header.is_some_and(|header| !header.is_at_rest && was_another_boot(&header.boot));
-        if let Some((begin, sent)) = self.torn(tail, was_cut_off)? {
-            file.set_len(begin).map_err(self.io())?;
-            loaded.notices.push(format!(
-                "{}: a row that was cut off at the end was taken out",
-                self.name
-            ));
-            let torn = sent.filter(|file_id| !in_flight.contains_key(file_id));
-            loaded.doubts.extend(torn.map(|file_id| InFlight {
+    /// Takes a torn row off the end; its bytes are kept.
+    fn cut_torn(&self, file: &File, loaded: &mut Loaded) -> Result<(), OpenError> {
+        let End::Torn { begin, sent } = std::mem::replace(&mut loaded.end, End::Whole) else {
+            return Ok(());
+        };
+        let torn = with_suffix(&self.place.path, ".torn");
+        keep_torn(file, begin, &torn)
+            .and_then(|()| file.set_len(begin))
+            .map_err(self.place.io())?;
+        let name = &self.place.name;
+        loaded.notices.push(format!(
+            "{name}: a row that was cut off at the end was taken out, and is kept in {name}.torn"
+        ));
+        let known = |file_id: &String| loaded.doubts.iter().any(|sent| sent.file_id == *file_id);
+        if let Some(file_id) = sent.filter(|file_id| !known(file_id)) {
+            loaded.doubts.push(InFlight {
                 file_id,
                 line: 0,
                 url: None,
-                report_len: 0,
-            }));
+                sent_at: 0,
+            });
         }
-        loaded.doubts.extend(in_flight.into_values());
-        let unsettled =
-            loaded.counts[Status::Failed as usize] + loaded.counts[Status::Unknown as usize];
-        let has_no_word = header.is_none() && unsettled > 0;
-        if has_lost_rows && !was_cut_off {
-            loaded.notices.push(format!(
-                "warning: {} was cut after rows were written: what is not there any more is told gone, as an earlier run may have deleted it",
-                self.name
-            ));
-        }
-        loaded.index.is_all_in_doubt = was_cut_off
-            || has_lost_rows
-            || has_no_word
-            || header.is_some_and(|header| header.is_all_in_doubt);
-        loaded.settle();
-        Ok(loaded)
-    }
-
-    /// Where a row that is not whole begins, and its ID if that was sent.
-    fn torn(
-        &self,
-        tail: Tail,
-        was_cut_off: bool,
-    ) -> Result<Option<(u64, Option<String>)>, OpenError> {
-        match tail {
-            Tail::Whole => Ok(None),
-            Tail::Torn { begin, sent } => Ok(Some((begin, sent))),
-            // A power cut may leave anything behind the last flushed row.
-            Tail::Strange { begin, .. } if was_cut_off => Ok(Some((begin, None))),
-            Tail::Strange { line, .. } => Err(self.not_ours(format!(" (line {line})"))),
-        }
+        Ok(())
     }
 
     /// Ends the dead run as a stop would have: an `unknown` row for each ID that may have been in flight.
     /// They are on the disk before the slots that told of them are cleared.
     fn append_doubts(&self, file: &mut File, loaded: &mut Loaded) -> Result<(), OpenError> {
         let mut rows = String::new();
-        for sent in &loaded.doubts {
+        for sent in std::mem::take(&mut loaded.doubts) {
             if loaded.index.needs_doubt(&sent.file_id) {
-                super::row::write(&mut rows, &interrupted(sent));
-                loaded.counts[Status::Unknown as usize] += 1;
-                loaded.index.load(&sent.file_id, Status::Unknown);
+                row::write(&mut rows, &interrupted(&sent));
+                loaded.index.load(&sent.file_id, Status::Unknown, None);
                 if let Some(url) = &sent.url {
                     loaded.tracker.keep_url(&sent.file_id, url);
                 }
@@ -229,63 +154,316 @@ impl Opening<'_> {
         if !rows.is_empty() {
             file.write_all(rows.as_bytes())
                 .and_then(|()| file.sync_data())
-                .map_err(self.io())?;
+                .map_err(self.place.io())?;
+            loaded.extent.add(rows.as_bytes());
         }
         Ok(())
     }
 }
 
+/// What there is besides the rows: what the state says, or the end mark where there is none.
+struct Evidence {
+    found: Option<Found>,
+    end_mark: Option<Extent>,
+}
+
+impl Evidence {
+    fn of(state: Option<&[u8]>, report: &File) -> Self {
+        Self {
+            found: state.map(journal::inspect),
+            end_mark: end_mark::get(report),
+        }
+    }
+
+    fn header(&self) -> Option<&StateHeader> {
+        self.found.as_ref()?.header.as_ref()
+    }
+
+    fn extents(&self) -> Vec<Extent> {
+        match &self.found {
+            Some(found) => found.extents.clone(),
+            None => self.end_mark.into_iter().collect(),
+        }
+    }
+}
+
+/// What was read of a report, and what came of holding it against the evidence.
 #[derive(Default)]
 struct Loaded {
     index: ResumeIndex,
-    counts: Counts,
-    settled: Counts,
-    purges: PurgeCounts,
     tracker: Tracker,
+    extent: Extent,
+    end: End,
     /// A row of it came from the sandbox.
     is_rehearsal: bool,
+    /// IDs that may have been in flight.
     doubts: Vec<InFlight>,
+    /// Why whatever has no row is in doubt.
+    why: Option<String>,
     notices: Vec<String>,
 }
 
 impl Loaded {
-    fn new(max_purges: Option<u64>) -> Self {
-        Self {
+    fn read(
+        place: &Place,
+        file: File,
+        evidence: Evidence,
+        max_purges: Option<u64>,
+    ) -> Result<Self, OpenError> {
+        let mut loaded = Self {
             tracker: Tracker::new(max_purges),
             ..Self::default()
+        };
+        let mut reader = Reader::new(file).map_err(place.io())?;
+        let mut check = Check::new(&evidence);
+        let mut landing = Landing::new(&evidence);
+        while let Some(placed) = reader.next().map_err(place.io())? {
+            loaded.take_in(&placed);
+            landing.take_in(&placed);
+            check.take_in(reader.extent, reader.number());
         }
+        loaded.extent = reader.extent;
+        loaded.index.is_untidy = reader.is_untidy;
+        loaded.end = reader.end();
+        let name = || place.name.clone();
+        if let End::Broken { line } = loaded.end {
+            return Err(OpenError::Damaged { name: name(), line });
+        }
+        if let Some(line) = check.changed_before(loaded.extent) {
+            return Err(OpenError::Changed { name: name(), line });
+        }
+        loaded.why = why_in_doubt(&place.name, &evidence, &check, &landing, loaded.extent);
+        loaded.index.is_all_in_doubt = loaded.why.is_some();
+        loaded.doubts = landing.left();
+        for sent in evidence.found.into_iter().flat_map(|found| found.in_doubt) {
+            loaded.index.keep_doubt(sent);
+        }
+        Ok(loaded)
     }
 
-    /// Counts what is not done again.
-    fn settle(&mut self) {
-        for status in Status::ALL
-            .into_iter()
-            .filter(|status| status.settles_id() || !status.is_own())
-        {
-            self.settled[status as usize] = self.counts[status as usize];
-        }
-    }
-
-    fn take_in(&mut self, row: &Row<'_>) {
-        let is_amended = self.index.load(row.file_id, row.status);
-        self.tracker.load(row);
+    fn take_in(&mut self, placed: &Placed<'_>) {
+        let row = placed.row;
+        self.index.load(row.file_id(), row.status(), row.purge());
+        self.tracker.load(placed);
         self.is_rehearsal |= row.is_of_a_rehearsal();
-        // A row that only tells of the purge after an earlier one is no other record.
-        self.counts[row.status as usize] += u64::from(is_amended == Told::First);
-        if let Some(purge) = row.purge {
-            self.purges[purge as usize] += 1;
-        }
     }
 }
 
-/// A row behind the place where the report ended when its ID was sent tells what became of it.
-fn land(row: &Row<'_>, in_flight: &mut HashMap<String, InFlight>) {
-    let is_newer = in_flight
-        .get(row.file_id)
-        .is_some_and(|sent| row.begin >= sent.report_len);
-    if is_newer && row.status.is_own() {
-        in_flight.remove(row.file_id);
+/// Why whatever has no row may have been deleted; `None` where all rows that were written are there.
+fn why_in_doubt(
+    name: &str,
+    evidence: &Evidence,
+    check: &Check,
+    landing: &Landing,
+    extent: Extent,
+) -> Option<String> {
+    let is_damaged = evidence
+        .found
+        .as_ref()
+        .is_some_and(|found| found.is_damaged);
+    let Some(header) = evidence.header() else {
+        return match evidence.end_mark {
+            _ if evidence.found.is_some() => Some(format!("{name}.state cannot be read")),
+            Some(mark) if mark == extent => None,
+            Some(mark) if mark.bytes > extent.bytes => {
+                Some(format!("{name} was cut after its job was done"))
+            }
+            None if extent.bytes == 0 => None,
+            _ => Some(format!(
+                "{name} has neither its state beside it nor the mark of a finished job"
+            )),
+        };
+    };
+    let is_stale = landing.has_strangers || header.is_at_rest && check.has_more(extent);
+    if check.is_short(extent) {
+        Some(format!("{name} was cut after rows were written"))
+    } else if is_damaged {
+        Some(format!("{name}.state cannot be read in parts"))
+    } else if !header.is_at_rest && was_another_boot(&header.boot) {
+        Some(format!(
+            "the machine was restarted while a run wrote {name}"
+        ))
+    } else if is_stale {
+        Some(format!("{name}.state is older than {name}"))
+    } else if header.is_all_in_doubt {
+        Some(format!(
+            "rows of {name} may have been lost before an earlier run"
+        ))
+    } else {
+        None
     }
+}
+
+/// Holds the rows against the extents that were written down.
+struct Check {
+    known: Vec<Extent>,
+    /// The first of them that was not reached yet.
+    next: usize,
+    changed_before: Option<u64>,
+    /// The report as it is once it is compacted, where that was under way.
+    compacted: Option<Extent>,
+}
+
+impl Check {
+    fn new(evidence: &Evidence) -> Self {
+        Self {
+            known: evidence.extents(),
+            next: 0,
+            changed_before: None,
+            compacted: evidence.header().and_then(|header| header.compacted),
+        }
+    }
+
+    fn take_in(&mut self, extent: Extent, line: u64) {
+        while let Some(known) = self.known.get(self.next) {
+            if known.bytes > extent.bytes {
+                return;
+            }
+            let is_same = *known == extent || known.bytes == 0;
+            if !is_same && known.crc.is_some() {
+                self.changed_before.get_or_insert(line);
+            }
+            self.next += 1;
+        }
+    }
+
+    fn is_compacted(&self, extent: Extent) -> bool {
+        self.compacted == Some(extent)
+    }
+
+    /// The line before which rows are not what was written.
+    fn changed_before(&self, extent: Extent) -> Option<u64> {
+        self.changed_before.filter(|_| !self.is_compacted(extent))
+    }
+
+    fn is_short(&self, extent: Extent) -> bool {
+        let most = self.known.last().map_or(0, |known| known.bytes);
+        most > extent.bytes && !self.is_compacted(extent)
+    }
+
+    fn has_more(&self, extent: Extent) -> bool {
+        let is_beyond = |known: &Extent| extent.bytes > known.bytes;
+        self.known.last().is_some_and(is_beyond) && !self.is_compacted(extent)
+    }
+}
+
+/// Which IDs in flight have a row that tells what became of them.
+struct Landing {
+    /// By ID, and whether such a row was met.
+    sent: HashMap<String, (InFlight, bool)>,
+    /// No row before this place can be one.
+    begin: u64,
+    /// Behind this place every row is of an ID in flight, unless the state is an older one; `None` where that is not
+    /// known.
+    horizon: Option<u64>,
+    has_strangers: bool,
+}
+
+impl Landing {
+    fn new(evidence: &Evidence) -> Self {
+        let mut sent: HashMap<String, (InFlight, bool)> = HashMap::new();
+        for one in evidence.found.iter().flat_map(|found| &found.in_flight) {
+            let kept = sent.entry(one.file_id.clone());
+            let (kept, _) = kept.or_insert_with(|| (one.clone(), false));
+            if kept.sent_at < one.sent_at {
+                *kept = one.clone();
+            }
+        }
+        let horizon = || {
+            let header = evidence.header()?;
+            let is_telling = !header.is_at_rest && header.extent.crc.is_some();
+            let furthest = evidence.found.as_ref()?.extents.last()?.bytes;
+            is_telling.then_some(furthest)
+        };
+        Self {
+            begin: sent
+                .values()
+                .map(|(one, _)| one.sent_at)
+                .min()
+                .unwrap_or(u64::MAX),
+            sent,
+            horizon: horizon(),
+            has_strangers: false,
+        }
+    }
+
+    fn take_in(&mut self, placed: &Placed<'_>) {
+        let (row, behind) = (placed.row, placed.behind);
+        let is_behind_horizon = self.horizon.is_some_and(|horizon| behind >= horizon);
+        if behind < self.begin && !is_behind_horizon || !row.status().was_sent() {
+            return;
+        }
+        match self.sent.get_mut(row.file_id()) {
+            Some((sent, has_landed)) => *has_landed |= behind >= sent.sent_at,
+            // An ID whose attempts never left stands in no slot; a purge is told by another row.
+            None => {
+                self.has_strangers |=
+                    is_behind_horizon && row.status() != Status::Failed && row.purge().is_none();
+            }
+        }
+    }
+
+    /// IDs in flight without such a row.
+    fn left(self) -> Vec<InFlight> {
+        let left = self
+            .sent
+            .into_values()
+            .filter(|(_, has_landed)| !has_landed);
+        left.map(|(sent, _)| sent).collect()
+    }
+}
+
+/// IDs of a run's own slots that have no row behind the place where they were sent.
+pub(super) fn without_row(
+    report: File,
+    begin: u64,
+    behind: u64,
+    in_flight: Vec<InFlight>,
+) -> io::Result<Vec<InFlight>> {
+    let evidence = Evidence {
+        found: Some(Found {
+            in_flight,
+            ..Found::default()
+        }),
+        end_mark: None,
+    };
+    let mut landing = Landing::new(&evidence);
+    let first = landing.begin.max(behind);
+    if landing.sent.is_empty() {
+        return Ok(Vec::new());
+    }
+    let mut reader = Reader::at(report, begin + (first - behind), read::BLOCK)?;
+    while let Some(mut placed) = reader.next()? {
+        placed.behind += first;
+        landing.take_in(&placed);
+    }
+    Ok(landing.left())
+}
+
+/// Appends what was cut off a report to what was cut off it before.
+fn keep_torn(report: &File, begin: u64, torn: &Path) -> io::Result<()> {
+    let flags = OFlags::NOFOLLOW | OFlags::NONBLOCK;
+    let mut kept = OpenOptions::new()
+        .append(true)
+        .create(true)
+        .mode(0o600)
+        .custom_flags(i32::try_from(flags.bits()).unwrap_or_default())
+        .open(torn)?;
+    let mut report = report;
+    report.seek(SeekFrom::Start(begin))?;
+    io::copy(&mut report.take(u64::MAX), &mut kept)?;
+    kept.sync_all()
+}
+
+/// In a folder where everybody can write, somebody else may have put the report there for us to go on with.
+fn check_owner(place: &Place, report: &File) -> Result<(), OpenError> {
+    let owner = report.metadata().map_err(place.io())?.uid();
+    let folder = fs::metadata(open::folder(&place.path)).map_err(place.io())?;
+    let is_sticky = folder.permissions().mode() & STICKY != 0;
+    if is_sticky && owner != rustix::process::geteuid().as_raw() {
+        return Err(OpenError::NotYours(place.name.clone()));
+    }
+    Ok(())
 }
 
 /// Where the system does not tell one boot from another, a power cut cannot be ruled out.
@@ -312,9 +490,4 @@ fn interrupted(sent: &InFlight) -> Outcome {
         purge: None,
         purge_request_id: None,
     }
-}
-
-/// A run that died while it made the report whole leaves its copy; the report itself stands.
-fn remove_half_made(path: &Path) {
-    let _ = fs::remove_file(with_suffix(path, ".part"));
 }

@@ -1,17 +1,21 @@
-//! A row: the columns of the contract, and how cells are written.
+//! A row: the columns of the contract, and the one way in which it is written and read back.
+//!
+//! Reading is strict, since a report that is not as it was written must not be trusted: csv's reader takes a stray
+//! quote for text, and drops a BOM wherever it is made to begin.
 
 use std::fmt::Write as _;
 use std::sync::Arc;
 use std::time::Duration;
 
-use csv::ByteRecord;
-
-use crate::outcome::{ErrorCode, Outcome, Purge, Status};
+use crate::outcome::{ErrorCode, Outcome, Purge, REHEARSAL_PREFIX, Status};
 use crate::secret;
-use crate::target::Origin;
+use crate::target::{FileId, Origin, looks_like_imagekit};
 
 /// The report's header; its first column makes a report valid input again.
 pub(super) const HEADER: &str = "file_id,status,http_status,error,attempts,duration_ms,finished_at,request_id,line,input,message,url,purge,purge_request_id\n";
+
+/// How many columns that are.
+const COLUMNS: usize = 14;
 
 /// The most of a message that is kept, in characters.
 const MESSAGE_CHARACTERS: usize = 300;
@@ -60,47 +64,190 @@ pub(super) fn write(row: &mut String, outcome: &Outcome) {
     row.push('\n');
 }
 
-/// Reads a row back; `None` if it is not one of ours. A formula's prefix stays, and so is written again.
-pub(super) fn parse(record: &ByteRecord) -> Option<Outcome> {
-    let cells: Vec<&str> = record
-        .iter()
-        .map(|cell| std::str::from_utf8(cell).ok())
-        .collect::<Option<_>>()?;
-    let [
-        file_id,
-        status,
-        http_status,
-        error,
-        attempts,
-        duration,
-        finished_at,
-        request_id,
-        line,
-        input,
-        message,
-        url,
-        purge,
-        purge_request_id,
-    ] = cells.try_into().ok()?;
-    let given = |cell: &str| (!cell.is_empty()).then(|| Box::from(cell));
-    Some(Outcome {
-        file_id: file_id.into(),
-        origin: Origin {
-            line: line.parse().ok()?,
-            input: Arc::from(input),
-            url: given(url),
-        },
-        status: Status::parse(status)?,
-        http_status: http_status.parse().ok(),
-        error: ErrorCode::parse(error),
-        attempts: attempts.parse().ok()?,
-        duration: Duration::from_millis(duration.parse().ok()?),
-        finished_at: finished_at.parse().ok()?,
-        request_id: given(request_id),
-        message: given(message),
-        purge: Purge::parse(purge),
-        purge_request_id: given(purge_request_id),
-    })
+/// A row's cells, as they stand in the file; room that is used again for each row.
+#[derive(Debug, Default)]
+pub(super) struct Cells {
+    text: String,
+    ends: [usize; COLUMNS],
+}
+
+/// Why a row's bytes are no row.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum NoRow {
+    /// A quote is open at their end: more lines may belong to it.
+    Open,
+    /// Whatever follows, they are none of ours.
+    Wrong,
+}
+
+impl Cells {
+    /// Reads one row, its line break included, exactly as [`write`] writes it: anything else is not ours.
+    pub(super) fn read(&mut self, row: &[u8]) -> Result<Row<'_>, NoRow> {
+        let text = std::str::from_utf8(row).map_err(|_| NoRow::Wrong)?;
+        self.split(text)?;
+        let row = self.row();
+        if row.is_ours() {
+            Ok(row)
+        } else {
+            Err(NoRow::Wrong)
+        }
+    }
+
+    /// The row that was read last, if that went well.
+    pub(super) fn row(&self) -> Row<'_> {
+        Row { cells: self }
+    }
+
+    /// The cells, as far as they go, of bytes that are no whole row.
+    pub(super) fn read_torn(&mut self, row: &[u8]) -> Vec<String> {
+        let text = String::from_utf8_lossy(row);
+        let (mut rest, mut cells) = (&*text, Vec::new());
+        while cells.len() < COLUMNS {
+            self.text.clear();
+            let Ok(after) = self.cell(rest) else { break };
+            cells.push(self.text.clone());
+            let Some(next) = rest[after..].strip_prefix(',') else {
+                break;
+            };
+            rest = next;
+        }
+        cells
+    }
+
+    fn split(&mut self, row: &str) -> Result<(), NoRow> {
+        self.text.clear();
+        let mut rest = row;
+        for column in 0..COLUMNS {
+            let after = self.cell(rest)?;
+            self.ends[column] = self.text.len();
+            let separator = if column + 1 < COLUMNS { ',' } else { '\n' };
+            rest = rest[after..].strip_prefix(separator).ok_or(NoRow::Wrong)?;
+        }
+        if rest.is_empty() {
+            Ok(())
+        } else {
+            Err(NoRow::Wrong)
+        }
+    }
+
+    /// Takes one cell off the front; how many bytes it took there.
+    fn cell(&mut self, row: &str) -> Result<usize, NoRow> {
+        let Some(quoted) = row.strip_prefix('"') else {
+            let ends = |byte: &u8| matches!(byte, b',' | b'"' | b'\n');
+            let end = row.as_bytes().iter().position(ends).unwrap_or(row.len());
+            self.text.push_str(&row[..end]);
+            return Ok(end);
+        };
+        let (mut rest, mut taken) = (quoted, 1);
+        loop {
+            let end = rest.find('"').ok_or(NoRow::Open)?;
+            self.text.push_str(&rest[..end]);
+            taken += end + 1;
+            rest = &rest[end + 1..];
+            let Some(more) = rest.strip_prefix('"') else {
+                return Ok(taken);
+            };
+            self.text.push('"');
+            taken += 1;
+            rest = more;
+        }
+    }
+
+    fn cell_at(&self, column: usize) -> &str {
+        let begin = column.checked_sub(1).map_or(0, |before| self.ends[before]);
+        &self.text[begin..self.ends[column]]
+    }
+}
+
+/// One row of ours.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Row<'a> {
+    cells: &'a Cells,
+}
+
+impl<'a> Row<'a> {
+    /// The ID; a BOM that somebody put around it is no part of it.
+    pub(super) fn file_id(self) -> &'a str {
+        self.cells.cell_at(0).trim_matches('\u{feff}')
+    }
+
+    pub(super) fn status(self) -> Status {
+        // Checked when it was read.
+        Status::parse(self.cells.cell_at(1)).unwrap_or(Status::Unknown)
+    }
+
+    pub(super) fn purge(self) -> Option<Purge> {
+        Purge::parse(self.cells.cell_at(12))
+    }
+
+    /// The `url` cell.
+    pub(super) fn url(self) -> Option<&'a str> {
+        Some(self.cells.cell_at(11)).filter(|url| !url.is_empty())
+    }
+
+    /// Whether the sandbox answered for it.
+    pub(super) fn is_of_a_rehearsal(self) -> bool {
+        self.cells.cell_at(7).starts_with(REHEARSAL_PREFIX)
+    }
+
+    fn is_ours(self) -> bool {
+        let cell = |column| self.cells.cell_at(column);
+        let is_number =
+            |cell: &str| !cell.is_empty() && cell.bytes().all(|byte| byte.is_ascii_digit());
+        let is_time = |cell: &str| {
+            const SHAPE: &[u8] = b"0000-00-00T00:00:00.000Z";
+            cell.len() == SHAPE.len()
+                && cell.bytes().zip(SHAPE).all(|(byte, like)| match like {
+                    b'0' => byte.is_ascii_digit(),
+                    like => byte == *like,
+                })
+        };
+        let Some(status) = Status::parse(cell(1)) else {
+            return false;
+        };
+        let has_possible_id = !status.is_own()
+            || looks_like_imagekit(self.file_id())
+            || FileId::parse(self.file_id()).is_ok();
+        has_possible_id
+            && (cell(2).is_empty() || cell(2).len() == 3 && is_number(cell(2)))
+            && (cell(3).is_empty() || ErrorCode::parse(cell(3)).is_some())
+            && is_number(cell(4))
+            && is_number(cell(5))
+            && is_time(cell(6))
+            && is_number(cell(8))
+            && (cell(12).is_empty() || Purge::parse(cell(12)).is_some())
+            && [7, 10, 13]
+                .iter()
+                .all(|column| !cell(*column).bytes().any(|byte| byte < b' '))
+    }
+
+    /// All of it; `None` where a number or a time cannot be. A formula's prefix stays, and so is written again.
+    pub(super) fn outcome(self) -> Option<Outcome> {
+        let cell = |column| self.cells.cell_at(column);
+        let given = |column| {
+            Some(cell(column))
+                .filter(|cell| !cell.is_empty())
+                .map(Box::from)
+        };
+        Some(Outcome {
+            file_id: self.file_id().into(),
+            origin: Origin {
+                line: cell(8).parse().ok()?,
+                input: Arc::from(cell(9)),
+                url: given(11),
+            },
+            status: self.status(),
+            http_status: cell(2).parse().ok(),
+            error: ErrorCode::parse(cell(3)),
+            attempts: cell(4).parse().ok()?,
+            duration: Duration::from_millis(cell(5).parse().ok()?),
+            finished_at: cell(6).parse().ok()?,
+            request_id: given(7),
+            message: given(10),
+            purge: self.purge(),
+            purge_request_id: given(13),
+        })
+    }
 }
 
 #[derive(Clone, Copy)]
@@ -145,10 +292,16 @@ pub(crate) fn harmless(text: &str) -> String {
     }
 }
 
-/// One line without control characters, cut.
+/// Whether a character turns the direction of a text, so that it reads as what it does not say.
+fn is_bidi(character: char) -> bool {
+    matches!(character, '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+}
+
+/// One line without control and bidi characters, cut.
 fn one_line(text: &str) -> String {
     let text = secret::scrub(text);
-    let words = text.chars().map(|character| {
+    let words = text.chars().filter(|character| !is_bidi(*character));
+    let words = words.map(|character| {
         if character.is_control() {
             ' '
         } else {
@@ -184,7 +337,7 @@ mod tests {
             duration: Duration::from_micros(1_234_567),
             finished_at: Timestamp::from_millisecond(1_764_000_000_007).unwrap(),
             request_id: Some("r-1".into()),
-            message: Some("=no \"way\"\r\nat\u{1b}all".into()),
+            message: Some("=no \"way\"\r\nat\u{1b}\u{202e}all".into()),
             purge: None,
             purge_request_id: None,
         }
@@ -212,12 +365,9 @@ mod tests {
             ..outcome()
         });
         assert!(row.ends_with(",over_limit,p-1\n"), "{row}");
-        let mut reader = csv::ReaderBuilder::new()
-            .has_headers(false)
-            .from_reader(row.as_bytes());
-        let mut record = ByteRecord::new();
-        assert!(reader.read_byte_record(&mut record).unwrap());
-        assert_eq!(written(&parse(&record).unwrap()), row);
+        let mut cells = Cells::default();
+        let read = cells.read(row.as_bytes()).unwrap();
+        assert_eq!(written(&read.outcome().unwrap()), row);
     }
 
     #[test]
@@ -244,5 +394,36 @@ mod tests {
             ..outcome()
         });
         assert!(row.contains(&format!("'={},", "é".repeat(299))), "{row}");
+    }
+
+    #[test]
+    fn what_csv_would_forgive_is_no_row() {
+        let row = written(&Outcome {
+            file_id: "a\"b,\nc".into(),
+            status: Status::Invalid,
+            ..outcome()
+        });
+        let mut cells = Cells::default();
+        assert_eq!(cells.read(row.as_bytes()).unwrap().file_id(), "a\"b,\nc");
+        for cut in 0..row.len() {
+            assert!(cells.read(&row.as_bytes()[..cut]).is_err(), "cut at {cut}");
+        }
+        let plain = written(&outcome());
+        for strange in [
+            format!("\"{plain}"),
+            plain.replacen("5f", "5\"f", 1),
+            plain.replacen("5f", "\"5f\"x", 1),
+            plain.replacen(",failed", ",faild", 1),
+            plain.replacen(",2,", ",,", 1),
+            plain.replacen(",,\n", ",\n", 1),
+            plain.replacen(",,\n", ",,\r\n", 1),
+            plain.replacen("5f", "5 f", 1),
+            plain.replacen("5f", "5\0f", 1),
+        ] {
+            assert_ne!(strange, plain);
+            assert!(cells.read(strange.as_bytes()).is_err(), "{strange:?}");
+        }
+        let with_bom = plain.replacen("5f", "5f\u{feff}", 1);
+        assert_eq!(cells.read(with_bom.as_bytes()).unwrap().file_id(), "5f");
     }
 }

@@ -1,0 +1,251 @@
+//! What a state file says in its first block: whose job it is, how the last run ended, how far the report reached.
+//!
+//! Version 2 carries checksums, so that whatever became of the file is noticed. Version 1, of the first release, is
+//! read and never written.
+
+use serde::{Deserialize, Serialize};
+
+/// The header's room, in bytes; slots begin behind it.
+pub(super) const ROOM: usize = 4096;
+
+/// What a state of ours begins with; the digit between the two is the version.
+const BEGIN: (&[u8], &[u8]) = (b"{\"version\":", b",\"job\":{\"host\":\"");
+
+/// The version that is written.
+pub(super) const VERSION: u32 = 2;
+
+/// The host of a job in the sandbox: its port is another one each time, its job is the same.
+pub const REHEARSAL_HOST: &str = "sandbox";
+
+/// Whose job it is.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct Job {
+    /// Scheme, name and port of the host, as given.
+    pub host: String,
+    /// A fingerprint of the key.
+    pub key: String,
+}
+
+/// How far the rows of a report reach, and what they are: blank lines and BOMs, which others may put between them,
+/// do not count.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub(crate) struct Extent {
+    /// Bytes of rows.
+    pub(crate) bytes: u64,
+    /// The CRC-32 of those; `None` in a state of version 1.
+    pub(crate) crc: Option<u32>,
+}
+
+const BOM: &[u8] = "\u{feff}".as_bytes();
+
+impl Extent {
+    /// That of a report without rows.
+    pub(crate) const EMPTY: Self = Self {
+        bytes: 0,
+        crc: Some(0),
+    };
+
+    /// Reaches over more rows.
+    pub(crate) fn add(&mut self, rows: &[u8]) {
+        if rows.contains(&BOM[0]) {
+            let mut rest = rows;
+            while let Some(at) = rest.windows(BOM.len()).position(|window| window == BOM) {
+                self.add_plain(&rest[..at]);
+                rest = &rest[at + BOM.len()..];
+            }
+            self.add_plain(rest);
+        } else {
+            self.add_plain(rows);
+        }
+    }
+
+    fn add_plain(&mut self, bytes: &[u8]) {
+        self.bytes += bytes.len() as u64;
+        if let Some(crc) = self.crc {
+            let mut hasher = crc32fast::Hasher::new_with_initial(crc);
+            hasher.update(bytes);
+            self.crc = Some(hasher.finalize());
+        }
+    }
+}
+
+/// What a state file says in its first bytes.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct StateHeader {
+    pub(crate) version: u32,
+    pub(crate) job: Job,
+    /// The boot of the machine that wrote it; after another one, rows may be missing that were written.
+    pub(crate) boot: String,
+    /// How far apart slots stand, in bytes.
+    pub(crate) stride: u64,
+    /// The last run took everything down and flushed it before it ended, so no later crash can have lost rows.
+    pub(crate) is_at_rest: bool,
+    /// The last run ended because its key was refused, so another one may go on.
+    pub(crate) was_key_refused: bool,
+    /// Rows may have been lost: whatever has no row may have been deleted. Once so, it stays so: nobody knows which
+    /// IDs were sent.
+    pub(crate) is_all_in_doubt: bool,
+    /// The report when this was written: at the run's begin, or at its end.
+    #[serde(default)]
+    pub(crate) extent: Extent,
+    /// The report once it is compacted, written before the compacted copy takes its place.
+    #[serde(default)]
+    pub(crate) compacted: Option<Extent>,
+    /// A number of the run's own: slots of another run are none of it.
+    #[serde(default)]
+    pub(crate) run: u64,
+}
+
+/// What the first block of a file is.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Block {
+    /// A header.
+    Whole(Box<StateHeader>),
+    /// A header of ours that lost something.
+    Damaged,
+    /// Nothing of ours.
+    Foreign,
+}
+
+impl StateHeader {
+    /// The block to be written; `None` if it does not fit.
+    pub(super) fn encode(&self) -> Option<Vec<u8>> {
+        let mut block = serde_json::to_vec(self).expect("a header of plain values is always JSON");
+        let crc = crc32fast::hash(&block);
+        block.extend_from_slice(format!("\n{crc:08x}\n").as_bytes());
+        (block.len() <= ROOM).then(|| {
+            block.resize(ROOM, b' ');
+            block
+        })
+    }
+}
+
+/// Reads the first block of a state, or as much of it as is left.
+pub(super) fn decode(block: &[u8]) -> Block {
+    if !is_ours(block) {
+        return Block::Foreign;
+    }
+    let mut lines = block.split(|byte| *byte == b'\n');
+    let (json, crc) = (lines.next().unwrap_or_default(), lines.next());
+    let Ok(header) = serde_json::from_slice::<StateHeader>(json) else {
+        return Block::Damaged;
+    };
+    let is_intact = match header.version {
+        1 => crc.is_some(),
+        VERSION => {
+            block.len() >= ROOM && crc == Some(format!("{:08x}", crc32fast::hash(json)).as_bytes())
+        }
+        _ => return Block::Foreign,
+    };
+    if is_intact {
+        Block::Whole(header.into())
+    } else {
+        Block::Damaged
+    }
+}
+
+/// Whether the bytes begin as those of a state do, as far as there are any; a power cut may leave NULs.
+fn is_ours(block: &[u8]) -> bool {
+    let (first, second) = BEGIN;
+    let head: Vec<u8> = match block.get(first.len()) {
+        Some(digit) if digit.is_ascii_digit() => [first, &[*digit], second].concat(),
+        Some(_) => return block.iter().all(|byte| *byte == 0),
+        None => first.to_vec(),
+    };
+    let len = block.len().min(head.len());
+    block[..len] == head[..len] || block.iter().all(|byte| *byte == 0)
+}
+
+/// Names this boot of the machine; empty where the system does not tell.
+pub(crate) fn boot() -> String {
+    let boot = if cfg!(target_os = "macos") {
+        // By its own path and without our environment, which may hold the key.
+        let asked = std::process::Command::new("/usr/sbin/sysctl")
+            .args(["-n", "kern.bootsessionuuid"])
+            .env_clear()
+            .output();
+        asked
+            .ok()
+            .and_then(|asked| String::from_utf8(asked.stdout).ok())
+    } else {
+        std::fs::read_to_string("/proc/sys/kernel/random/boot_id").ok()
+    };
+    boot.unwrap_or_default().trim().to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn header() -> StateHeader {
+        StateHeader {
+            version: VERSION,
+            job: Job {
+                host: "https://host".into(),
+                key: "f".into(),
+            },
+            boot: "b".into(),
+            stride: 512,
+            is_at_rest: true,
+            was_key_refused: false,
+            is_all_in_doubt: false,
+            extent: Extent::EMPTY,
+            compacted: None,
+            run: 7,
+        }
+    }
+
+    #[test]
+    fn a_header_that_lost_or_changed_anything_is_damaged_and_nothing_else_is_ours() {
+        let block = header().encode().unwrap_or_default();
+        assert_eq!(decode(&block), Block::Whole(header().into()));
+        for cut in 0..ROOM {
+            assert_eq!(decode(&block[..cut]), Block::Damaged, "cut at {cut}");
+        }
+        let written = block.iter().position(|byte| *byte == b' ').unwrap_or(0);
+        for at in 30..written {
+            let mut flipped = block.clone();
+            flipped[at] ^= 1;
+            assert_eq!(decode(&flipped), Block::Damaged, "flipped at {at}");
+        }
+        assert_eq!(decode(&[0; 5000]), Block::Damaged);
+        for foreign in [
+            "notes",
+            "{}",
+            "{\"version\":1,\"packages\":[]}",
+            "\n",
+            "{\"version\": 4}",
+        ] {
+            assert_eq!(decode(foreign.as_bytes()), Block::Foreign, "{foreign}");
+        }
+    }
+
+    #[test]
+    fn a_header_of_the_first_release_is_read() {
+        let text = r#"{"version":1,"job":{"host":"h","key":"k"},"boot":"b","stride":512,"is_at_rest":false,"was_key_refused":false,"is_all_in_doubt":true}"#;
+        let Block::Whole(header) = decode(format!("{text}\n    ").as_bytes()) else {
+            panic!("it is whole");
+        };
+        assert!(header.is_all_in_doubt && header.extent.crc.is_none());
+        assert_eq!(
+            decode(text.as_bytes()),
+            Block::Damaged,
+            "its line has no end"
+        );
+    }
+
+    #[test]
+    fn an_extent_does_not_see_boms_and_sees_everything_else() {
+        let of = |text: &str| {
+            let mut extent = Extent::EMPTY;
+            extent.add(text.as_bytes());
+            extent
+        };
+        assert_eq!(of("a,b\nc,d\n"), of("\u{feff}a,b\n\u{feff}\u{feff}c,d\n"));
+        assert_ne!(of("a,b\nc,d\n"), of("c,d\na,b\n"));
+        assert_ne!(of("a,b\n"), of("a,c\n"));
+        let mut parts = of("a,b\n");
+        parts.add("ïc,d\n".as_bytes());
+        assert_eq!(parts, of("a,b\nïc,d\n"));
+    }
+}
