@@ -32,6 +32,7 @@
 //! - [`purge`] takes the URLs of deleted files out of the CDN's caches, once their rows stand.
 //! - [`lookup`] finds out by reads what ImageKit knows of IDs: for [`check`], which writes it down before anything is
 //!   deleted, and for the URLs of [`purge`]. [`plan`] is the arithmetic of what a run would take.
+//! - [`list`] finds the files to begin with: all that a search finds, each once, while the library is in use.
 //! - [`id_set`] is the one set behind duplicates and resume.
 //! - [`summary`] counts outcomes and is the closing text, the JSON and the exit code; [`metrics`] is the same
 //!   for Prometheus while a run goes on.
@@ -48,6 +49,7 @@ pub mod id_set;
 pub mod job;
 pub mod journal;
 pub mod line;
+pub mod list;
 pub mod lookup;
 pub mod outcome;
 pub mod plan;

@@ -94,7 +94,7 @@ impl Lookup {
         file_ids: &[&FileId],
         found: &mut HashMap<String, FileInfo>,
     ) -> Result<(), LookupError> {
-        let send = async |client: &Client| client.list(file_ids).await;
+        let send = async |client: &Client| client.find(file_ids).await;
         let is_wanted = || self.is_searchable.get();
         let asked = self.line.ask(Endpoint::List, is_wanted, |_| false, send);
         match asked.await {

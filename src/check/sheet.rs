@@ -1,6 +1,7 @@
 //! The sheet: a CSV row for each ID, with what ImageKit knows of it.
 
 use std::io::{self, Write};
+use std::path::Path;
 
 use csv::Writer;
 use thiserror::Error;
@@ -71,10 +72,26 @@ impl std::fmt::Debug for Sheet {
 impl Sheet {
     /// Begins a sheet, its header written; readable by its owner alone, and locked as a report is.
     pub fn create(destination: &Destination, existing: Existing) -> Result<Self, SheetError> {
+        Self::begin(destination, |path| report::claim(path, existing))
+    }
+
+    /// As [`create`](Self::create), but it has `.part` behind its name, and an older sheet stays, until
+    /// [`complete`](Self::complete).
+    pub fn create_part(destination: &Destination, existing: Existing) -> Result<Self, SheetError> {
+        let header = COLUMNS.join(",");
+        Self::begin(destination, |path| {
+            report::claim_part(path, existing, &header)
+        })
+    }
+
+    fn begin(
+        destination: &Destination,
+        claim: impl FnOnce(&Path) -> Result<Claimed, OpenError>,
+    ) -> Result<Self, SheetError> {
         let (name, sink, claimed): (String, Box<dyn Write>, _) = match destination {
             Destination::Stdout => ("stdout".into(), Box::new(io::stdout()), None),
             Destination::File(path) => {
-                let claimed = report::claim(path, existing).map_err(|error| match error {
+                let claimed = claim(path).map_err(|error| match error {
                     OpenError::Exists(name) => SheetError::Exists(name),
                     error => SheetError::Open(error),
                 })?;
@@ -94,12 +111,7 @@ impl Sheet {
             writer: Writer::from_writer(sink),
             claimed,
         };
-        let begun = sheet
-            .writer
-            .write_record(COLUMNS)
-            .map_err(io::Error::from)
-            .and_then(|()| sheet.writer.flush());
-        begun.map_err(|source| sheet.error(source))?;
+        sheet.write_rows([COLUMNS.map(str::to_owned)])?;
         Ok(sheet)
     }
 
@@ -108,16 +120,40 @@ impl Sheet {
         self.claimed.map_or(Ok(()), Claimed::discard)
     }
 
+    /// Says that the sheet is complete.
+    pub fn complete(self) -> Result<(), SheetError> {
+        let Self { name, claimed, .. } = self;
+        let completed = claimed.map_or(Ok(()), Claimed::complete);
+        completed.map_err(|source| SheetError::Write { name, source })
+    }
+
+    /// Where the rows are now; `None` for stdout.
+    pub fn path(&self) -> Option<&Path> {
+        self.claimed.as_ref().map(Claimed::path)
+    }
+
     /// The sheet's name for people.
     pub fn name(&self) -> &str {
         &self.name
     }
 
-    /// Writes rows; the kernel has them when this returns.
+    /// Writes what is known of targets; the kernel has the rows when this returns.
     pub fn write(&mut self, rows: &[(Target, Known)]) -> Result<(), SheetError> {
-        let mut write = || -> io::Result<()> {
-            for (target, known) in rows {
-                self.writer.write_record(cells(target, known))?;
+        self.write_rows(rows.iter().map(|(target, known)| cells(target, known)))
+    }
+
+    /// Writes files that exist; the kernel has the rows when this returns.
+    pub(crate) fn write_files(&mut self, files: &[&FileInfo]) -> Result<(), SheetError> {
+        self.write_rows(files.iter().map(|file| row(&file.file_id, "true", file)))
+    }
+
+    fn write_rows(
+        &mut self,
+        rows: impl IntoIterator<Item = [String; 8]>,
+    ) -> Result<(), SheetError> {
+        let write = || -> io::Result<()> {
+            for row in rows {
+                self.writer.write_record(row)?;
             }
             self.writer.flush()
         };
@@ -135,14 +171,18 @@ impl Sheet {
 
 fn cells(target: &Target, known: &Known) -> [String; 8] {
     let nothing = FileInfo::default();
-    let (exists, file) = match known {
-        Known::There(file) => ("true", &**file),
-        Known::Missing => ("false", &nothing),
-        Known::Unclear(_) => ("unknown", &nothing),
-    };
+    let id = target.file_id.as_str();
+    match known {
+        Known::There(file) => row(id, "true", file),
+        Known::Missing => row(id, "false", &nothing),
+        Known::Unclear(_) => row(id, "unknown", &nothing),
+    }
+}
+
+fn row(id: &str, exists: &str, file: &FileInfo) -> [String; 8] {
     let text = |cell: &Option<String>| harmless(cell.as_deref().unwrap_or_default());
     [
-        target.file_id.as_str().into(),
+        id.into(),
         exists.into(),
         text(&file.kind),
         text(&file.name),

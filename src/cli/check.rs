@@ -81,9 +81,13 @@ async fn ask(
         biased;
         _ = signals.watch(stop, progress, speed.timeout) => None,
         never = limits.watch_time(&throttle, stop) => match never {},
-        never = progress.show_check(&counts) => match never {},
+        never = progress.show_line(|| progress_line(counts.get())) => match never {},
         totals = check::run(records, &lookup, speed.concurrency, stop, sheet, each) => Some(totals),
     }
+}
+
+fn progress_line((asked, there): (u64, u64)) -> String {
+    format!("{} asked for, {} exist", grouped(asked), grouped(there))
 }
 
 fn in_words(totals: &Totals, stopped: Option<&Reason>, sheet: &str) -> String {

@@ -3,6 +3,7 @@
 use anyhow::Error;
 use imagekit_bulk_delete::check::SheetError;
 use imagekit_bulk_delete::job::{Ending, RunStats};
+use imagekit_bulk_delete::list::ListError;
 use imagekit_bulk_delete::report::OpenError;
 use imagekit_bulk_delete::source::SourceError;
 use imagekit_bulk_delete::stop::Reason;
@@ -47,10 +48,15 @@ pub(crate) fn of_error(error: &Error) -> u8 {
     let report = error.downcast_ref::<OpenError>();
     let sheet = error.downcast_ref::<SheetError>();
     let source = error.downcast_ref::<SourceError>();
+    let list = error.downcast_ref::<ListError>();
     if report.is_some_and(OpenError::is_locked) || sheet.is_some_and(SheetError::is_locked) {
         LOCKED
     } else if source.is_some_and(SourceError::is_break) {
         INPUT_BROKEN
+    } else if matches!(list, Some(ListError::Broken(_))) {
+        REFUSED_OR_STRANGER
+    } else if matches!(list, Some(ListError::Sheet(_))) {
+        REPORT_BROKEN
     } else {
         USAGE
     }

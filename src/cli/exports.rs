@@ -313,7 +313,10 @@ fn print(text: &str) -> io::Result<()> {
 
 /// What was typed, and what holds where nothing was. The key is no option, so it cannot be here.
 fn asked(cli: &Cli) -> Result<Asked> {
-    let inputs = cli.inputs()?.iter().map(Input::name).collect();
+    let inputs = match cli.look.list {
+        Some(_) => Vec::new(),
+        None => cli.inputs()?.iter().map(Input::name).collect(),
+    };
     let command = Cli::command();
     let options = command
         .clone()

@@ -16,6 +16,7 @@ mod exports;
 mod finish;
 mod help;
 mod input_stats;
+mod list;
 mod log;
 mod man;
 mod misplaced_key;

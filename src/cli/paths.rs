@@ -11,7 +11,7 @@ use imagekit_bulk_delete::report::{self, Destination};
 use imagekit_bulk_delete::secret;
 use jiff::Timestamp;
 
-use super::options::Cli;
+use super::options::{Cli, Look};
 
 /// Where the outputs of one command go.
 #[derive(Debug)]
@@ -135,6 +135,10 @@ impl Paths {
                 let backup = report::with_suffix(path, ".bak");
                 written.push(("the .bak of --overwrite", backup));
             }
+            if cli.look.list.is_some() {
+                let part = report::with_suffix(path, ".part");
+                written.push(("the list while it is incomplete", part));
+            }
             let state = report::with_suffix(path, ".state");
             written.extend([("--report", path.clone()), ("the report's state", state)]);
         }
@@ -158,7 +162,11 @@ impl Names {
         if let Some(pattern) = &cli.report.report {
             return self.dated(pattern);
         }
-        let kind = if cli.look.check { "check" } else { "report" };
+        let kind = match &cli.look {
+            Look { list: Some(_), .. } => "list",
+            Look { check: true, .. } => "check",
+            _ => "report",
+        };
         self.plain(Path::new(&default_name(cli.input.first(), kind)))
     }
 

@@ -18,6 +18,7 @@ use super::dry_run;
 use super::exit;
 use super::exports::{self, Exports};
 use super::finish::Finish;
+use super::list;
 use super::log;
 use super::misplaced_key;
 use super::options::Cli;
@@ -52,6 +53,8 @@ async fn dispatch(cli: &Cli) -> Result<u8> {
     let paths = Paths::resolve(cli)?;
     if cli.report.from_report.is_some() {
         exports::page_from_report(&paths, &progress)
+    } else if let Some(query) = &cli.look.list {
+        list::list(cli, &paths, &progress, query).await
     } else if cli.look.check {
         check::check(cli, &paths, &progress).await
     } else if cli.look.dry_run {
@@ -81,17 +84,12 @@ async fn delete_and_tell(cli: &Cli, paths: &Paths, progress: &Progress) -> Resul
     }
     let exports = Exports::open(cli, paths, progress)?;
     let stop = Stop::new();
-    let kind = if cli.safety.sandbox {
-        RunKind::Rehearsal
-    } else {
-        RunKind::Real
-    };
     let run = Run {
         cli,
         paths,
         progress,
         exports: &exports,
-        stats: Rc::new(RunStats::new(kind, stop.clone())),
+        stats: Rc::new(RunStats::new(kind(cli), stop.clone())),
         stop,
     };
     let ended = run.delete().await;
@@ -104,6 +102,15 @@ async fn delete_and_tell(cli: &Cli, paths: &Paths, progress: &Progress) -> Resul
         }
     }
     ended
+}
+
+/// Against what the command goes.
+pub(super) fn kind(cli: &Cli) -> RunKind {
+    if cli.safety.sandbox {
+        RunKind::Rehearsal
+    } else {
+        RunKind::Real
+    }
 }
 
 /// What would refuse the real command refuses its rehearsal.

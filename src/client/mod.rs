@@ -32,8 +32,39 @@ const SEGMENT: &AsciiSet = &NON_ALPHANUMERIC
     .remove(b'.')
     .remove(b'~');
 
-/// The most that a list answers at once, in files. `[spec]`
-const MOST_LISTED: &str = "1000";
+/// A page of a list.
+#[derive(Debug, Clone, Copy)]
+pub struct ListPage<'a> {
+    /// The `searchQuery`.
+    pub search: &'a str,
+    /// In which order files come.
+    pub sort: Sort,
+    /// How many are passed over.
+    pub skip: usize,
+}
+
+impl ListPage<'_> {
+    /// The most files on a page, which is what is asked for. `[spec]`
+    pub const MAX_LIMIT: usize = 1000;
+}
+
+/// An order of files.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Sort {
+    /// By `createdAt`, the oldest first.
+    Created,
+    /// By name.
+    Name,
+}
+
+impl Sort {
+    const fn as_str(self) -> &'static str {
+        match self {
+            Self::Created => "ASC_CREATED",
+            Self::Name => "ASC_NAME",
+        }
+    }
+}
 
 /// What came of one request.
 pub type Exchange = Result<Response, SendError>;
@@ -91,13 +122,28 @@ impl Client {
     ///
     /// With a `searchQuery`, `type` is ignored `[spec]`, so versions and folders may come too. An ID that
     /// [`cannot be quoted`](Self::is_searchable) must not be among them.
-    pub async fn list(&self, file_ids: &[&FileId]) -> Exchange {
+    pub async fn find(&self, file_ids: &[&FileId]) -> Exchange {
         let quoted: Vec<String> = file_ids.iter().map(|id| format!("\"{id}\"")).collect();
-        let search = format!("id IN [{}]", quoted.join(","));
+        self.search(&format!("id IN [{}]", quoted.join(",")), "")
+            .await
+    }
+
+    /// `GET /v1/files`: a page of what a query finds. `[spec]`
+    pub async fn list(&self, page: &ListPage<'_>) -> Exchange {
+        let skip = match page.skip {
+            0 => String::new(),
+            skip => format!("&skip={skip}"),
+        };
+        let order = format!("&sort={}{skip}", page.sort.as_str());
+        self.search(page.search, &order).await
+    }
+
+    async fn search(&self, query: &str, order: &str) -> Exchange {
         let mut url = self.files.clone();
         // A space is `%20`: not every server reads a `+` as one.
-        let search = utf8_percent_encode(&search, SEGMENT);
-        url.set_query(Some(&format!("searchQuery={search}&limit={MOST_LISTED}")));
+        let query = utf8_percent_encode(query, SEGMENT);
+        let limit = ListPage::MAX_LIMIT;
+        url.set_query(Some(&format!("searchQuery={query}&limit={limit}{order}")));
         self.send(self.http.request(Method::GET, url)).await
     }
 

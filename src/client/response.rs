@@ -12,8 +12,8 @@ use super::file::FileInfo;
 use crate::secret;
 use crate::throttle::Pace;
 
-/// The most of a body that is read, in bytes; ImageKit's longest answers have some 10 kB.
-const MAX_BODY_BYTES: usize = 4 << 20;
+/// The most of a body that is read, in bytes. A list of 1000 files has some 1 MB, with much metadata more.
+const MAX_BODY_BYTES: usize = 32 << 20;
 
 /// One answer, read whole or as far as it came.
 #[derive(Debug, Clone, PartialEq)]
@@ -120,6 +120,14 @@ impl Response {
             Body::Json(Value::Array(files)) => {
                 Some(files.iter().filter_map(FileInfo::told).collect())
             }
+            _ => None,
+        }
+    }
+
+    /// The files of a list; `None` if the answer is no list, or holds what is no file.
+    pub fn files_of_list(&self) -> Option<Vec<FileInfo>> {
+        match &self.body {
+            Body::Json(Value::Array(files)) => files.iter().map(FileInfo::told).collect(),
             _ => None,
         }
     }

@@ -40,6 +40,8 @@ pub struct RunStats {
     in_doubt: Cell<u64>,
     kept: Cell<Kept>,
     odd_ids: Cell<u64>,
+    /// Files that a list holds.
+    listed: Cell<u64>,
     failures: RefCell<Failures>,
 }
 
@@ -130,6 +132,7 @@ impl RunStats {
             in_doubt: Cell::new(0),
             kept: Cell::default(),
             odd_ids: Cell::new(0),
+            listed: Cell::new(0),
             failures: RefCell::default(),
         }
     }
@@ -214,6 +217,11 @@ impl RunStats {
             rows: finished.kept_rows,
             unsettled: finished.kept_unsettled,
         });
+    }
+
+    /// A list holds this many files.
+    pub fn set_listed(&self, files: u64) {
+        self.listed.set(files);
     }
 
     /// The run is over: time stands still for whoever tells of it. Only the first call has an effect.
@@ -304,9 +312,10 @@ impl RunStats {
         Some(total.saturating_sub(self.rows() + self.in_doubt()))
     }
 
-    /// Records of the input: all of them where they were counted, else those that have a row or were sent.
+    /// Records of the input: all of them where they were counted, else those that have a row or were sent; of a list
+    /// its files.
     pub fn records(&self) -> u64 {
-        let seen = self.rows() + self.in_doubt();
+        let seen = self.rows() + self.in_doubt() + self.listed.get();
         match self.expected() {
             Expected::Exact(total) => total.max(seen),
             Expected::Estimate(_) | Expected::Unknown => seen,

@@ -9,13 +9,11 @@ mod paint;
 mod screen;
 mod words;
 
-use std::cell::Cell;
 use std::convert::Infallible;
 use std::io::{self, IsTerminal, Write};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use imagekit_bulk_delete::human::grouped;
 use imagekit_bulk_delete::job::RunStats;
 use imagekit_bulk_delete::secret;
 use imagekit_bulk_delete::summary::Summary;
@@ -106,8 +104,8 @@ impl Progress {
         }
     }
 
-    /// Shows how far a check has come, until it is dropped: IDs asked for, and those that exist.
-    pub(crate) async fn show_check(&self, counts: &Cell<(u64, u64)>) -> Infallible {
+    /// Shows a line about a check or a list, until it is dropped.
+    pub(crate) async fn show_line(&self, line: impl Fn() -> String) -> Infallible {
         let every = match self.mode {
             ProgressMode::Bar => REDRAW,
             ProgressMode::Plain => PLAIN_LINE,
@@ -118,14 +116,17 @@ impl Progress {
         ticks.tick().await;
         loop {
             ticks.tick().await;
-            let (asked, there) = counts.get();
-            let text = format!("{} asked for, {} exist", grouped(asked), grouped(there));
             if self.mode == ProgressMode::Bar {
-                self.screen().show(vec![Line::plain(text)]);
+                self.screen().show(vec![Line::plain(line())]);
             } else {
-                self.say(&text);
+                self.say(&line());
             }
         }
+    }
+
+    /// Says what a person must know, even if told to be quiet.
+    pub(crate) fn must_know(&self, text: &str) {
+        self.say(&tame(text));
     }
 
     /// Tells what a person should know, unless told to be quiet.

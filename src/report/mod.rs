@@ -27,7 +27,9 @@ use thiserror::Error;
 pub use finish::{Ending, Finished};
 pub use flusher::Flusher;
 pub use index::{Admission, ResumeIndex};
-pub use open::{Claimed, Existing, OpenError, Opened, Request, claim, open, with_suffix};
+pub use open::{
+    Claimed, Existing, OpenError, Opened, Request, claim, claim_part, open, with_suffix,
+};
 pub use purges::PendingPurges;
 pub use read::{Rows, is_report};
 pub use resume::inspect;

@@ -4,7 +4,7 @@
 //! because the report itself is replaced when it is compacted.
 
 use std::fs::{self, File, OpenOptions};
-use std::io::{self, Write};
+use std::io::{self, Read as _, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
@@ -221,6 +221,8 @@ pub struct Claimed {
     pub file: File,
     path: PathBuf,
     backup: Option<PathBuf>,
+    /// Where it belongs once it is complete, if it is not there already.
+    end: Option<PathBuf>,
     state: Option<StateFile>,
 }
 
@@ -235,6 +237,7 @@ pub fn claim(path: &Path, existing: Existing) -> Result<Claimed, OpenError> {
             file,
             path: place.path,
             backup,
+            end: None,
             state: Some(state),
         }),
         Err(error) => {
@@ -246,7 +249,75 @@ pub fn claim(path: &Path, existing: Existing) -> Result<Claimed, OpenError> {
     }
 }
 
+/// As [`claim`], but the file has `.part` behind its name, and one that is there stays, until
+/// [`complete`](Claimed::complete). A `.part` that begins with `header` is what an earlier run left, and is replaced.
+pub fn claim_part(path: &Path, existing: Existing, header: &str) -> Result<Claimed, OpenError> {
+    let place = Place::of(path)?;
+    let state = place.lock(&StateHeader::new(Job::default(), 0))?;
+    let create = || {
+        if existing != Existing::Overwrite && place.path.symlink_metadata().is_ok() {
+            return Err(OpenError::Exists(place.name.clone()));
+        }
+        let part = Place {
+            path: with_suffix(&place.path, ".part"),
+            name: format!("{}.part", place.name),
+        };
+        remove_ours(&part, header)?;
+        let (file, _) = part.create(Existing::Refuse)?;
+        Ok((file, part.path))
+    };
+    match create() {
+        Ok((file, path)) => Ok(Claimed {
+            file,
+            path,
+            backup: None,
+            end: Some(place.path),
+            state: Some(state),
+        }),
+        Err(error) => {
+            state.restore().map_err(place.io())?;
+            Err(error)
+        }
+    }
+}
+
+/// Takes away what an incomplete run left, and nothing else.
+fn remove_ours(place: &Place, header: &str) -> Result<(), OpenError> {
+    let Ok(metadata) = place.path.symlink_metadata() else {
+        return Ok(());
+    };
+    let begin = || -> io::Result<Vec<u8>> {
+        let mut begin = Vec::new();
+        let file = File::open(&place.path)?;
+        file.take(header.len() as u64).read_to_end(&mut begin)?;
+        Ok(begin)
+    };
+    if !metadata.is_file() || !header.as_bytes().starts_with(&begin().map_err(place.io())?) {
+        return Err(OpenError::NotOurs(place.name.clone()));
+    }
+    fs::remove_file(&place.path).map_err(place.io())
+}
+
 impl Claimed {
+    /// Where the file is now.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Says that the file is complete: it is on the disk, and under its own name.
+    pub fn complete(mut self) -> io::Result<()> {
+        self.file.sync_all()?;
+        if let Some(end) = &self.end {
+            if end.symlink_metadata().is_ok() {
+                set_aside(end)?;
+            }
+            fs::rename(&self.path, end)?;
+            sync_folder(end)?;
+            self.end = None;
+        }
+        Ok(())
+    }
+
     /// Takes the file away again and puts back the one whose place it took.
     pub fn discard(mut self) -> io::Result<()> {
         take_away(&self.path, self.backup.as_deref())?;
@@ -256,7 +327,12 @@ impl Claimed {
 
 impl Drop for Claimed {
     fn drop(&mut self) {
-        let _ = self.state.take().map(StateFile::remove);
+        // What is under the name of an incomplete file is as it was, and so is its state.
+        let _ = match (&self.end, self.state.take()) {
+            (_, None) => Ok(()),
+            (Some(_), Some(state)) => state.restore(),
+            (None, Some(state)) => state.remove(),
+        };
     }
 }
 

@@ -155,6 +155,16 @@ pub(crate) struct Look {
     /// that file is valid input for a run.
     #[arg(long, requires = "dry_run", conflicts_with = "resume")]
     pub(crate) check: bool,
+    /// List the files that a search finds; delete nothing
+    ///
+    /// QUERY is in ImageKit's searchQuery language, as in 'path : "/old/" AND createdAt < "1y"'. The list goes to
+    /// --report [default: imagekit-bulk-delete.list.csv] and is valid input for a run and for --dry-run --check. It
+    /// is complete even while files come and go. Until it is, its name ends in .part.
+    #[arg(long, value_name = "QUERY", value_hint = ValueHint::Other,
+        conflicts_with_all = ["input", "column", "delimiter", "no_header", "resume", "html", "from_report", "batch_size",
+            "dry_run", "check", "max_delete", "expect_count", "max_failures", "max_not_found", "sandbox_listen",
+            "purge_cache"])]
+    pub(crate) list: Option<String>,
 }
 
 #[derive(Debug, Args)]

@@ -1,0 +1,588 @@
+//! The list: complete and without doubles while the library changes, or an error; and what it feeds.
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+mod fixture;
+
+use std::collections::{HashMap, HashSet};
+use std::fs;
+use std::io::{Read as _, Write as _};
+use std::net::TcpStream;
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::Path;
+use std::time::Duration;
+
+use fixture::{Ran, Report, Scene, id, ids, signal};
+use imagekit_bulk_delete::sandbox::{Fault, File, ListTrouble, Sandbox, Script};
+
+const LIST: &str = "imagekit-bulk-delete.list.csv";
+
+/// What every command here has before its query.
+fn list(scene: &Scene, query: &str, options: &str) -> Ran {
+    let options = options.split(' ').filter(|option| !option.is_empty());
+    let output = scene
+        .command()
+        .args(["--list", query, "--rate", "unlimited"])
+        .args(options)
+        .output()
+        .unwrap();
+    Ran::new(output, scene.folder.path())
+}
+
+/// The IDs of a list, in its order.
+fn listed(path: &Path) -> Vec<String> {
+    listed_in(&fs::read(path).unwrap())
+}
+
+fn listed_in(bytes: &[u8]) -> Vec<String> {
+    let mut reader = csv::Reader::from_reader(bytes);
+    let header: Vec<&str> = reader.headers().unwrap().iter().collect();
+    let expected = "file_id,exists,type,name,path,size,created_at,url";
+    assert_eq!(header.join(","), expected);
+    let rows = reader.records().map(|row| row.unwrap());
+    rows.inspect(|row| assert_eq!((&row[1], &row[2]), ("true", "file")))
+        .map(|row| row[0].to_owned())
+        .collect()
+}
+
+/// Every one of these that was there throughout is listed, and none twice.
+fn check_complete(scene: &Scene, listed: &[String], from_the_start: &[String]) {
+    let once: HashSet<&String> = listed.iter().collect();
+    assert_eq!(once.len(), listed.len(), "a file is listed twice");
+    let ledger = scene.server.ledger();
+    let throughout = from_the_start.iter().filter(|id| !ledger.was_deleted(id));
+    let lost: Vec<&String> = throughout.filter(|id| !once.contains(id)).collect();
+    assert!(
+        lost.is_empty(),
+        "{} files are lost: {:?}",
+        lost.len(),
+        lost[0]
+    );
+}
+
+fn file(number: u64, created_at: &str) -> File {
+    File {
+        created_at: created_at.parse().unwrap(),
+        ..File::of(&id(number))
+    }
+}
+
+/// A server whose library has this many files of one second, and some of others.
+fn with_one_second_of(count: u64, script: Script) -> (Scene, Vec<String>) {
+    let scene = Scene::new(script);
+    let ledger = scene.server.ledger();
+    for number in 0..count {
+        ledger.put_file(file(number, "2024-02-29T23:59:59.5Z"));
+    }
+    for number in count..count + 700 {
+        let at = if number % 2 == 0 {
+            "2024-02-29T23:59:58.999Z"
+        } else {
+            "2024-03-01T00:00:00Z"
+        };
+        ledger.put_file(file(number, at));
+    }
+    (scene, ids(count + 700))
+}
+
+#[test]
+fn a_list_of_a_library_in_use_is_complete_and_without_doubles() {
+    let all = ids(100_000);
+    let scene = Scene::new(Script {
+        churn: 50,
+        ..Script::plain()
+    });
+    scene.server.ledger().put_all(all.iter().cloned());
+    list(&scene, "size >= 0", "").exits(0).says("listed: ");
+    let ledger = scene.server.ledger();
+    assert!(ledger.deleted_count() >= 5000);
+    check_complete(&scene, &listed(&scene.path(LIST)), &all);
+    let requests = ledger.request_count();
+    assert!((100..=104).contains(&requests), "{requests} requests");
+}
+
+#[test]
+fn a_list_takes_as_many_requests_as_it_has_pages() {
+    for (files, requests) in [(0, 1), (1, 1), (999, 1), (1500, 2), (2500, 3)] {
+        let scene = Scene::new(Script::plain());
+        scene.server.ledger().put_all(ids(files));
+        list(&scene, "size >= 0", "").exits(0);
+        check_complete(&scene, &listed(&scene.path(LIST)), &ids(files));
+        assert_eq!(
+            scene.server.ledger().request_count(),
+            requests,
+            "{files} files"
+        );
+    }
+}
+
+#[test]
+fn a_second_that_fills_pages_is_complete_too() {
+    for churn in [0, 40] {
+        let script = Script {
+            churn,
+            ..Script::plain()
+        };
+        let (scene, all) = with_one_second_of(3000, script);
+        list(&scene, "size >= 0", "").exits(0);
+        check_complete(&scene, &listed(&scene.path(LIST)), &all);
+    }
+}
+
+#[test]
+fn deletions_beyond_the_overlap_within_one_second_are_noticed() {
+    let script = Script {
+        churn: 150,
+        ..Script::plain()
+    };
+    let (scene, all) = with_one_second_of(6000, script);
+    let ran = list(&scene, "size >= 0", "");
+    // Whether it can be completed depends on what is deleted; that it says complete of nothing else does not.
+    if ran.code == 0 {
+        check_complete(&scene, &listed(&scene.path(LIST)), &all);
+    } else {
+        ran.exits(3).says("cannot be completed");
+        assert!(!scene.path(LIST).exists());
+    }
+}
+
+#[test]
+fn a_page_that_ends_at_any_row_of_a_second_loses_nothing() {
+    for at_the_end in [1, 2, 499, 998, 999, 1000, 1001] {
+        let scene = Scene::new(Script::plain());
+        for number in 0..2000 {
+            let at = if number < 1000 - at_the_end.min(1000) {
+                "2024-01-01T00:00:00.1Z"
+            } else if number < 1500 {
+                "2024-01-01T00:00:01Z"
+            } else {
+                "2024-01-01T00:00:02.9Z"
+            };
+            scene.server.ledger().put_file(file(number, at));
+        }
+        list(&scene, "size >= 0", "").exits(0);
+        check_complete(&scene, &listed(&scene.path(LIST)), &ids(2000));
+    }
+}
+
+#[test]
+fn a_list_that_breaks_a_promise_is_an_error_and_has_no_complete_lists_name() {
+    for (trouble, words) in [
+        (ListTrouble::IgnoresSort, "not sorted by createdAt"),
+        (ListTrouble::Descending, "not sorted by createdAt"),
+        (ListTrouble::IgnoresTime, "not sorted by createdAt"),
+        (ListTrouble::IgnoresSkip, "repeat themselves"),
+        (ListTrouble::NoTimes, "has no createdAt that can be read"),
+    ] {
+        let script = Script {
+            list_trouble: Some(trouble),
+            ..Script::plain()
+        };
+        let (scene, _) = with_one_second_of(2500, script);
+        list(
+            &scene,
+            "size >= 0",
+            "--summary-json s.json --metrics-file m.prom",
+        )
+        .exits(3)
+        .says(words)
+        .says("the list cannot be completed");
+        assert!(!scene.path(LIST).exists(), "{trouble:?}");
+        assert!(
+            !scene.path(&format!("{LIST}.state")).exists(),
+            "{trouble:?}"
+        );
+        let json = fs::read_to_string(scene.path("s.json")).unwrap();
+        assert!(
+            json.contains("\"exit_code\": 3") && json.contains(words),
+            "{json}"
+        );
+        let metrics = fs::read_to_string(scene.path("m.prom")).unwrap();
+        assert!(metrics.contains("imagekit_bulk_delete_exit_code 3\n"));
+    }
+}
+
+#[test]
+fn a_list_is_right_where_it_is_told_oddly() {
+    for trouble in [ListTrouble::RepeatsRows, ListTrouble::OtherTimeZone] {
+        let script = Script {
+            list_trouble: Some(trouble),
+            ..Script::plain()
+        };
+        let (scene, all) = with_one_second_of(2500, script);
+        list(&scene, "size >= 0", "").exits(0);
+        let listed = listed(&scene.path(LIST));
+        check_complete(&scene, &listed, &all);
+        assert_eq!(listed.len(), all.len(), "{trouble:?}");
+    }
+}
+
+#[test]
+fn versions_and_folders_that_come_all_the_same_are_left_out_and_told() {
+    let all = ids(30);
+    let scene = Scene::new(Script {
+        kinds: HashMap::from([(id(3), "folder"), (id(4), "file-version")]),
+        list_trouble: Some(ListTrouble::IgnoresType),
+        ..Script::plain()
+    });
+    scene.server.ledger().put_all(all.iter().cloned());
+    list(&scene, "size >= 0", "")
+        .exits(0)
+        .says("listed: 28 files")
+        .says("2 rows were versions or folders");
+    let listed = listed(&scene.path(LIST));
+    assert!(listed.len() == 28 && !listed.contains(&id(3)) && !listed.contains(&id(4)));
+}
+
+#[test]
+fn a_bad_line_does_not_end_a_list() {
+    let all = ids(5500);
+    let scene = Scene::new(Script {
+        random_faults: vec![
+            (Fault::ResetAfter, 0.2),
+            (Fault::HalfBody, 0.2),
+            (Fault::Html500, 0.1),
+        ],
+        ..Script::plain()
+    });
+    scene.server.ledger().put_all(all.iter().cloned());
+    list(&scene, "size >= 0", "--max-attempts 1").exits(0);
+    let listed = listed(&scene.path(LIST));
+    check_complete(&scene, &listed, &all);
+    assert_eq!(listed.len(), all.len());
+}
+
+#[test]
+fn what_cannot_be_listed_is_refused_with_words_and_leaves_nothing() {
+    let scene = Scene::new(Script::plain());
+    scene.server.ledger().put_all(ids(5));
+    list(&scene, "nam = \"a\"", "--summary-json s.json")
+        .exits(2)
+        .says("Invalid search query - unknown field nam");
+    let json = fs::read_to_string(scene.path("s.json")).unwrap();
+    assert!(json.contains("\"exit_code\": 2") && json.contains("unknown field nam"));
+    fs::remove_file(scene.path("s.json")).unwrap();
+    let asked = scene.server.ledger().request_count();
+    for (query, options, words) in [
+        ("", "", "the query is empty"),
+        ("size > 1) OR (size > 0", "", "do not match"),
+        ("size > 0", "--dry-run", "cannot be used with"),
+        ("size > 0", "--purge-cache", "cannot be used with"),
+        ("size > 0", "--max-delete 5", "cannot be used with"),
+        ("size > 0", "--resume", "cannot be used with"),
+        ("size > 0", "ids.csv", "cannot be used with"),
+        ("size > 0", "-o no/such/list.csv", "no/such"),
+    ] {
+        list(&scene, query, options).exits(2).says(words);
+    }
+    assert_eq!(scene.server.ledger().request_count(), asked);
+    assert_eq!(fs::read_dir(scene.folder.path()).unwrap().count(), 0);
+}
+
+#[test]
+fn a_refused_key_and_a_host_that_cannot_be_reached_leave_nothing() {
+    let scene = Scene::new(Script {
+        key: "private_another".into(),
+        ..Script::plain()
+    });
+    list(&scene, "size > 0", "").exits(3);
+    assert_eq!(scene.server.ledger().request_count(), 1);
+    assert_eq!(fs::read_dir(scene.folder.path()).unwrap().count(), 0);
+    let output = std::process::Command::new(fixture::BINARY)
+        .args(["--list", "size > 0", "--base-url", "http://127.0.0.1:9"])
+        .env_clear()
+        .env("IMAGEKIT_PRIVATE_KEY", Sandbox::key())
+        .current_dir(scene.folder.path())
+        .output()
+        .unwrap();
+    Ran::new(output, scene.folder.path())
+        .exits(2)
+        .says("cannot be reached");
+    assert_eq!(fs::read_dir(scene.folder.path()).unwrap().count(), 0);
+}
+
+#[test]
+fn a_query_that_finds_nothing_says_so_even_when_quiet() {
+    let scene = Scene::new(Script::plain());
+    list(&scene, "name : \"x\"", "--quiet")
+        .exits(0)
+        .says("the query finds no files");
+    assert_eq!(listed(&scene.path(LIST)), Vec::<String>::new());
+    scene.server.ledger().put_all(ids(3));
+    let ran = list(&scene, "size > 0", "--quiet --overwrite");
+    assert_eq!(ran.exits(0).stderr, "");
+}
+
+#[test]
+fn older_lists_are_kept_and_incomplete_ones_replaced() {
+    let scene = Scene::new(Script::plain());
+    scene.server.ledger().put_all(ids(3));
+    list(&scene, "size > 0", "-o a.csv").exits(0);
+    let first = fs::read(scene.path("a.csv")).unwrap();
+    let mode = fs::metadata(scene.path("a.csv"))
+        .unwrap()
+        .permissions()
+        .mode();
+    assert_eq!(mode & 0o777, 0o600);
+    list(&scene, "size > 0", "-o a.csv")
+        .exits(2)
+        .says("--overwrite");
+    for (backup, files) in [("a.csv.bak", 4), ("a.csv.bak.2", 5), ("a.csv.bak.3", 6)] {
+        scene.server.ledger().put(id(files));
+        list(&scene, "size > 0", "-o a.csv --overwrite").exits(0);
+        assert!(scene.path(backup).exists(), "{backup}");
+    }
+    assert_eq!(fs::read(scene.path("a.csv.bak")).unwrap(), first);
+    // A refused query takes nothing away.
+    let last = fs::read(scene.path("a.csv")).unwrap();
+    list(&scene, "bad", "-o a.csv --overwrite").exits(2);
+    assert_eq!(fs::read(scene.path("a.csv")).unwrap(), last);
+    fs::write(
+        scene.path("b.csv.part"),
+        "file_id,exists,type,name,path,size,created_at,url\nx",
+    )
+    .unwrap();
+    list(&scene, "size > 0", "-o b.csv").exits(0);
+    assert!(!scene.path("b.csv.part").exists());
+    fs::write(scene.path("c.csv.part"), "a download of somebody else").unwrap();
+    list(&scene, "size > 0", "-o c.csv")
+        .exits(2)
+        .says("c.csv.part");
+    assert!(scene.path("c.csv.part").exists() && !scene.path("c.csv").exists());
+    fs::write(scene.path("d.csv.state"), "{\"version\":1}").unwrap();
+    list(&scene, "size > 0", "-o d.csv")
+        .exits(2)
+        .says("is not a state of this program");
+    assert!(scene.path("d.csv.state").exists());
+}
+
+#[test]
+fn a_stopped_list_says_how_far_it_came_and_is_not_taken_for_a_complete_one() {
+    let slow = Duration::from_millis(300)..Duration::from_millis(301);
+    let scene = Scene::new(Script {
+        latency: slow,
+        ..Script::plain()
+    });
+    scene.server.ledger().put_all(ids(9000));
+    let mut command = scene.command();
+    command.args(["--list", "size > 0", "--summary-json", "s.json"]);
+    let child = Scene::start(&mut command);
+    scene.wait_for_requests(3);
+    // Meanwhile nobody else writes it.
+    list(&scene, "size > 0", "").exits(75);
+    signal(&child, "INT");
+    let ran = Ran::new(child.wait_with_output().unwrap(), scene.folder.path());
+    ran.exits(130).says("the list is not complete");
+    assert!(!scene.path(LIST).exists());
+    let part = listed(&scene.path(&format!("{LIST}.part")));
+    assert!(part.len() >= 2000 && part.len() < 9000);
+    let json = fs::read_to_string(scene.path("s.json")).unwrap();
+    let records = format!("\"records\": {}", part.len());
+    assert!(
+        json.contains(&records) && json.contains("\"exit_code\": 130"),
+        "{json}"
+    );
+    list(&scene, "size > 0", "--max-duration 700ms")
+        .exits(4)
+        .says("--max-duration");
+    list(&scene, "size > 0", "").exits(0);
+    assert_eq!(listed(&scene.path(LIST)).len(), 9000);
+    assert!(!scene.path(&format!("{LIST}.part")).exists());
+}
+
+#[test]
+fn an_outage_is_waited_out_or_ends_the_list() {
+    let outage = |lasting| Script {
+        outage: Some((2, Duration::from_secs(lasting))),
+        ..Script::plain()
+    };
+    let scene = Scene::new(outage(3));
+    scene.server.ledger().put_all(ids(2500));
+    list(&scene, "size > 0", "--max-attempts 2").exits(0);
+    assert_eq!(listed(&scene.path(LIST)).len(), 2500);
+    let scene = Scene::new(outage(600));
+    scene.server.ledger().put_all(ids(2500));
+    list(&scene, "size > 0", "--max-outage 2s")
+        .exits(4)
+        .says("--max-outage");
+    assert!(!scene.path(LIST).exists());
+}
+
+#[test]
+fn a_list_is_input_for_a_check_and_a_run_with_no_edit() {
+    let scene = Scene::new(Script::plain());
+    for number in 0..1200 {
+        let folder = if number % 2 == 0 { "/old" } else { "/new" };
+        scene.server.ledger().put_file(File {
+            folder: folder.into(),
+            ..File::of(&id(number))
+        });
+    }
+    list(&scene, "path : \"/old/\"", "-o old.csv")
+        .exits(0)
+        .says("listed: 600 files");
+    scene
+        .run_with("--dry-run --check --rate unlimited old.csv")
+        .exits(0)
+        .says("600 of 600 exist");
+    scene
+        .run_with("--rate unlimited --purge-cache old.csv")
+        .exits(0);
+    let ledger = scene.server.ledger();
+    assert_eq!(ledger.deleted_count(), 600);
+    assert!((0..1200).all(|number| ledger.was_deleted(&id(number)) == (number % 2 == 0)));
+    let purged = ledger.purged();
+    assert_eq!(purged.len(), 600);
+    assert!(purged.iter().all(
+        |url| url.starts_with("https://ik.imagekit.io/sandbox/old/") && url.ends_with(".jpg*")
+    ));
+    let report = Report::read(&scene.path("old.report.csv"));
+    assert!(report.rows.iter().all(|row| row.purge == "requested"));
+    scene
+        .run_with("--dry-run --check --rate unlimited old.report.csv -o after.csv")
+        .exits(0)
+        .says("0 of 600 exist");
+}
+
+#[test]
+fn a_list_on_stdout_is_piped_into_a_run() {
+    let scene = Scene::new(Script::plain());
+    scene.server.ledger().put_all(ids(2100));
+    let script = "set -o pipefail; \"$@\" --list 'size > 0' -o - | \"$@\"";
+    let output = scene.command_in(script).output().unwrap();
+    Ran::new(output, scene.folder.path())
+        .exits(0)
+        .says("listed: 2,100 files");
+    assert_eq!(scene.server.ledger().deleted_count(), 2100);
+    let ran = list(&scene, "size > 0", "-o -");
+    assert_eq!(
+        listed_in(ran.exits(0).stdout.as_bytes()),
+        Vec::<String>::new()
+    );
+}
+
+#[test]
+fn a_rehearsal_lists_something_and_only_where_its_mark_is() {
+    let scene = Scene::new(Script::plain());
+    let output = std::process::Command::new(fixture::BINARY)
+        .args([
+            "--sandbox",
+            "--list",
+            "path : \"/old/\" AND createdAt < \"1y\"",
+        ])
+        .args(["-o", "old.{date}.csv", "--summary-json", "s.json"])
+        .env_clear()
+        .current_dir(scene.folder.path())
+        .output()
+        .unwrap();
+    Ran::new(output, scene.folder.path()).exits(0);
+    let names: Vec<String> = fs::read_dir(scene.folder.path())
+        .unwrap()
+        .map(|file| file.unwrap().file_name().into_string().unwrap())
+        .collect();
+    let lists: Vec<&String> = names
+        .iter()
+        .filter(|name| name.starts_with("old.20"))
+        .collect();
+    assert!(
+        lists.len() == 1 && lists[0].ends_with(".sandbox.csv"),
+        "{names:?}"
+    );
+    assert!(!listed(&scene.path(lists[0])).is_empty());
+    let json = fs::read_to_string(scene.path("s.sandbox.json")).unwrap();
+    assert!(json.contains("\"sandbox\": true"));
+    assert_eq!(scene.server.ledger().request_count(), 0);
+}
+
+/// What another client gets.
+fn get(server: &Sandbox, path: &str) -> (u16, serde_json::Value) {
+    let mut stream = TcpStream::connect(server.address()).unwrap();
+    // "private_sandbox_look_alike_only:" in base64.
+    let authorization = "Basic cHJpdmF0ZV9zYW5kYm94X2xvb2tfYWxpa2Vfb25seTo=";
+    write!(
+        stream,
+        "GET {path} HTTP/1.1\r\nHost: x\r\nAuthorization: {authorization}\r\nConnection: close\r\n\r\n"
+    )
+    .unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).unwrap();
+    let (head, body) = answer.split_once("\r\n\r\n").unwrap();
+    let status = head.split(' ').nth(1).unwrap().parse().unwrap();
+    (status, serde_json::from_str(body).unwrap())
+}
+
+#[test]
+fn the_sandbox_lists_and_refuses_as_imagekit_documents_it() {
+    let server = Sandbox::start(Script {
+        kinds: HashMap::from([(id(3), "folder"), (id(4), "file-version")]),
+        ..Script::plain()
+    })
+    .unwrap();
+    server.ledger().put_all(ids(20));
+    for (path, count) in [
+        ("/v1/files", 18),
+        ("/v1/files/", 18),
+        ("/v1/files?type=all", 19),
+        ("/v1/files?type=folder", 1),
+        ("/v1/files/?limit=5&skip=2&sort=DESC_NAME", 5),
+        ("/v1/files?skip=15", 3),
+        ("/v1/files?path=/photos", 18),
+        ("/v1/files?path=other", 0),
+        ("/v1/files?type=folder&searchQuery=size%20%3E%200", 20),
+    ] {
+        let (status, files) = get(&server, path);
+        assert_eq!(
+            (status, files.as_array().unwrap().len()),
+            (200, count),
+            "{path}"
+        );
+    }
+    let (_, files) = get(&server, "/v1/files?sort=ASC_CREATED");
+    let times: Vec<&str> = files
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|file| file["createdAt"].as_str().unwrap())
+        .collect();
+    assert!(times.is_sorted());
+    for field in [
+        "fileId",
+        "type",
+        "name",
+        "filePath",
+        "url",
+        "thumbnail",
+        "size",
+        "fileType",
+        "mime",
+        "isPrivateFile",
+        "isPublished",
+        "updatedAt",
+    ] {
+        assert!(!files[0][field].is_null(), "{field}");
+    }
+    assert!(files[0]["url"].as_str().unwrap().contains("?updatedAt="));
+    for (path, message) in [
+        ("/v1/files?limit=0", "limit"),
+        ("/v1/files?limit=1001", "limit"),
+        ("/v1/files?skip=-1", "skip"),
+        ("/v1/files?sort=NAME", "sort"),
+        ("/v1/files?type=image", "type"),
+        ("/v1/files?searchQuery=a", "Invalid search query - "),
+        (
+            "/v1/files/a%20b/details",
+            "Your request contains invalid fileId parameter.",
+        ),
+        (
+            "/v1/files/purge/stranger",
+            "No request found for this requestId.",
+        ),
+    ] {
+        let (status, error) = get(&server, path);
+        assert_eq!(status, 400, "{path}");
+        let told = error["message"].as_str().unwrap();
+        assert!(
+            told.contains(message) && error["help"].is_string(),
+            "{told}"
+        );
+    }
+}
