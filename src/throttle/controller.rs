@@ -11,19 +11,19 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::jitter::Jitter;
-use super::pace::Pace;
+use super::rate::Pace;
 use super::sends::Sends;
 use super::window::Window;
 
 /// A server that invents a new window with each answer must not fill the memory.
-const MOST_WINDOWS: usize = 8;
+const MAX_WINDOWS: usize = 8;
 
 /// Windows up to this are spread evenly; in longer ones requests leave as fast as the others let them.
 const SHORT: Duration = Duration::from_secs(2);
 
 /// In a longer window requests leave so much faster than its limit would have it on the average, and then wait:
 /// a run that ends within the window ends sooner, and others are not shut out for most of it.
-const HASTE: f64 = 2.5;
+const OVERSHOOT: f64 = 2.5;
 
 /// What was sent so long ago counts in a window that is told now.
 const LOOK_BACK: Duration = Duration::from_secs(15);
@@ -35,15 +35,15 @@ const LATENESS: Duration = Duration::from_millis(25);
 const DOUBLING: Duration = Duration::from_millis(200);
 
 /// A refusal that tells no limit, before so many were let through, tells nothing of the rate.
-const LEAST_ACCEPTED: f64 = 2.0;
+const MIN_ACCEPTED: f64 = 2.0;
 
 /// After a refusal that nothing explains: this part of what was let through.
 const STEP_BACK: f64 = 0.95;
 
 /// But at least this part of the rate before, as one short moment may mislead: less where ImageKit told nothing
 /// that speaks for the rate.
-const LEAST_STEP: f64 = 0.4;
-const LEAST_STEP_TOLD: f64 = 0.75;
+const MIN_STEP: f64 = 0.4;
+const MIN_STEP_KNOWN: f64 = 0.75;
 
 /// After a window was told at last, what had left before may be refused for so long.
 const SETTLING: Duration = Duration::from_secs(1);
@@ -52,7 +52,7 @@ const SETTLING: Duration = Duration::from_secs(1);
 const GROWTH: f64 = 0.002;
 
 /// No limit makes a request wait longer than this.
-const LONGEST_WAIT: Duration = Duration::from_mins(5);
+const MAX_WAIT: Duration = Duration::from_mins(5);
 
 /// One endpoint's limits, as documented before anything is learnt.
 #[derive(Debug, Clone, Copy)]
@@ -170,7 +170,7 @@ impl Controller {
                 .filter_map(|window| window.full_until(now, guard.min(window.interval / 25)))
                 .max()
         };
-        let longest = self.last_left.map(|left| left + LONGEST_WAIT);
+        let longest = self.last_left.map(|left| left + MAX_WAIT);
         by_rate
             .max(by_windows)
             .map(|until| longest.map_or(until, |longest| until.min(longest)))
@@ -192,7 +192,7 @@ impl Controller {
     /// A request that left at `sent` was let through.
     pub(super) fn accepted(&mut self, sent: Instant, now: Instant, pace: &Pace) {
         self.jitter.observe(now.duration_since(sent));
-        let is_news = self.learn(pace, now).is_some_and(|lesson| lesson.is_news);
+        let is_news = self.learn(pace, now).is_some_and(|update| update.is_news);
         self.cycle.accepted += 1.0;
         let is_after_refusal = self.cycle.refused.is_none_or(|refused| sent >= refused);
         match &mut self.phase {
@@ -218,35 +218,35 @@ impl Controller {
         }
     }
 
-    /// A request that left at `sent` was refused by a 429; `in_air` others are not answered yet.
-    pub(super) fn refused(&mut self, sent: Instant, now: Instant, pace: &Pace, in_air: u64) {
+    /// A request that left at `sent` was refused by a 429; `in_flight` others are not answered yet.
+    pub(super) fn refused(&mut self, sent: Instant, now: Instant, pace: &Pace, in_flight: u64) {
         self.jitter.observe(now.duration_since(sent));
         self.earlier.remove(sent);
         for window in &mut self.windows {
             window.refused(sent);
         }
-        let lesson = self.learn(pace, now);
+        let update = self.learn(pace, now);
         if self.cycle.refused.is_some_and(|refused| sent < refused) {
             return;
         }
-        if lesson.is_none() && self.is_discovering() && self.cycle.accepted < LEAST_ACCEPTED {
+        if update.is_none() && self.is_discovering() && self.cycle.accepted < MIN_ACCEPTED {
             // It says that somebody used the limit up, not what it is: after the pause we begin as documented.
             return;
         }
-        let is_explained = lesson.is_some_and(|lesson| {
-            let window = &mut self.windows[lesson.window];
-            let is_exceeded = window.begin_anew_if_exceeded(now, in_air);
+        let is_explained = update.is_some_and(|update| {
+            let window = &mut self.windows[update.window];
+            let is_exceeded = window.begin_anew_if_exceeded(now, in_flight);
             let is_soon = self
                 .cycle
                 .explained
                 .is_some_and(|explained| now < explained + window.interval.clamp(SETTLING, SHORT));
             let is_explained =
-                lesson.is_news || is_exceeded || is_soon || self.phase.is_discovering();
+                update.is_news || is_exceeded || is_soon || self.phase.is_discovering();
             if is_explained && window.interval <= SHORT {
                 self.rate = f64::INFINITY;
             } else if is_explained {
                 let told = window.allowed(now) / window.interval.as_secs_f64();
-                self.rate = self.rate.min(told * HASTE);
+                self.rate = self.rate.min(told * OVERSHOOT);
             }
             is_explained
         });
@@ -300,7 +300,7 @@ impl Controller {
     }
 
     /// Keeps what the headers tell; `None` where they tell nothing usable.
-    fn learn(&mut self, pace: &Pace, now: Instant) -> Option<Lesson> {
+    fn learn(&mut self, pace: &Pace, now: Instant) -> Option<WindowUpdate> {
         let (limit, interval) = pace.window()?;
         if let Some(known) = self
             .windows
@@ -308,17 +308,17 @@ impl Controller {
             .position(|window| window.interval == interval)
         {
             let is_news = self.windows[known].told(limit, now);
-            return Some(Lesson {
+            return Some(WindowUpdate {
                 window: known,
                 is_news,
             });
         }
-        if self.windows.len() == MOST_WINDOWS {
+        if self.windows.len() == MAX_WINDOWS {
             return None;
         }
         self.windows
             .push(Window::new(limit, interval, &self.earlier, now));
-        Some(Lesson {
+        Some(WindowUpdate {
             window: self.windows.len() - 1,
             is_news: true,
         })
@@ -339,9 +339,9 @@ impl Controller {
             granted
         };
         let least = if self.windows.is_empty() {
-            LEAST_STEP
+            MIN_STEP
         } else {
-            LEAST_STEP_TOLD
+            MIN_STEP_KNOWN
         };
         self.rate = (granted * STEP_BACK).clamp(before * least, before * STEP_BACK);
         self.cycle.began = now;
@@ -369,7 +369,7 @@ impl Phase {
 }
 
 #[derive(Debug, Clone, Copy)]
-struct Lesson {
+struct WindowUpdate {
     window: usize,
     is_news: bool,
 }

@@ -1,15 +1,15 @@
 //! The throttle: who may send now, one turn a request. The only owner of that waiting.
 //!
 //! Askers come in with an endpoint and get a [`Turn`]; what the answer said goes back with the turn.
-//! governor keeps `--rate` and `--burst`; limits that the answers tell, pauses told by a 429, the places in the air
+//! governor keeps `--rate` and `--burst`; limits that the answers tell, pauses told by a 429, the places in flight
 //! and outages are arithmetic of our own, looked at again on each wake, so that requests already queued hold too.
 
 mod controller;
+mod endpoint;
 mod jitter;
-mod lane;
 mod outage;
-mod pace;
 mod pauses;
+mod rate;
 mod sends;
 mod window;
 
@@ -21,57 +21,14 @@ use tokio::select;
 use tokio::sync::Notify;
 use tokio::time::{Instant, sleep_until};
 
-pub use pace::{Pace, Rate};
+pub use endpoint::Endpoint;
 pub use pauses::Pause;
+pub use rate::{Pace, Rate};
 
-use lane::{Held, Lane};
+use endpoint::{EndpointLimiter, Held};
 use outage::Outage;
-use pace::Cap;
 use pauses::Pauses;
-
-/// What a request asks of ImageKit; limits are kept for each apart.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Endpoint {
-    /// `DELETE /v1/files/{fileId}`.
-    Delete,
-    /// `POST /v1/files/batch/deleteByFileIds`.
-    DeleteBatch,
-    /// `GET /v1/files`.
-    List,
-    /// `GET /v1/files/{fileId}/details`.
-    Details,
-    /// `POST /v1/files/purge`.
-    Purge,
-}
-
-impl Endpoint {
-    const ALL: [Self; 5] = [
-        Self::Delete,
-        Self::DeleteBatch,
-        Self::List,
-        Self::Details,
-        Self::Purge,
-    ];
-
-    /// The endpoint's name in logs and summaries.
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Delete => "delete",
-            Self::DeleteBatch => "delete_batch",
-            Self::List => "list",
-            Self::Details => "details",
-            Self::Purge => "purge",
-        }
-    }
-
-    /// Requests a second and the burst that ImageKit documents; deletions and purges are writes. `[one source]`
-    pub const fn documented(self) -> (f64, f64) {
-        match self {
-            Self::Delete | Self::DeleteBatch | Self::Purge => (5.0, 20.0),
-            Self::List | Self::Details => (40.0, 100.0),
-        }
-    }
-}
+use rate::Cap;
 
 /// Whether a failed attempt counts against `--max-attempts`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -125,7 +82,7 @@ pub struct Throttle {
     concurrency: usize,
     max_outage: Duration,
     /// What `--rate N` allows; infinite without it.
-    most_per_second: f64,
+    max_per_second: f64,
     queues: [tokio::sync::Mutex<()>; Endpoint::ALL.len()],
     state: Mutex<State>,
     changed: Notify,
@@ -134,8 +91,8 @@ pub struct Throttle {
 #[derive(Debug)]
 struct State {
     cap: Cap,
-    lanes: [Lane; Endpoint::ALL.len()],
-    in_air: usize,
+    limiters: [EndpointLimiter; Endpoint::ALL.len()],
+    in_flight: usize,
     /// An answer of any kind has come; until then one request at a time is sent.
     was_answered: bool,
     outage: Outage,
@@ -148,28 +105,29 @@ struct State {
     pauses: Pauses,
 }
 
-enum Gate {
-    Open(Instant),
+enum Admit {
+    Now(Instant),
     At(Instant),
-    Full,
+    AfterAnAnswer,
 }
 
 impl Throttle {
-    /// A throttle for at most `concurrency` requests in the air; `max_outage` is the longest time without a
+    /// A throttle for at most `concurrency` requests in flight; `max_outage` is the longest time without a
     /// success before [`gave_up`](Self::gave_up) completes.
     pub fn new(rate: Rate, concurrency: usize, max_outage: Duration) -> Self {
         Self {
             concurrency: concurrency.max(1),
             max_outage,
-            most_per_second: match rate {
+            max_per_second: match rate {
                 Rate::PerSecond { per_second, .. } => per_second,
                 Rate::Auto | Rate::Unlimited => f64::INFINITY,
             },
             queues: Default::default(),
             state: Mutex::new(State {
                 cap: Cap::new(rate),
-                lanes: Endpoint::ALL.map(|endpoint| Lane::new(endpoint, rate, Instant::now())),
-                in_air: 0,
+                limiters: Endpoint::ALL
+                    .map(|endpoint| EndpointLimiter::new(endpoint, rate, Instant::now())),
+                in_flight: 0,
                 was_answered: false,
                 outage: Outage::default(),
                 is_endless: false,
@@ -187,7 +145,7 @@ impl Throttle {
     pub async fn turn(&self, endpoint: Endpoint) -> Turn<'_> {
         let queue = &self.queues[endpoint as usize];
         if let Ok(_nobody_waits) = queue.try_lock()
-            && let Gate::Open(sent) = self.knock(endpoint)
+            && let Admit::Now(sent) = self.try_acquire(endpoint)
         {
             return self.turn_of(endpoint, sent);
         }
@@ -195,10 +153,10 @@ impl Throttle {
         loop {
             let mut changed = std::pin::pin!(self.changed.notified());
             changed.as_mut().enable();
-            match self.knock(endpoint) {
-                Gate::Open(sent) => return self.turn_of(endpoint, sent),
-                Gate::Full => changed.await,
-                Gate::At(instant) => select! {
+            match self.try_acquire(endpoint) {
+                Admit::Now(sent) => return self.turn_of(endpoint, sent),
+                Admit::AfterAnAnswer => changed.await,
+                Admit::At(instant) => select! {
                     () = sleep_until(instant) => {}
                     () = changed => {}
                 },
@@ -206,9 +164,9 @@ impl Throttle {
         }
     }
 
-    fn knock(&self, endpoint: Endpoint) -> Gate {
+    fn try_acquire(&self, endpoint: Endpoint) -> Admit {
         self.state()
-            .try_leave(endpoint, self.concurrency, Instant::now())
+            .try_acquire(endpoint, self.concurrency, Instant::now())
     }
 
     fn turn_of(&self, endpoint: Endpoint, sent: Instant) -> Turn<'_> {
@@ -227,15 +185,15 @@ impl Throttle {
         }
         let now = Instant::now();
         Endpoint::ALL.into_iter().find_map(|endpoint| {
-            let until = state.lanes[endpoint as usize].paused_until(now)?;
+            let until = state.limiters[endpoint as usize].paused_until(now)?;
             Some(Waiting::Paused { endpoint, until })
         })
     }
 
     /// Requests a second that may leave for an endpoint as things are; infinite if nothing holds them back.
     pub fn rate(&self, endpoint: Endpoint) -> f64 {
-        let by_lane = self.state().lanes[endpoint as usize].rate(Instant::now());
-        by_lane.min(self.most_per_second)
+        let by_limiter = self.state().limiters[endpoint as usize].rate(Instant::now());
+        by_limiter.min(self.max_per_second)
     }
 
     /// Completes when `max_outage` has passed without one success: in an outage, under 429s without a stated
@@ -263,7 +221,11 @@ impl Throttle {
     /// Limits as ImageKit told them.
     pub fn seen_limits(&self) -> Vec<SeenLimit> {
         let state = self.state();
-        state.lanes.iter().flat_map(Lane::seen_limits).collect()
+        state
+            .limiters
+            .iter()
+            .flat_map(EndpointLimiter::seen_limits)
+            .collect()
     }
 
     /// 429s so far.
@@ -274,7 +236,10 @@ impl Throttle {
     /// For how long endpoints were paused by 429s, up to now.
     pub fn paused(&self) -> Duration {
         let (state, now) = (self.state(), Instant::now());
-        let to_come = state.lanes.iter().filter_map(|lane| lane.paused_until(now));
+        let to_come = state
+            .limiters
+            .iter()
+            .filter_map(|limiter| limiter.paused_until(now));
         let to_come: Duration = to_come.map(|until| until - now).sum();
         state.paused.saturating_sub(to_come)
     }
@@ -290,28 +255,28 @@ impl Throttle {
 }
 
 impl State {
-    fn try_leave(&mut self, endpoint: Endpoint, concurrency: usize, now: Instant) -> Gate {
+    fn try_acquire(&mut self, endpoint: Endpoint, concurrency: usize, now: Instant) -> Admit {
         let next_probe = self.outage.next_try();
         let most = if self.was_answered && next_probe.is_none() {
             concurrency
         } else {
             1
         };
-        if self.in_air >= most {
-            return Gate::Full;
+        if self.in_flight >= most {
+            return Admit::AfterAnAnswer;
         }
-        let lane = &mut self.lanes[endpoint as usize];
-        match lane.held(next_probe, now) {
-            Some(Held::UntilAnAnswer) => return Gate::Full,
-            Some(Held::Until(instant)) => return Gate::At(instant),
+        let limiter = &mut self.limiters[endpoint as usize];
+        match limiter.held(next_probe, now) {
+            Some(Held::UntilAnAnswer) => return Admit::AfterAnAnswer,
+            Some(Held::Until(instant)) => return Admit::At(instant),
             None => {}
         }
-        if let Some(instant) = self.cap.try_leave(now) {
-            return Gate::At(instant);
+        if let Some(instant) = self.cap.try_acquire(now) {
+            return Admit::At(instant);
         }
-        lane.left(now);
-        self.in_air += 1;
-        Gate::Open(now)
+        limiter.left(now);
+        self.in_flight += 1;
+        Admit::Now(now)
     }
 
     fn failing_since(&self) -> Option<Instant> {
@@ -326,14 +291,14 @@ impl State {
             tracing::warn!("ImageKit answers again");
         }
         self.outage.succeeded();
-        self.lanes[endpoint as usize].accepted(sent, Instant::now(), pace);
+        self.limiters[endpoint as usize].accepted(sent, Instant::now(), pace);
     }
 
     fn pause(&mut self, endpoint: Endpoint, sent: Instant, pace: &Pace) {
         let now = Instant::now();
         self.was_answered = true;
         self.throttled += 1;
-        let paused = self.lanes[endpoint as usize].refused(sent, now, pace);
+        let paused = self.limiters[endpoint as usize].refused(sent, now, pace);
         self.paused += paused.by;
         let pause_ms = u64::try_from(paused.by.as_millis()).unwrap_or(u64::MAX);
         tracing::info!(endpoint = endpoint.as_str(), pause_ms, "paused by a 429");
@@ -345,7 +310,7 @@ impl State {
     }
 }
 
-/// One place in the air. Exactly one of its methods is called when the exchange has ended.
+/// One place in flight. Exactly one of its methods is called when the exchange has ended.
 #[derive(Debug)]
 pub struct Turn<'a> {
     throttle: &'a Throttle,
@@ -389,8 +354,8 @@ impl Turn<'_> {
 impl Drop for Turn<'_> {
     fn drop(&mut self) {
         let mut state = self.throttle.state();
-        state.in_air -= 1;
-        state.lanes[self.endpoint as usize].landed(self.sent);
+        state.in_flight -= 1;
+        state.limiters[self.endpoint as usize].landed(self.sent);
         drop(state);
         self.throttle.changed.notify_waiters();
     }

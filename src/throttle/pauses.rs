@@ -10,7 +10,7 @@ use jiff::Timestamp;
 use super::Endpoint;
 
 /// More than a chart has points across.
-const MOST_PAUSES: usize = 512;
+const MAX_PAUSES: usize = 512;
 
 /// A stretch of time in which 429s made an endpoint wait.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -51,7 +51,7 @@ impl Pauses {
             waited: by,
             refusals: 1,
         });
-        if self.0.len() > MOST_PAUSES {
+        if self.0.len() > MAX_PAUSES {
             self.join_closest();
         }
     }
@@ -135,7 +135,7 @@ mod tests {
             pauses.note(endpoint, at(i64::from(number) * 3_000), SECOND);
         }
         let told = pauses.until(at(100_000_000));
-        assert!(told.len() <= MOST_PAUSES);
+        assert!(told.len() <= MAX_PAUSES);
         assert_eq!(told.iter().map(|pause| pause.refusals).sum::<u64>(), 5_000);
         let waited: Duration = told.iter().map(|pause| pause.waited).sum();
         assert_eq!(waited, 5_000 * SECOND);

@@ -7,7 +7,7 @@ use tokio::time::Instant;
 use super::sends::Sends;
 
 /// A limit that was last heard of so long ago, and is kept all that time, is tried out anew.
-const QUIET: Duration = Duration::from_mins(1);
+const STALE_AFTER: Duration = Duration::from_mins(1);
 
 /// How fast the trying out grows: by the square of the seconds, 5 % after 5 s, 22 % after 10 s.
 const GROWTH: f64 = 0.002;
@@ -43,7 +43,7 @@ impl Window {
     #[expect(clippy::cast_precision_loss, reason = "a limit is far below 2^52")]
     pub(super) fn allowed(&self, now: Instant) -> f64 {
         let quiet = now.duration_since(self.told_at);
-        let tried_out = quiet.saturating_sub(QUIET.max(2 * self.interval));
+        let tried_out = quiet.saturating_sub(STALE_AFTER.max(2 * self.interval));
         self.limit as f64 * (GROWTH * tried_out.as_secs_f64().powi(2)).min(3.0).exp()
     }
 
@@ -58,10 +58,10 @@ impl Window {
     }
 
     /// Whether more were let through than a window that slides would have: what was sent before tells nothing
-    /// then. `in_air` requests may yet be refused.
-    pub(super) fn begin_anew_if_exceeded(&mut self, now: Instant, in_air: u64) -> bool {
+    /// then. `in_flight` requests may yet be refused.
+    pub(super) fn begin_anew_if_exceeded(&mut self, now: Instant, in_flight: u64) -> bool {
         self.sends.forget(now, self.interval);
-        let is_exceeded = self.sends.count > self.limit.saturating_add(in_air);
+        let is_exceeded = self.sends.count > self.limit.saturating_add(in_flight);
         if is_exceeded {
             self.sends.clear();
         }
@@ -118,11 +118,11 @@ mod tests {
     fn a_limit_is_tried_out_after_a_quiet_minute() {
         let start = Instant::now();
         let mut window = Window::new(100, SECOND, &Sends::default(), start);
-        assert!((window.allowed(start + QUIET) - 100.0).abs() < 0.01);
-        assert!((window.allowed(start + QUIET + 5 * SECOND) - 105.1).abs() < 0.1);
-        assert!(!window.told(100, start + QUIET + 5 * SECOND));
-        assert!((window.allowed(start + QUIET + 6 * SECOND) - 100.0).abs() < 0.01);
-        assert!(window.told(50, start + 2 * QUIET));
+        assert!((window.allowed(start + STALE_AFTER) - 100.0).abs() < 0.01);
+        assert!((window.allowed(start + STALE_AFTER + 5 * SECOND) - 105.1).abs() < 0.1);
+        assert!(!window.told(100, start + STALE_AFTER + 5 * SECOND));
+        assert!((window.allowed(start + STALE_AFTER + 6 * SECOND) - 100.0).abs() < 0.01);
+        assert!(window.told(50, start + 2 * STALE_AFTER));
     }
 
     #[test]

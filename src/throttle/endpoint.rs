@@ -1,29 +1,73 @@
-//! The lane of one endpoint: its pause, how many requests may leave together after it, and its controller.
+//! The limiter of one endpoint: its pause, how many requests may leave together after it, and its controller.
 
 use std::time::Duration;
 
 use tokio::time::Instant;
 
+use super::SeenLimit;
 use super::controller::{Controller, Documented};
-use super::pace::{Pace, Rate};
-use super::{Endpoint, SeenLimit};
+use super::rate::{Pace, Rate};
 use crate::backoff::Backoff;
 
 /// A 429 never makes the run wait longer than this at a time, whatever it says.
-const LONGEST_PAUSE: Duration = Duration::from_mins(5);
+const MAX_PAUSE: Duration = Duration::from_mins(5);
 
 /// Nor shorter: a server that says "0 ms" would be asked without end.
-const SHORTEST_PAUSE: Duration = Duration::from_millis(20);
+const MIN_PAUSE: Duration = Duration::from_millis(20);
 
-/// After a pause so many may be in the air, and one more for each that succeeds: what was held up together does
+/// After a pause so many may be in flight, and one more for each that succeeds: what was held up together does
 /// not run into the next 429 together.
 const FIRST_AFTER_A_PAUSE: usize = 2;
 
 /// The first request of an endpoint goes alone: that reads work proves nothing about deleting.
 const FIRST_EVER: usize = 1;
 
+/// The API calls that ImageKit limits; each has limits of its own.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Endpoint {
+    /// `DELETE /v1/files/{fileId}`.
+    Delete,
+    /// `POST /v1/files/batch/deleteByFileIds`.
+    DeleteBatch,
+    /// `GET /v1/files`.
+    List,
+    /// `GET /v1/files/{fileId}/details`.
+    Details,
+    /// `POST /v1/files/purge`.
+    Purge,
+}
+
+impl Endpoint {
+    pub(super) const ALL: [Self; 5] = [
+        Self::Delete,
+        Self::DeleteBatch,
+        Self::List,
+        Self::Details,
+        Self::Purge,
+    ];
+
+    /// The endpoint's name in logs and summaries.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Delete => "delete",
+            Self::DeleteBatch => "delete_batch",
+            Self::List => "list",
+            Self::Details => "details",
+            Self::Purge => "purge",
+        }
+    }
+
+    /// Requests a second and the burst that ImageKit documents; deletions and purges are writes. `[one source]`
+    pub const fn documented(self) -> (f64, f64) {
+        match self {
+            Self::Delete | Self::DeleteBatch | Self::Purge => (5.0, 20.0),
+            Self::List | Self::Details => (40.0, 100.0),
+        }
+    }
+}
+
 #[derive(Debug)]
-pub(super) struct Lane {
+pub(super) struct EndpointLimiter {
     endpoint: Endpoint,
     /// `None` with `--rate unlimited`: only pauses hold.
     controller: Controller,
@@ -31,15 +75,15 @@ pub(super) struct Lane {
     paused_until: Option<Instant>,
     /// Pauses in a row without a stated end.
     endless_pauses: u32,
-    in_air: usize,
+    in_flight: usize,
     ramp: Ramp,
 }
 
-/// Requests in the air since the last pause, and how many may be.
+/// Requests in flight since the last pause, and how many may be.
 #[derive(Debug, Clone, Copy)]
 struct Ramp {
     since: Instant,
-    in_air: usize,
+    in_flight: usize,
     most: usize,
 }
 
@@ -52,14 +96,14 @@ pub(super) struct Paused {
     pub(super) has_end: bool,
 }
 
-/// Why nothing leaves on a lane.
+/// Why nothing leaves for an endpoint.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Held {
     Until(Instant),
     UntilAnAnswer,
 }
 
-impl Lane {
+impl EndpointLimiter {
     pub(super) fn new(endpoint: Endpoint, rate: Rate, now: Instant) -> Self {
         let (per_second, burst) = endpoint.documented();
         let controller = match rate {
@@ -72,18 +116,18 @@ impl Lane {
             is_paced: rate != Rate::Unlimited,
             paused_until: None,
             endless_pauses: 0,
-            in_air: 0,
+            in_flight: 0,
             ramp: Ramp {
                 since: now,
-                in_air: 0,
+                in_flight: 0,
                 most: FIRST_EVER,
             },
         }
     }
 
-    /// Whether a request may leave; `not_before` is what holds all lanes.
+    /// Whether a request may leave; `not_before` is what holds all endpoints.
     pub(super) fn held(&mut self, not_before: Option<Instant>, now: Instant) -> Option<Held> {
-        if self.ramp.in_air >= self.ramp.most {
+        if self.ramp.in_flight >= self.ramp.most {
             return Some(Held::UntilAnAnswer);
         }
         let by_controller = if self.is_paced {
@@ -100,16 +144,16 @@ impl Lane {
 
     /// A request leaves now.
     pub(super) fn left(&mut self, now: Instant) {
-        self.in_air += 1;
-        self.ramp.in_air += 1;
+        self.in_flight += 1;
+        self.ramp.in_flight += 1;
         self.controller.left(now);
     }
 
     /// A request that left at `sent` has come down, whatever came of it.
     pub(super) fn landed(&mut self, sent: Instant) {
-        self.in_air -= 1;
+        self.in_flight -= 1;
         if sent >= self.ramp.since {
-            self.ramp.in_air = self.ramp.in_air.saturating_sub(1);
+            self.ramp.in_flight = self.ramp.in_flight.saturating_sub(1);
         }
     }
 
@@ -125,19 +169,19 @@ impl Lane {
     /// A request that left at `sent` was refused by a 429.
     pub(super) fn refused(&mut self, sent: Instant, now: Instant, pace: &Pace) -> Paused {
         // This one is not down yet.
-        let others_in_air = self.in_air.saturating_sub(1) as u64;
-        self.controller.refused(sent, now, pace, others_in_air);
+        let others_in_flight = self.in_flight.saturating_sub(1) as u64;
+        self.controller.refused(sent, now, pace, others_in_flight);
         let paused_already = self.paused_until.filter(|until| *until > now);
         let stated = pace.wait.filter(|wait| !wait.is_zero());
         let wait = match stated {
-            Some(wait) => wait.clamp(SHORTEST_PAUSE, LONGEST_PAUSE),
+            Some(wait) => wait.clamp(MIN_PAUSE, MAX_PAUSE),
             None => self.unstated_wait(sent >= self.ramp.since),
         };
         let until = self.paused_until.max(Some(now + wait)).unwrap_or(now);
         self.paused_until = Some(until);
         self.ramp = Ramp {
             since: until,
-            in_air: 0,
+            in_flight: 0,
             most: FIRST_AFTER_A_PAUSE,
         };
         Paused {
@@ -154,7 +198,7 @@ impl Lane {
         backoff.delay(self.endless_pauses, Some(least), fastrand::f64())
     }
 
-    /// Until when a 429 holds the lane; `None` if none does.
+    /// Until when a 429 holds the endpoint; `None` if none does.
     pub(super) fn paused_until(&self, now: Instant) -> Option<Instant> {
         self.paused_until.filter(|until| *until > now)
     }

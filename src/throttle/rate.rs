@@ -22,7 +22,7 @@ pub enum Rate {
         /// Requests that may leave at once.
         burst: u32,
     },
-    /// As fast as the places in the air allow.
+    /// As fast as `--concurrency` allows.
     Unlimited,
 }
 
@@ -73,7 +73,7 @@ impl Cap {
     }
 
     /// Takes one request's share, or says when to ask again.
-    pub(super) fn try_leave(&self, now: Instant) -> Option<Instant> {
+    pub(super) fn try_acquire(&self, now: Instant) -> Option<Instant> {
         let governor = self.0.as_ref()?;
         let not_until = governor.check().err()?;
         let wait = not_until.wait_time_from(governor.clock().now());
