@@ -1,15 +1,14 @@
 //! The stop: one cloneable token that says that the run must end early, and why.
 //!
-//! Whoever finds the reason trips it; whoever waits selects on it. Requests in
-//! the air are never cut by it.
+//! Whoever finds a reason trips it; whoever waits selects on it. Requests in flight are never cut short by it.
 
 use std::sync::Arc;
 
 use thiserror::Error;
 use tokio::sync::watch;
 
-/// Why a run ended early. The order is the contract's: where several hold, the first decides the exit code.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Error)]
+/// Why a run ended early.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
 pub enum Reason {
     /// The report or the state cannot be written (exit 5).
     #[error("the report cannot be written: {0}")]
@@ -37,6 +36,18 @@ pub enum Reason {
 }
 
 impl Reason {
+    /// How grave it is; where several reasons hold, the graver one decides the exit code, as the contract orders them.
+    fn gravity(&self) -> u8 {
+        match self {
+            Self::ReportBroken(_) => 5,
+            Self::KeyRefused(_) | Self::NotImageKit(_) => 4,
+            Self::Unreachable(_) => 3,
+            Self::InputBroken(_) => 2,
+            Self::Signal(_) => 1,
+            Self::LimitReached(_) => 0,
+        }
+    }
+
     /// The exit code of the contract.
     pub fn exit_code(&self) -> u8 {
         match self {
@@ -74,18 +85,20 @@ impl Stop {
         }
     }
 
-    /// Ends the run early. A graver reason replaces a lesser one.
+    /// Ends the run early. A graver reason replaces the one that holds; otherwise the first one stays.
     pub fn trip(&self, reason: Reason) {
-        self.reason.send_if_modified(|held| match held {
-            Some(graver) if *graver <= reason => false,
-            _ => {
+        self.reason.send_if_modified(|held| {
+            let is_news = held
+                .as_ref()
+                .is_none_or(|held| reason.gravity() > held.gravity());
+            if is_news {
                 *held = Some(reason);
-                true
             }
+            is_news
         });
     }
 
-    /// The gravest reason so far; `None` while the run goes on.
+    /// The gravest reason so far, the first of those; `None` while the run goes on.
     pub fn reason(&self) -> Option<Reason> {
         self.reason.borrow().clone()
     }
@@ -106,5 +119,62 @@ impl Stop {
 impl Default for Stop {
     fn default() -> Self {
         Self::new()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn after(reasons: &[Reason]) -> Option<Reason> {
+        let stop = Stop::new();
+        for reason in reasons {
+            stop.trip(reason.clone());
+        }
+        stop.reason()
+    }
+
+    #[test]
+    fn of_equally_grave_reasons_the_first_stays_whatever_their_texts() {
+        let limit = |text: &str| Reason::LimitReached(text.into());
+        let pairs = [
+            (Reason::Signal(15), Reason::Signal(2)),
+            (Reason::Signal(2), Reason::Signal(15)),
+            (limit("99 of 99 failed"), limit("100 of 100 failed")),
+            (
+                limit("no success for 10 min"),
+                limit("--max-duration has passed"),
+            ),
+            (
+                Reason::NotImageKit("a page".into()),
+                Reason::KeyRefused("no".into()),
+            ),
+            (
+                Reason::KeyRefused("no".into()),
+                Reason::NotImageKit("a page".into()),
+            ),
+        ];
+        for (first, second) in pairs {
+            assert_eq!(after(&[first.clone(), second]), Some(first));
+        }
+    }
+
+    #[test]
+    fn a_graver_reason_replaces_a_lesser_one_and_never_the_other_way_round() {
+        let gravest_first = [
+            Reason::ReportBroken("disk full".into()),
+            Reason::KeyRefused("no".into()),
+            Reason::InputBroken("line 3".into()),
+            Reason::Signal(1),
+            Reason::LimitReached("--max-failures".into()),
+        ];
+        for (at, graver) in gravest_first.iter().enumerate() {
+            for lesser in &gravest_first[at + 1..] {
+                for order in [[lesser, graver], [graver, lesser]] {
+                    assert_eq!(after(&order.map(Reason::clone)).as_ref(), Some(graver));
+                }
+            }
+        }
+        assert_eq!(after(&[]), None);
     }
 }
