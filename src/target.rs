@@ -3,6 +3,7 @@
 //! Made by `source`, carried through the whole house, and turned into an
 //! [`Outcome`](crate::outcome::Outcome) exactly once.
 
+use std::borrow::Cow;
 use std::fmt;
 use std::sync::Arc;
 
@@ -32,6 +33,9 @@ impl FileId {
         if text == "." || text == ".." {
             return Err(InvalidId::DotSegment);
         }
+        if text.bytes().all(|byte| byte.is_ascii_alphanumeric()) {
+            return Ok(Self(text.into()));
+        }
         for character in text.chars() {
             match character {
                 '/' => return Err(InvalidId::Slash),
@@ -52,6 +56,17 @@ impl FileId {
     /// Whether the ID looks like ImageKit's own: 24 lower-case hexadecimal digits.
     pub fn looks_like_imagekit(&self) -> bool {
         looks_like_imagekit(&self.0)
+    }
+}
+
+/// A cell as text, free of the white space, byte order marks and zero-width spaces around it; bytes that are not UTF-8
+/// become U+FFFD.
+pub fn clean(cell: &[u8]) -> Cow<'_, str> {
+    let is_padding =
+        |character: char| character.is_whitespace() || matches!(character, '\u{feff}' | '\u{200b}');
+    match String::from_utf8_lossy(cell) {
+        Cow::Borrowed(text) => Cow::Borrowed(text.trim_matches(is_padding)),
+        Cow::Owned(text) => Cow::Owned(text.trim_matches(is_padding).to_owned()),
     }
 }
 
@@ -88,7 +103,7 @@ pub enum InvalidId {
     #[error("the ID has a slash inside")]
     Slash,
     /// `.` or `..`, which an address swallows.
-    #[error("the ID is a dot segment")]
+    #[error("the ID cannot be . or ..")]
     DotSegment,
     /// More than [`MAX_ID_BYTES`].
     #[error("the ID is longer than 256 bytes")]
@@ -158,5 +173,11 @@ impl Record {
             Self::Target(target) => target.file_id.as_str(),
             Self::Rejected(rejected) => &rejected.file_id,
         }
+    }
+
+    /// The bytes of its text.
+    pub fn text_len(&self) -> usize {
+        let (Self::Target(Target { origin, .. }) | Self::Rejected(Rejected { origin, .. })) = self;
+        self.file_id().len() + origin.url.as_deref().map_or(0, str::len)
     }
 }

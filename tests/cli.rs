@@ -5,7 +5,7 @@ mod fixture;
 
 use std::fs;
 use std::io::{BufRead, BufReader, Write};
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::{FileExt as _, PermissionsExt};
 use std::process::Stdio;
 use std::time::Duration;
 
@@ -596,8 +596,40 @@ fn a_list_that_grows_after_it_was_counted_stops_the_run_before_more_is_sent() {
     fs::write(scene.path("ids.txt"), list(&all)).unwrap();
     Ran::new(child.wait_with_output().unwrap(), scene.folder.path())
         .exits(6)
-        .says("was not there when the records were counted");
+        .says("longer than when it was opened");
     assert!(scene.server.ledger().deleted_count() <= 9000);
+}
+
+#[test]
+fn a_list_that_is_changed_in_place_after_it_was_counted_stops_the_run_before_more_is_sent() {
+    let all = ids(9500);
+    let latency = Duration::from_millis(50)..Duration::from_millis(60);
+    let script = Script {
+        latency,
+        ..Script::plain()
+    };
+    let scene = Scene::with_files(script, &all)
+        .option("--rate unlimited --concurrency 2 --max-delete 9000");
+    fs::write(scene.path("ids.txt"), list(&all[..9000])).unwrap();
+    let child = Scene::start(&mut scene.command());
+    scene.wait_for_requests(2);
+    // The last 500 become others, and the length stays.
+    let file = fs::OpenOptions::new()
+        .write(true)
+        .open(scene.path("ids.txt"))
+        .unwrap();
+    let offset = list(&all[..8500]).len() as u64;
+    file.write_all_at(list(&all[9000..]).as_bytes(), offset)
+        .unwrap();
+    Ran::new(child.wait_with_output().unwrap(), scene.folder.path())
+        .exits(6)
+        .says("was not there when the records were counted");
+    assert!(
+        all[9000..]
+            .iter()
+            .all(|id| !scene.server.ledger().was_deleted(id)),
+        "nothing is sent that was not counted"
+    );
 }
 
 #[test]

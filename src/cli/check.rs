@@ -10,7 +10,7 @@ use imagekit_bulk_delete::human::{bytes, grouped};
 use imagekit_bulk_delete::line::Line;
 use imagekit_bulk_delete::lookup::Lookup;
 use imagekit_bulk_delete::report::ResumeIndex;
-use imagekit_bulk_delete::source::Sources;
+use imagekit_bulk_delete::source::RecordStream;
 use imagekit_bulk_delete::stop::{Reason, Stop};
 use tokio::select;
 
@@ -39,9 +39,19 @@ pub(crate) async fn check(cli: &Cli, paths: &Paths, progress: &Progress) -> Resu
         check_caps(cli, &counted.stats, 0)?;
         sources = *counted.sources;
     }
+    let mut records = sources.stream()?;
     let mut sheet = Sheet::create(&paths.report, existing(cli))?;
     super::dry_run::mention_what_is_not_written(cli, progress);
-    let asked = ask(cli, progress, line, sources, signals, &stop, &mut sheet).await;
+    let asked = ask(
+        cli,
+        progress,
+        line,
+        &mut records,
+        signals,
+        &stop,
+        &mut sheet,
+    )
+    .await;
     let Some(totals) = asked else {
         return Ok(stop
             .reason()
@@ -51,6 +61,9 @@ pub(crate) async fn check(cli: &Cli, paths: &Paths, progress: &Progress) -> Resu
         // As a run whose host was never reached: nothing is left that the next try would be refused for.
         sheet.discard().context("cannot take the sheet away")?;
         bail!("{reason}");
+    }
+    for notice in records.skipped() {
+        progress.notice(&notice);
     }
     progress.notice(in_words(&totals, stop.reason().as_ref(), sheet.name()).trim_end());
     Ok(match stop.reason() {
@@ -65,7 +78,7 @@ async fn ask(
     cli: &Cli,
     progress: &Progress,
     line: Rc<Line>,
-    sources: Sources,
+    records: &mut RecordStream,
     signals: Signals,
     stop: &Stop,
     sheet: &mut Sheet,
@@ -76,7 +89,6 @@ async fn ask(
     let limits = limits(cli);
     let counts = Cell::new((0, 0));
     let each = |totals: &Totals| counts.set((totals.asked, totals.there));
-    let records = sources.stream();
     select! {
         biased;
         _ = signals.watch(stop, progress, speed.timeout) => None,

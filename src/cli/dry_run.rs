@@ -27,6 +27,9 @@ pub(crate) async fn dry_run(cli: &Cli, paths: &Paths, progress: &Progress) -> Re
         counted = count(sources, index) => counted?,
         number = signals.next() => return Ok(exit::of_reason(&Reason::Signal(number))),
     };
+    for notice in counted.sources.skipped().notices() {
+        progress.notice(&notice);
+    }
     check_caps(cli, &counted.stats, due.len())?;
     let rate = cli.speed.rate()?;
     mention_what_is_not_written(cli, progress);

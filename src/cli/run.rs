@@ -6,7 +6,7 @@ use anyhow::{Context as _, Error, Result};
 use imagekit_bulk_delete::job::{InputCount, Job, Limits, RunKind, RunStats, Settings};
 use imagekit_bulk_delete::line::Line;
 use imagekit_bulk_delete::report::{self, Destination, Existing, OpenError, Opened, Request};
-use imagekit_bulk_delete::source::Sources;
+use imagekit_bulk_delete::source::RecordStream;
 use imagekit_bulk_delete::stop::{Reason, Stop};
 use tokio::select;
 
@@ -177,7 +177,14 @@ impl Run<'_> {
                     Some(_) => InputCount::Counted,
                     None => InputCount::Uncounted,
                 };
-                self.go(*sources, opened, line, input, signals).await
+                let records = match sources.stream() {
+                    Ok(records) => records,
+                    Err(error) => {
+                        opened.report.discard()?;
+                        return Err(error.into());
+                    }
+                };
+                self.go(records, opened, line, input, signals).await
             }
             Ok(Readiness::Left(code)) => {
                 opened.report.discard().map(|()| code).map_err(Error::from)
@@ -206,7 +213,7 @@ impl Run<'_> {
 
     async fn go(
         &self,
-        sources: Sources,
+        mut records: RecordStream,
         opened: Opened,
         line: Rc<Line>,
         input: InputCount,
@@ -227,9 +234,12 @@ impl Run<'_> {
             number = signals.watch(&self.stop, progress, cli.speed.timeout) => Some(number),
             never = progress.show(stats) => match never {},
             never = self.exports.keep(Rc::clone(stats)) => match never {},
-            () = job.run(sources.stream()) => None,
+            () = job.run(&mut records) => None,
         };
         progress.clear();
+        for notice in records.skipped() {
+            progress.notice(&notice);
+        }
         let finish = Finish {
             cli,
             paths: self.paths,

@@ -1,20 +1,19 @@
 //! The bytes of one input: opened, decompressed by their first bytes, re-read or copied.
 
 use std::fs::File;
-use std::io::{self, BufReader, Cursor, Read, Seek, SeekFrom, Write};
+use std::io::{self, BufReader, Cursor, Read, Seek, Write};
 use std::os::fd::AsFd;
 use std::os::unix::fs::FileExt;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use super::format::Foreign;
+use super::format::{Compression, Foreign, LONG_WINDOW, SNIFFED, has_line};
 use super::input::Input;
 
-const GZIP: &[u8] = &[0x1f, 0x8b];
-const ZSTD: &[u8] = &[0x28, 0xb5, 0x2f, 0xfd];
-const BOM: &[u8] = &[0xef, 0xbb, 0xbf];
-
 /// How much is asked of the input at once.
-const BLOCK: usize = 64 * 1024;
+pub(super) const BLOCK: usize = 64 * 1024;
+
+/// The longest zstd window, as a power of two: 2 GiB, what `zstd --long=31` makes. Memory is taken as it fills.
+const MAX_WINDOW_LOG: u32 = 31;
 
 pub(super) type Stream = Box<dyn Read + Send>;
 
@@ -22,7 +21,7 @@ pub(super) type Stream = Box<dyn Read + Send>;
 #[derive(Debug)]
 pub(super) enum Bytes {
     /// A plain file: can be read again, from where it stood when it was handed over.
-    File(File, u64),
+    File(Plain),
     /// A pipe or a device: can be read once. What was read of it already is kept, so that it can be copied.
     Pipe(Pipe),
 }
@@ -42,39 +41,23 @@ impl Bytes {
             return Ok(Self::Pipe(Pipe::new(file)));
         }
         let start = file.stream_position()?;
-        Ok(Self::File(file, start))
+        Ok(Self::File(Plain::new(file, start)?))
     }
 
-    pub(super) fn is_rereadable(&self) -> bool {
-        matches!(self, Self::File(..))
-    }
-
-    /// Roughly how many lines there are, by the first of them; `None` where that cannot be told.
-    pub(super) fn rough_lines(&self) -> Option<u64> {
-        let Self::File(file, start) = self else {
-            return None;
-        };
-        let mut first = vec![0; BLOCK];
-        let length = file.read_at(&mut first, *start).ok()?;
-        first.truncate(length);
-        if first.starts_with(GZIP) || first.starts_with(ZSTD) {
-            return None;
+    /// The file, where it is one: it can be read again.
+    pub(super) fn file(&self) -> Option<&Plain> {
+        match self {
+            Self::File(plain) => Some(plain),
+            Self::Pipe(_) => None,
         }
-        let lines = first.split(|byte| *byte == b'\n').count() as u64 - 1;
-        let bytes = file.metadata().ok()?.len().saturating_sub(*start);
-        Some(lines * bytes / (length as u64).max(1))
     }
 
-    /// The text, decompressed and without a byte order mark, from the start.
-    pub(super) fn read(&mut self) -> io::Result<Stream> {
-        let raw: Stream = match self {
-            Self::File(file, start) => {
-                file.seek(SeekFrom::Start(*start))?;
-                Box::new(file.try_clone()?)
-            }
-            Self::Pipe(pipe) => Box::new(pipe.clone()),
-        };
-        decoded(raw)
+    /// The text, decompressed, from the start.
+    pub(super) fn read(&self) -> io::Result<Stream> {
+        match self {
+            Self::File(plain) => text_of(Box::new(plain.read()), Patience::ToTheEnd),
+            Self::Pipe(pipe) => text_of(Box::new(pipe.clone()), Patience::ForALine),
+        }
     }
 
     /// Copies a pipe to an unlinked temporary file; false where there was nothing to copy.
@@ -84,8 +67,92 @@ impl Bytes {
         };
         let mut copy = tempfile::tempfile()?;
         pipe.copy_to(&mut copy)?;
-        *self = Self::File(copy, 0);
+        *self = Self::File(Plain::new(copy, 0)?);
         Ok(true)
+    }
+
+    /// A pipe is read in earnest from now on: what is read of it need not be kept.
+    pub(super) fn forget(&self) {
+        if let Self::Pipe(pipe) = self {
+            pipe.lock().kept = None;
+        }
+    }
+}
+
+/// A file as it was when it was opened.
+#[derive(Debug, Clone)]
+pub(super) struct Plain {
+    file: Arc<File>,
+    /// Where its text begins.
+    pub(super) start: u64,
+    /// Its length when it was opened; 0 also where the system makes it up while it is read (/proc).
+    pub(super) len: u64,
+}
+
+impl Plain {
+    fn new(file: File, start: u64) -> io::Result<Self> {
+        let len = file.metadata()?.len();
+        Ok(Self {
+            file: Arc::new(file),
+            start,
+            len,
+        })
+    }
+
+    /// Its first bytes.
+    pub(super) fn first(&self) -> io::Result<Vec<u8>> {
+        let mut first = vec![0; BLOCK];
+        let length = self.file.read_at(&mut first, self.start)?;
+        first.truncate(length);
+        Ok(first)
+    }
+
+    /// Fails where the file is not as long any more as it was when it was opened.
+    pub(super) fn check_length(&self) -> io::Result<()> {
+        let (was, is) = (self.len, self.file.metadata()?.len());
+        if was == is {
+            return Ok(());
+        }
+        let how = if is < was { "shorter" } else { "longer" };
+        Err(io::Error::other(format!(
+            "the file is {how} than when it was opened ({is} bytes instead of {was}): something else writes to it"
+        )))
+    }
+
+    fn read(&self) -> Watched {
+        Watched {
+            plain: self.clone(),
+            position: self.start,
+        }
+    }
+}
+
+/// Reads a file as far as it went when it was opened, as long as its length stays: a file that somebody writes to
+/// may end in half an ID.
+struct Watched {
+    plain: Plain,
+    position: u64,
+}
+
+impl Read for Watched {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        self.plain.check_length()?;
+        let left = match self.plain.len {
+            0 => usize::MAX,
+            len => usize::try_from(len.saturating_sub(self.position)).unwrap_or(usize::MAX),
+        };
+        let wanted = left.min(buffer.len());
+        let count = self
+            .plain
+            .file
+            .read_at(&mut buffer[..wanted], self.position)?;
+        if count == 0 && wanted > 0 && self.plain.len > 0 {
+            return Err(io::Error::other(
+                "the file ends before the length that it has: something else writes to it",
+            ));
+        }
+        self.position += count as u64;
+        Ok(count)
     }
 }
 
@@ -96,24 +163,25 @@ pub(super) struct Pipe(Arc<Mutex<Tee>>);
 #[derive(Debug)]
 struct Tee {
     file: File,
-    seen: Vec<u8>,
+    /// What was read so far; `None` once it is read in earnest.
+    kept: Option<Vec<u8>>,
 }
-
-/// More than a header needs; past it the pipe is being read in earnest and is no longer remembered.
-const REMEMBERED: usize = 4 * BLOCK;
 
 impl Pipe {
     fn new(file: File) -> Self {
         Self(Arc::new(Mutex::new(Tee {
             file,
-            seen: Vec::new(),
+            kept: Some(Vec::new()),
         })))
     }
 
+    fn lock(&self) -> std::sync::MutexGuard<'_, Tee> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     fn copy_to(&self, copy: &mut File) -> io::Result<()> {
-        let mut tee = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        copy.write_all(&tee.seen)?;
-        tee.seen = Vec::new();
+        let mut tee = self.lock();
+        copy.write_all(&tee.kept.take().unwrap_or_default())?;
         io::copy(&mut tee.file, copy)?;
         Ok(())
     }
@@ -121,53 +189,113 @@ impl Pipe {
 
 impl Read for Pipe {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        let mut tee = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut tee = self.lock();
         let count = tee.file.read(buffer)?;
-        if tee.seen.len() < REMEMBERED {
-            tee.seen.extend_from_slice(&buffer[..count]);
+        if let Some(kept) = &mut tee.kept {
+            kept.extend_from_slice(&buffer[..count]);
         }
         Ok(count)
     }
 }
 
-fn decoded(raw: Stream) -> io::Result<Stream> {
-    let (first, raw) = peek(raw, 4)?;
-    let text: Stream = if first.starts_with(GZIP) {
-        Box::new(flate2::read::MultiGzDecoder::new(BufReader::with_capacity(
-            BLOCK, raw,
-        )))
-    } else if first.starts_with(ZSTD) {
-        Box::new(zstd::stream::read::Decoder::new(raw)?)
-    } else {
-        raw
+/// How long is waited for the bytes that tell what a text is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Patience {
+    /// Until there are enough of them, or no more.
+    ToTheEnd,
+    /// Until there is a line: whoever writes it may take a minute for the next.
+    ForALine,
+}
+
+fn text_of(raw: Stream, patience: Patience) -> io::Result<Stream> {
+    let (first, raw) = peek(raw, 4, Patience::ToTheEnd)?;
+    let text: Stream = match Compression::of(&first) {
+        Some(Compression::Gzip) => {
+            let raw = BufReader::with_capacity(BLOCK, raw);
+            Box::new(flate2::bufread::MultiGzDecoder::new(raw))
+        }
+        Some(Compression::Zstd) => {
+            let mut decoder = zstd::stream::read::Decoder::new(raw)?;
+            decoder.window_log_max(MAX_WINDOW_LOG)?;
+            Box::new(Zstd(decoder))
+        }
+        None => raw,
     };
-    let (first, text) = peek(text, 4)?;
+    let (first, text) = peek(text, SNIFFED, patience)?;
     if let Some(foreign) = Foreign::tell(&first) {
         return Err(io::Error::other(foreign));
     }
-    without_bom(&first, text)
+    Ok(Box::new(WithoutNuls {
+        text,
+        left: SNIFFED,
+    }))
 }
 
-fn without_bom(first: &[u8], mut text: Stream) -> io::Result<Stream> {
-    if first.starts_with(BOM) {
-        text.read_exact(&mut [0; BOM.len()])?;
-    }
-    Ok(text)
-}
-
-/// The first bytes, fewer only at the end, and a stream that still has them.
-fn peek(mut stream: Stream, count: usize) -> io::Result<(Vec<u8>, Stream)> {
+/// The first bytes, fewer only at the end or where patience ends, and a stream that still has them.
+fn peek(mut stream: Stream, count: usize, patience: Patience) -> io::Result<(Vec<u8>, Stream)> {
     let mut first = vec![0; count];
     let mut filled = 0;
-    while filled < count {
+    while filled < count && !(patience == Patience::ForALine && has_line(&first[..filled])) {
         match stream.read(&mut first[filled..]) {
             Ok(0) => break,
             Ok(read) => filled += read,
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            // What came before the break is read first.
+            Err(error) if filled > 0 && count == SNIFFED => {
+                stream = Box::new(Failed(Some(error)));
+                break;
+            }
             Err(error) => return Err(error),
         }
     }
     first.truncate(filled);
     let again = Cursor::new(first.clone()).chain(stream);
     Ok((first, Box::new(again)))
+}
+
+/// A stream that broke.
+struct Failed(Option<io::Error>);
+
+impl Read for Failed {
+    fn read(&mut self, _: &mut [u8]) -> io::Result<usize> {
+        self.0.take().map_or(Ok(0), Err)
+    }
+}
+
+/// Tells a window that does not fit into memory from a text that broke.
+struct Zstd<R: io::BufRead>(zstd::stream::read::Decoder<'static, R>);
+
+impl<R: io::BufRead> Read for Zstd<R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        self.0.read(buffer).map_err(|error| {
+            let words = error.to_string();
+            let is_for_memory = ["too much memory", "not enough memory"]
+                .iter()
+                .any(|sign| words.contains(sign));
+            if is_for_memory {
+                io::Error::other(LONG_WINDOW)
+            } else {
+                error
+            }
+        })
+    }
+}
+
+/// A text none of whose first bytes may be NUL, of a pipe that did not give them at once.
+struct WithoutNuls {
+    text: Stream,
+    /// How many bytes are still looked at.
+    left: usize,
+}
+
+impl Read for WithoutNuls {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let count = self.text.read(buffer)?;
+        let looked_at = count.min(self.left);
+        if buffer[..looked_at].contains(&0) {
+            return Err(io::Error::other(Foreign::nuls()));
+        }
+        self.left -= looked_at;
+        Ok(count)
+    }
 }

@@ -1,23 +1,24 @@
 //! Records of one text: cells, and the line on which a record begins.
 //!
-//! csv-core finds the cells; the lines are counted here from the same bytes, because a
-//! csv reader's own count is off after blank lines and with CRLF.
+//! A record without quotes is looked at only for its line break; cells are found when somebody asks for them. Line
+//! breaks are counted as an editor does, LF, CRLF and CR alike. Quotes are those of RFC 4180; one that does not
+//! stand at the beginning of a cell is a character as any other.
 
-use std::collections::VecDeque;
 use std::io::{self, Read};
 
-use csv_core::ReadRecordResult;
+use memchr::{memchr, memchr_iter, memchr3};
 
 use super::SourceError;
-use super::bytes::Stream;
+use super::bytes::{BLOCK, Stream};
+use super::format::Foreign;
 
-const BLOCK: usize = 64 * 1024;
+/// For how many bytes a quote may stay open: one that is never closed swallows everything behind it.
+const MAX_QUOTED: usize = 64 * 1024;
 
-/// The longest record that has a quote in it, in bytes: an unclosed quote swallows everything behind it.
-const LONGEST_QUOTED: usize = 64 * 1024;
+/// The longest record, in bytes: the bound on memory.
+const MAX_RECORD: usize = 1024 * 1024;
 
-/// The longest record of any kind, in bytes: the bound on memory.
-const LONGEST: usize = 1024 * 1024;
+const BOM: &[u8] = "\u{feff}".as_bytes();
 
 /// A text broke at a line.
 #[derive(Debug)]
@@ -34,53 +35,121 @@ impl Broken {
             source: self.source,
         }
     }
+
+    /// As [`at`](Self::at), while an input is opened: what is no list is refused as that.
+    pub(super) fn at_open(self, input: &str) -> SourceError {
+        match Foreign::of(&self.source) {
+            Some(foreign) => SourceError::Foreign {
+                input: input.into(),
+                foreign,
+            },
+            None => self.at(input),
+        }
+    }
 }
 
 /// One record.
-#[derive(Debug)]
+#[derive(Debug, Clone, Copy)]
 pub(super) struct Row<'a> {
     /// The record's first line, from 1.
     pub(super) line: u64,
-    text: &'a [u8],
-    ends: &'a [usize],
+    /// As it stands in the text, without its line break.
+    pub(super) raw: &'a [u8],
+    cells: Cells<'a>,
 }
 
-impl Row<'_> {
+#[derive(Debug, Clone, Copy)]
+enum Cells<'a> {
+    /// What stands between delimiters.
+    Plain(u8),
+    /// Free of their quotes, one behind the other, and where each ends.
+    Unquoted { text: &'a [u8], ends: &'a [usize] },
+}
+
+impl<'a> Row<'a> {
     /// A cell by its index from 0; empty where the record is too short.
-    pub(super) fn cell(&self, index: usize) -> &[u8] {
-        let Some(end) = self.ends.get(index) else {
-            return &[];
-        };
-        let start = index.checked_sub(1).map_or(0, |before| self.ends[before]);
-        &self.text[start..*end]
+    pub(super) fn cell(&self, index: usize) -> &'a [u8] {
+        self.get(index).unwrap_or_default()
     }
 
-    pub(super) fn cells(&self) -> impl Iterator<Item = &[u8]> {
-        (0..self.ends.len()).map(|index| self.cell(index))
+    pub(super) fn cells(&self) -> impl Iterator<Item = &'a [u8]> {
+        (0..).map_while(|index| self.get(index))
+    }
+
+    fn get(&self, index: usize) -> Option<&'a [u8]> {
+        match self.cells {
+            Cells::Plain(delimiter) => {
+                let mut start = 0;
+                let mut ends = memchr_iter(delimiter, self.raw).chain([self.raw.len()]);
+                for _ in 0..index {
+                    start = ends.next()? + 1;
+                }
+                ends.next().map(|end| &self.raw[start..end])
+            }
+            Cells::Unquoted { text, ends } => {
+                let start = index
+                    .checked_sub(1)
+                    .map_or(Some(0), |before| ends.get(before).copied())?;
+                ends.get(index).map(|end| &text[start..*end])
+            }
+        }
     }
 }
 
-/// Reads one text record by record in constant memory.
+/// Where a record was left while its end was looked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Scan {
+    /// Line breaks of the record before, and blank ones, may still come.
+    BeforeRecord,
+    /// At this place, and no quote is open.
+    Unquoted(usize),
+    /// At this place, and a quote was opened at the other.
+    Quoted { at: usize, opened: usize },
+}
+
+/// How far a record goes.
+enum Found {
+    /// To this place.
+    End(usize),
+    /// That is not in memory yet.
+    More,
+    /// There is none.
+    Nothing,
+}
+
+/// What stands behind the bytes in memory.
+#[derive(Debug)]
+enum Rest {
+    Unread,
+    Nothing,
+    /// What cannot be read.
+    Broken(io::Error),
+}
+
+/// Where the text is read again from.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Mark {
+    start: usize,
+    line: u64,
+    is_after_cr: bool,
+}
+
+/// Reads one text record by record in bounded memory.
 pub(super) struct Parser {
     stream: Stream,
-    csv: csv_core::Reader,
-    block: Box<[u8]>,
-    position: usize,
+    pub(super) delimiter: u8,
+    buffer: Vec<u8>,
+    /// Where the next record begins, or the line breaks before it.
+    start: usize,
     filled: usize,
-    is_at_end: bool,
-    lines: Lines,
-    text: Vec<u8>,
-    ends: Vec<usize>,
-    /// Cells of the record in `text` and `ends`, and its line.
-    width: usize,
+    rest: Rest,
+    /// What was read is kept until the mark is returned to.
+    is_marked: bool,
+    /// The line of `start`.
     line: u64,
-    /// Records that were looked at and are still due.
-    ahead: VecDeque<Ahead>,
-}
-
-#[derive(Debug)]
-struct Ahead {
-    line: u64,
+    is_after_cr: bool,
+    scan: Scan,
+    has_quotes: bool,
     text: Vec<u8>,
     ends: Vec<usize>,
 }
@@ -89,7 +158,7 @@ impl std::fmt::Debug for Parser {
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         formatter
             .debug_struct("Parser")
-            .field("lines", &self.lines)
+            .field("line", &self.line)
             .finish_non_exhaustive()
     }
 }
@@ -98,227 +167,312 @@ impl Parser {
     pub(super) fn new(stream: Stream, delimiter: u8) -> Self {
         Self {
             stream,
-            csv: csv_core::ReaderBuilder::new().delimiter(delimiter).build(),
-            block: vec![0; BLOCK].into(),
-            position: 0,
+            delimiter,
+            buffer: vec![0; 2 * BLOCK],
+            start: 0,
             filled: 0,
-            is_at_end: false,
-            lines: Lines::default(),
-            text: vec![0; 1024],
-            ends: vec![0; 32],
-            width: 0,
-            line: 0,
-            ahead: VecDeque::new(),
+            rest: Rest::Unread,
+            is_marked: false,
+            line: 1,
+            is_after_cr: false,
+            scan: Scan::BeforeRecord,
+            has_quotes: false,
+            text: Vec::new(),
+            ends: Vec::new(),
         }
     }
 
-    /// Whether the next record is not wholly in memory.
-    pub(super) fn would_block(&self) -> bool {
-        let is_break = |byte: &u8| matches!(byte, b'\n' | b'\r');
-        let rest = &self.block[self.position..self.filled];
-        // What ends the last record may still lie before the next: CRLF is two bytes, and blank lines are none.
-        let begin = rest.iter().position(|byte| !is_break(byte));
-        let is_whole = begin.is_some_and(|begin| rest[begin..].iter().any(is_break));
-        !self.is_at_end && self.ahead.is_empty() && !is_whole
+    /// The line that is read next.
+    pub(super) fn line(&self) -> u64 {
+        self.line
+    }
+
+    /// Keeps what is read from here on, to read it again.
+    pub(super) fn mark(&mut self) -> Mark {
+        self.is_marked = true;
+        Mark {
+            start: self.start,
+            line: self.line,
+            is_after_cr: self.is_after_cr,
+        }
+    }
+
+    /// Reads again from a mark.
+    pub(super) fn rewind(&mut self, mark: Mark) {
+        self.is_marked = false;
+        self.scan = Scan::BeforeRecord;
+        Mark {
+            start: self.start,
+            line: self.line,
+            is_after_cr: self.is_after_cr,
+        } = mark;
+    }
+
+    /// How much is kept, in bytes.
+    pub(super) fn kept(&self) -> usize {
+        self.filled
+    }
+
+    /// Whether the next record is not wholly in memory, so that getting it may block.
+    pub(super) fn would_block(&mut self) -> bool {
+        !matches!(self.rest, Rest::Broken(_)) && matches!(self.find(), Ok(Found::More))
     }
 
     /// The next record; `None` at the end. Lines that are empty or white space only are none.
     pub(super) fn next_row(&mut self) -> Result<Option<Row<'_>>, Broken> {
-        if let Some(ahead) = self.ahead.pop_front() {
-            (self.line, self.text, self.ends) = (ahead.line, ahead.text, ahead.ends);
-            self.width = self.ends.len();
-            self.ends.push(0);
-            return Ok(Some(self.row()));
-        }
-        Ok(if self.advance()? {
-            Some(self.row())
-        } else {
-            None
-        })
-    }
-
-    /// A record ahead by its index from 0, which [`next_row`](Self::next_row) will give later.
-    pub(super) fn peek(&mut self, index: usize) -> Result<Option<Row<'_>>, Broken> {
-        while self.ahead.len() <= index {
-            if !self.advance()? {
-                return Ok(None);
+        let (line, record) = loop {
+            let end = match self.find()? {
+                Found::End(end) => end,
+                Found::More => {
+                    self.fill()?;
+                    continue;
+                }
+                Found::Nothing => return Ok(None),
+            };
+            let record = self.start..end;
+            let line = self.line;
+            self.start = end;
+            self.scan = Scan::BeforeRecord;
+            if self.has_quotes {
+                self.line += line_breaks(&self.buffer[record.clone()]);
+                self.unquote(record.clone());
+                break (line, record);
             }
-            let ends = self.ends[..self.width].to_vec();
-            self.ahead.push_back(Ahead {
-                line: self.line,
-                text: self.text.clone(),
-                ends,
-            });
-        }
-        Ok(self.ahead.get(index).map(|ahead| Row {
-            line: ahead.line,
-            text: &ahead.text,
-            ends: &ahead.ends,
+            if !is_blank(&self.buffer[record.clone()]) {
+                break (line, record);
+            }
+        };
+        let cells = if self.has_quotes {
+            Cells::Unquoted {
+                text: &self.text,
+                ends: &self.ends,
+            }
+        } else {
+            Cells::Plain(self.delimiter)
+        };
+        Ok(Some(Row {
+            line,
+            raw: &self.buffer[record],
+            cells,
         }))
     }
 
-    /// Parses the next record that is no blank line; false at the end.
-    fn advance(&mut self) -> Result<bool, Broken> {
-        while let Some(text_len) = self.parse()? {
-            self.line = self.lines.record;
-            if !self.is_blank(text_len) {
-                return Ok(true);
+    /// Looks for the end of the next record, as far as the text is in memory.
+    fn find(&mut self) -> Result<Found, Broken> {
+        if self.scan == Scan::BeforeRecord {
+            if !self.skip_to_record() {
+                let is_over = self.is_at_end();
+                return Ok(if is_over { Found::Nothing } else { Found::More });
             }
+            self.scan = Scan::Unquoted(self.start);
+            self.has_quotes = false;
         }
-        Ok(false)
-    }
-
-    fn row(&self) -> Row<'_> {
-        Row {
-            line: self.line,
-            text: &self.text,
-            ends: &self.ends[..self.width],
-        }
-    }
-
-    fn is_blank(&self, text_len: usize) -> bool {
-        self.width == 1
-            && !self.lines.has_quote
-            && String::from_utf8_lossy(&self.text[..text_len])
-                .trim()
-                .is_empty()
-    }
-
-    /// Parses one record into `text` and `ends`; the length of its text, `None` at the end.
-    fn parse(&mut self) -> Result<Option<usize>, Broken> {
-        let (mut text_len, mut width) = (0, 0);
-        self.lines.begin_record();
         loop {
-            if self.position == self.filled && !self.is_at_end {
-                self.fill()?;
-            }
-            let was_at_end = self.is_at_end;
-            // A line break behind the end closes the last record, unless a quote is open.
-            let input = if was_at_end {
-                b"\n"
-            } else {
-                &self.block[self.position..self.filled]
+            let next = match self.scan {
+                Scan::BeforeRecord => return Ok(Found::More),
+                Scan::Unquoted(at) => self.find_unquoted(at),
+                Scan::Quoted { at, opened } => self.find_quoted(at, opened)?,
             };
-            let (result, read, written, ended) =
-                self.csv
-                    .read_record(input, &mut self.text[text_len..], &mut self.ends[width..]);
-            if !was_at_end {
-                self.lines.count(&input[..read]);
-                self.position += read;
-            }
-            text_len += written;
-            width += ended;
-            match result {
-                ReadRecordResult::Record => {
-                    self.width = width;
-                    return Ok(Some(text_len));
-                }
-                ReadRecordResult::OutputFull => self.text.resize(self.text.len() * 2, 0),
-                ReadRecordResult::OutputEndsFull => self.ends.resize(self.ends.len() * 2, 0),
-                ReadRecordResult::InputEmpty if !was_at_end => {}
-                ReadRecordResult::InputEmpty if self.lines.is_in_record => {
+            if let Some(found) = next {
+                let end = match found {
+                    Found::End(end) => end,
+                    _ => self.filled,
+                };
+                if end - self.start > MAX_RECORD {
                     return Err(
-                        self.broken(io::Error::other("a quote is opened here and never closed"))
+                        self.broken_at(0, "the record that begins here is longer than 1 MiB")
                     );
                 }
-                ReadRecordResult::InputEmpty | ReadRecordResult::End => return Ok(None),
+                return Ok(found);
             }
-            self.check_length()?;
         }
     }
 
-    fn check_length(&self) -> Result<(), Broken> {
-        let length = self.lines.length;
-        if self.lines.has_quote && length > LONGEST_QUOTED {
-            let why = "a quote is opened here and not closed within 64 KiB";
-            return Err(self.broken(io::Error::other(why)));
-        }
-        if length > LONGEST {
-            return Err(self.broken(io::Error::other(
-                "the record that begins here is longer than 1 MiB",
-            )));
-        }
-        Ok(())
-    }
-
-    fn fill(&mut self) -> Result<(), Broken> {
-        self.position = 0;
-        self.filled = 0;
-        let read = loop {
-            match self.stream.read(&mut self.block) {
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(source) => {
-                    return Err(Broken {
-                        line: self.lines.current,
-                        source,
-                    });
-                }
-                Ok(read) => break read,
-            }
-        };
-        self.filled = read;
-        self.is_at_end = read == 0;
-        Ok(())
-    }
-
-    fn broken(&self, source: io::Error) -> Broken {
-        Broken {
-            line: self.lines.record,
-            source,
-        }
-    }
-}
-
-/// Counts lines as an editor does, LF, CRLF and CR alike.
-#[derive(Debug)]
-struct Lines {
-    /// The line of the next byte.
-    current: u64,
-    /// The line on which the record began.
-    record: u64,
-    is_in_record: bool,
-    is_after_cr: bool,
-    has_quote: bool,
-    /// Bytes of the record so far.
-    length: usize,
-}
-
-impl Default for Lines {
-    fn default() -> Self {
-        Self {
-            current: 1,
-            record: 1,
-            is_in_record: false,
-            is_after_cr: false,
-            has_quote: false,
-            length: 0,
-        }
-    }
-}
-
-impl Lines {
-    fn begin_record(&mut self) {
-        self.is_in_record = false;
-        self.has_quote = false;
-        self.length = 0;
-    }
-
-    fn count(&mut self, bytes: &[u8]) {
-        for byte in bytes {
+    /// Passes line breaks and byte order marks; false where the text in memory ends before a record begins.
+    fn skip_to_record(&mut self) -> bool {
+        while let Some(byte) = self.buffer[..self.filled].get(self.start) {
             match byte {
-                b'\n' if self.is_after_cr => {}
-                b'\n' | b'\r' => self.current += 1,
-                _ if !self.is_in_record => {
-                    self.is_in_record = true;
-                    self.record = self.current;
+                b'\n' if self.is_after_cr => self.is_after_cr = false,
+                b'\n' | b'\r' => {
+                    self.line += 1;
+                    self.is_after_cr = *byte == b'\r';
                 }
-                _ => {}
+                0xef => {
+                    let rest = &self.buffer[self.start..self.filled];
+                    if !rest.starts_with(BOM) {
+                        return self.is_at_end() || !BOM.starts_with(rest);
+                    }
+                    self.is_after_cr = false;
+                    self.start += BOM.len() - 1;
+                }
+                _ => {
+                    self.is_after_cr = false;
+                    return true;
+                }
             }
-            self.has_quote |= *byte == b'"';
-            self.is_after_cr = *byte == b'\r';
+            self.start += 1;
         }
-        if self.is_in_record {
-            self.length += bytes.len();
+        false
+    }
+
+    /// `None` where a quote is opened, or another character was passed.
+    fn find_unquoted(&mut self, at: usize) -> Option<Found> {
+        let Some(next) = memchr3(b'\n', b'\r', b'"', &self.buffer[at..self.filled]) else {
+            self.scan = Scan::Unquoted(self.filled);
+            return Some(if self.is_at_end() {
+                Found::End(self.filled)
+            } else {
+                Found::More
+            });
+        };
+        let next = at + next;
+        if self.buffer[next] != b'"' {
+            return Some(Found::End(next));
+        }
+        let begins_cell = next == self.start || self.buffer[next - 1] == self.delimiter;
+        self.has_quotes |= begins_cell;
+        let at = next + 1;
+        self.scan = if begins_cell {
+            Scan::Quoted { at, opened: next }
+        } else {
+            Scan::Unquoted(at)
+        };
+        None
+    }
+
+    /// `None` where the quote is closed, or a doubled one was passed.
+    fn find_quoted(&mut self, at: usize, opened: usize) -> Result<Option<Found>, Broken> {
+        let quote = memchr(b'"', &self.buffer[at..self.filled]).map(|next| at + next);
+        let far = quote.unwrap_or(self.filled);
+        if far - opened > MAX_QUOTED {
+            let why = "a quote is opened here and not closed within 64 KiB";
+            return Err(self.broken_at(opened - self.start, why));
+        }
+        let scan = |at| Scan::Quoted { at, opened };
+        match quote.map(|quote| (quote, self.buffer[..self.filled].get(quote + 1))) {
+            None if self.is_at_end() => {
+                let why = "a quote is opened here and never closed";
+                return Err(self.broken_at(opened - self.start, why));
+            }
+            Some((quote, Some(b'"'))) => self.scan = scan(quote + 2),
+            Some((quote, None)) if !self.is_at_end() => {
+                self.scan = scan(quote);
+                return Ok(Some(Found::More));
+            }
+            Some((quote, _)) => self.scan = Scan::Unquoted(quote + 1),
+            None => {
+                self.scan = scan(self.filled);
+                return Ok(Some(Found::More));
+            }
+        }
+        Ok(None)
+    }
+
+    /// Takes the quotes off a record's cells.
+    fn unquote(&mut self, record: std::ops::Range<usize>) {
+        self.text.clear();
+        self.ends.clear();
+        let (mut is_quoted, mut begins_cell) = (false, true);
+        let mut bytes = self.buffer[record].iter().peekable();
+        while let Some(byte) = bytes.next() {
+            match byte {
+                b'"' if is_quoted => {
+                    if bytes.next_if(|next| **next == b'"').is_some() {
+                        self.text.push(b'"');
+                    } else {
+                        is_quoted = false;
+                    }
+                }
+                b'"' if begins_cell => is_quoted = true,
+                _ if *byte == self.delimiter && !is_quoted => {
+                    self.ends.push(self.text.len());
+                    begins_cell = true;
+                    continue;
+                }
+                _ => self.text.push(*byte),
+            }
+            begins_cell = false;
+        }
+        self.ends.push(self.text.len());
+    }
+
+    /// Reads on; what was given out already makes room.
+    fn fill(&mut self) -> Result<(), Broken> {
+        if self.start > 0 && !self.is_marked {
+            self.buffer.copy_within(self.start..self.filled, 0);
+            self.filled -= self.start;
+            self.scan = match self.scan {
+                Scan::BeforeRecord => Scan::BeforeRecord,
+                Scan::Unquoted(at) => Scan::Unquoted(at - self.start),
+                Scan::Quoted { at, opened } => Scan::Quoted {
+                    at: at - self.start,
+                    opened: opened - self.start,
+                },
+            };
+            self.start = 0;
+        }
+        if self.buffer.len() < self.filled + BLOCK {
+            self.buffer.resize(self.filled + BLOCK, 0);
+        }
+        if matches!(self.rest, Rest::Unread) {
+            match self.read() {
+                Ok(0) => self.rest = Rest::Nothing,
+                Ok(read) => self.filled += read,
+                Err(error) => self.rest = Rest::Broken(error),
+            }
+        }
+        match &self.rest {
+            Rest::Unread | Rest::Nothing => Ok(()),
+            Rest::Broken(error) => Err(Broken {
+                line: self.line,
+                source: copy_of(error),
+            }),
         }
     }
+
+    const fn is_at_end(&self) -> bool {
+        matches!(self.rest, Rest::Nothing)
+    }
+
+    fn read(&mut self) -> io::Result<usize> {
+        loop {
+            match self.stream.read(&mut self.buffer[self.filled..]) {
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                read => return read,
+            }
+        }
+    }
+
+    /// The text broke at the line that many bytes behind the record's beginning.
+    fn broken_at(&self, offset: usize, why: &str) -> Broken {
+        let before = &self.buffer[self.start..self.start + offset];
+        Broken {
+            line: self.line + line_breaks(before),
+            source: io::Error::other(why),
+        }
+    }
+}
+
+/// An error that is told more than once.
+fn copy_of(error: &io::Error) -> io::Error {
+    match Foreign::of(error) {
+        Some(foreign) => io::Error::other(foreign),
+        None => io::Error::new(error.kind(), error.to_string()),
+    }
+}
+
+fn line_breaks(text: &[u8]) -> u64 {
+    let mut is_after_cr = false;
+    let mut breaks = 0;
+    for byte in text {
+        breaks += u64::from(*byte == b'\r' || *byte == b'\n' && !is_after_cr);
+        is_after_cr = *byte == b'\r';
+    }
+    breaks
+}
+
+fn is_blank(record: &[u8]) -> bool {
+    let is_visible = |byte: &u8| byte.is_ascii_graphic();
+    let is_white = |character: char| character.is_whitespace() || character == '\u{feff}';
+    !record.first().is_some_and(is_visible) && String::from_utf8_lossy(record).chars().all(is_white)
 }

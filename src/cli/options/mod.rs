@@ -57,7 +57,10 @@ pub(crate) struct Reading {
     /// fileid, id or _id (in any case), otherwise the only column.
     #[arg(short, long, value_name = "NAME|NUMBER", value_hint = ValueHint::Other)]
     column: Option<String>,
-    /// Character between cells, or tab [default: a comma, a tab for .tsv]
+    /// Character between cells, or its name [default: detected]
+    ///
+    /// The names are comma, semicolon, tab and pipe. Without it: a tab in .tsv files, else a comma; a semicolon or a tab where the first line has these and no comma,
+    /// or what a first line such as sep=; says.
     #[arg(short, long, value_name = "CHAR", value_parser = delimiter, value_hint = ValueHint::Other)]
     delimiter: Option<u8>,
     /// Treat the first line as a record, not as a header

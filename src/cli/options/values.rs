@@ -56,12 +56,15 @@ pub(super) fn at_least_one(text: &str) -> Result<u32> {
     number.ok_or_else(|| anyhow!("must be a number from 1 on"))
 }
 
-/// One ASCII character, or `tab`.
+/// One ASCII character, or the name of one.
 pub(super) fn delimiter(text: &str) -> Result<u8> {
     match (text, text.as_bytes()) {
         ("tab" | "\\t", _) => Ok(b'\t'),
+        ("comma", _) => Ok(b','),
+        ("semicolon", _) => Ok(b';'),
+        ("pipe", _) => Ok(b'|'),
         (_, [byte]) if byte.is_ascii() && !matches!(byte, b'"' | b'\n' | b'\r') => Ok(*byte),
-        _ => bail!("must be one ASCII character, or tab"),
+        _ => bail!("must be one ASCII character, or comma, semicolon, tab or pipe"),
     }
 }
 
@@ -129,6 +132,9 @@ mod tests {
         assert!(threshold("101%").is_err() && threshold("x").is_err());
         assert_eq!(delimiter("tab").unwrap(), b'\t');
         assert_eq!(delimiter(";").unwrap(), b';');
+        assert_eq!(delimiter("semicolon").unwrap(), b';');
+        assert_eq!(delimiter("comma").unwrap(), b',');
+        assert_eq!(delimiter("pipe").unwrap(), b'|');
         assert!(delimiter("ab").is_err() && delimiter("\"").is_err());
     }
 }
