@@ -257,7 +257,7 @@ impl Outcome {
     pub fn rejected(rejected: Rejected) -> Self {
         let error = match &rejected.reason {
             Reject::InvalidId(_) => ErrorCode::InvalidId,
-            Reject::NotAFile(_) => ErrorCode::NotAFile,
+            Reject::NotAFile(_) | Reject::FoundNotAFile(_) => ErrorCode::NotAFile,
         };
         Self::unsent(
             rejected.file_id,

@@ -14,11 +14,11 @@ use tokio::select;
 use tokio::sync::{Notify, watch};
 use tokio::time::Instant;
 
-use crate::client::{Client, Exchange, Response};
+use crate::client::{Client, Exchange, FileInfo, Response};
 use crate::line::{Line, Unanswered};
 use crate::lookup::{Known, Lookup, LookupError};
 use crate::outcome::{Outcome, Purge};
-use crate::target::{FileId, Target};
+use crate::target::{FileId, Reject, Rejected, Target};
 use crate::throttle::Endpoint;
 
 /// 429s in a row that name no end: taken for a used-up quota, as a rate limit would have let one through by then.
@@ -72,26 +72,31 @@ impl PurgeCache {
         }
     }
 
-    /// Gives each target its URL, where its row did not and ImageKit knows it.
+    /// Gives each target its URL, where its row did not and ImageKit knows it. What turns out to be a folder or a
+    /// version is not to be deleted, and comes back apart.
     ///
     /// What cannot be found out does not hold the deletion up: its row will say `no_url`.
-    pub async fn find_urls(&self, targets: &mut [Target]) {
-        let mut without: Vec<&mut Target> = targets
-            .iter_mut()
-            .filter(|target| target.origin.url.is_none())
-            .collect();
+    pub async fn find_urls(&self, targets: Vec<Target>) -> (Vec<Target>, Vec<Rejected>) {
+        let is_told = |target: &Target| target.origin.url.is_some();
+        let (mut targets, mut without): (Vec<_>, Vec<_>) = targets.into_iter().partition(is_told);
+        let mut rejected = Vec::new();
         if without.is_empty() || !self.can_read.get() {
-            return;
+            targets.append(&mut without);
+            return (targets, rejected);
         }
-        let file_ids: Vec<FileId> = without
-            .iter()
-            .map(|target| target.file_id.clone())
-            .collect();
-        match self.lookup.find(&file_ids.iter().collect::<Vec<_>>()).await {
+        let file_ids: Vec<&FileId> = without.iter().map(|target| &target.file_id).collect();
+        match self.lookup.find(&file_ids).await {
             Ok(known) => {
-                for (target, known) in without.iter_mut().zip(known) {
-                    if let Known::There(file) = known {
-                        target.origin.url = file.url.as_deref().map(looked_up);
+                for (mut target, known) in without.drain(..).zip(known) {
+                    match known {
+                        Known::There(file) if !file.is_file() => {
+                            rejected.push(reject(target, &file));
+                        }
+                        Known::There(file) => {
+                            target.origin.url = file.url.as_deref().map(looked_up);
+                            targets.push(target);
+                        }
+                        Known::Missing | Known::Unclear(_) => targets.push(target),
                     }
                 }
             }
@@ -104,6 +109,8 @@ impl PurgeCache {
             }
             Err(LookupError::Stopped) => {}
         }
+        targets.append(&mut without);
+        (targets, rejected)
     }
 
     /// What the row says at once, where nothing is asked: the URL is not known, or purging has ended.
@@ -294,6 +301,15 @@ impl PurgeCache {
         refusals >= MAX_ENDLESS_REFUSALS
             || wait > MAX_PAUSE_OF_A_RATE
             || response.message().is_some_and(is_about_a_quota)
+    }
+}
+
+fn reject(target: Target, found: &FileInfo) -> Rejected {
+    let kind = found.kind.as_deref().unwrap_or_default();
+    Rejected {
+        file_id: target.file_id.as_str().into(),
+        origin: target.origin,
+        reason: Reject::FoundNotAFile(kind.into()),
     }
 }
 

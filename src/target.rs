@@ -155,6 +155,9 @@ pub enum Reject {
     /// The row's `type` column says `file-version` or `folder`; deleting it would hit a live file.
     #[error("the row's type is {0}, not file: deleting it would hit a live file")]
     NotAFile(Box<str>),
+    /// ImageKit says that the ID is a folder's, or a version's.
+    #[error("ImageKit says that this ID is of a {0}, not of a file; nothing was deleted")]
+    FoundNotAFile(Box<str>),
 }
 
 /// One record of the input.

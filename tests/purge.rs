@@ -281,6 +281,41 @@ fn a_url_that_imagekit_told_is_purged_with_its_versions_else_exactly() {
 }
 
 #[test]
+fn what_its_own_look_up_calls_no_file_is_not_deleted() {
+    let all = ids(10);
+    for how in ["--batch-size 1", "--batch-size 100"] {
+        let script = Script {
+            kinds: HashMap::from([(id(3), "folder"), (id(4), "file-version")]),
+            ..Script::plain()
+        };
+        let scene = Scene::with_files(script, &all)
+            .option("--rate unlimited --purge-cache")
+            .option(how);
+        let check = || {
+            let report = scene.report();
+            report.has_a_row_for_each_of(&all);
+            assert_eq!((report.count("deleted"), report.count("invalid")), (8, 2));
+            for (number, kind) in [(3, "folder"), (4, "file-version")] {
+                let row = report.row(&id(number));
+                let told = (row.status.as_str(), row.error.as_str(), row.attempts);
+                assert_eq!(told, ("invalid", "not_a_file", 0));
+                assert!(
+                    row.message.contains(kind) && row.purge.is_empty(),
+                    "{row:?}"
+                );
+            }
+            let ledger = scene.server.ledger();
+            assert!(ledger.exists(&id(3)) && ledger.exists(&id(4)));
+            assert_eq!(ledger.purged().len(), 8);
+        };
+        scene.run().exits(1);
+        check();
+        scene.run_with("--resume").exits(1);
+        check();
+    }
+}
+
+#[test]
 fn a_folder_of_a_column_is_sent_as_it_stands_and_once() {
     let script = Script {
         refuses_wildcards: true,

@@ -68,7 +68,7 @@ fn told(record: &Record) -> String {
             Reject::InvalidId(why) => {
                 format!("{} {} !{why:?}", rejected.origin.line, rejected.file_id)
             }
-            Reject::NotAFile(kind) => {
+            Reject::NotAFile(kind) | Reject::FoundNotAFile(kind) => {
                 format!("{} {} !{kind}", rejected.origin.line, rejected.file_id)
             }
         },

@@ -33,7 +33,7 @@ use crate::report::{
     self, Admission, AppendError, Flusher, Opened, PendingPurges, Report, ReportError, ResumeIndex,
 };
 use crate::stop::{Reason, Stop};
-use crate::target::{Record, Target};
+use crate::target::{Record, Rejected, Target};
 
 use grouping::MAX_BACKLOG;
 pub(crate) use grouping::{Backlog, Group, groups};
@@ -266,15 +266,38 @@ impl Job {
     /// Once a file is gone nobody can tell its URL: it is looked up before.
     fn settle_with_urls<'a>(
         &'a self,
-        mut targets: Vec<Target>,
+        targets: Vec<Target>,
         cache: &'a PurgeCache,
     ) -> LocalBoxStream<'a, Settled> {
         stream::once(async move {
-            cache.find_urls(&mut targets).await;
-            self.deleter.settle(targets)
+            let (targets, rejected) = cache.find_urls(targets).await;
+            let rows: Vec<Settled> = rejected
+                .into_iter()
+                .filter_map(|rejected| self.reject(rejected))
+                .collect();
+            let settled = if targets.is_empty() {
+                stream::empty().boxed_local()
+            } else {
+                self.deleter.settle(targets)
+            };
+            stream::iter(rows).chain(settled)
         })
         .flatten()
         .boxed_local()
+    }
+
+    /// The row of a record that turned out not to be of a file; `None` if it stands already.
+    fn reject(&self, rejected: Rejected) -> Option<Settled> {
+        match self.index.borrow_mut().admit_rejected(rejected) {
+            Admission::Decided(outcome) => Some(Settled::Decided {
+                outcome: *outcome,
+                intent: None,
+            }),
+            Admission::Send(_) | Admission::Settled => {
+                self.stats.add_skipped();
+                None
+            }
+        }
     }
 
     /// Records what was decided, and begins the purges that follow from it.
