@@ -76,8 +76,13 @@ impl Place {
         ran
     }
 
-    /// The report of the day, whatever day it is.
+    /// The report of the day, whatever day it is, or the workflow's.
     fn report(&self) -> Report {
+        for name in ["reports/old-files.csv", "reports/old-files.sandbox.csv"] {
+            if self.path(name).exists() {
+                return Report::read(&self.path(name));
+            }
+        }
         let files = fs::read_dir(&self.folder).unwrap();
         let mut reports = files.map(|file| file.unwrap().path()).filter(|path| {
             let name = path.file_name().unwrap().to_str().unwrap();
@@ -93,10 +98,11 @@ impl Place {
     }
 }
 
-/// A crontab's variables, and its command as cron hands it to the shell.
+/// A crontab's variables, and its commands as cron hands them to the shell.
 struct Crontab {
     variables: Vec<(String, String)>,
     command: String,
+    heartbeat: String,
 }
 
 impl Crontab {
@@ -107,24 +113,25 @@ impl Crontab {
             .filter(|line| !line.is_empty() && !line.starts_with('#'));
         let (jobs, variables): (Vec<&str>, Vec<&str>) =
             lines.partition(|line| line.starts_with(|first: char| first.is_ascii_digit()));
-        assert_eq!(jobs.len(), 1);
-        assert!(jobs[0].len() < 998, "Debian's cron takes no longer command");
-        let command = jobs[0].splitn(6, ' ').nth(5).unwrap();
-        assert!(
-            !command.replace("\\%", "").contains('%'),
-            "a bare percent sign ends the line"
-        );
+        let [job, heartbeat] = jobs[..] else {
+            panic!("a job and its heartbeat: {jobs:?}");
+        };
         let pairs = variables.iter().map(|line| line.split_once('=').unwrap());
         Self {
             variables: pairs
                 .map(|(name, value)| (name.into(), value.into()))
                 .collect(),
-            command: command.replace("\\%", "%"),
+            command: command_of(job),
+            heartbeat: command_of(heartbeat),
         }
     }
 
     /// As cron runs it, with this place for HOME. What it prints would be mailed.
     fn mails(&self, place: &Place) -> String {
+        self.mails_of(&self.command, place)
+    }
+
+    fn mails_of(&self, command: &str, place: &Place) -> String {
         let home = place.folder.path().to_str().unwrap();
         let shell = self
             .variables
@@ -133,11 +140,52 @@ impl Crontab {
             .unwrap();
         let ran = place.run(
             &shell.1,
-            &["-c", &self.command],
+            &["-c", command],
             &[("HOME", home), ("LOGNAME", "imagekit")],
         );
         ran.stdout + &ran.stderr
     }
+}
+
+/// A line's command, after its five fields of time.
+fn command_of(line: &str) -> String {
+    assert!(line.len() < 998, "Debian's cron takes no longer command");
+    let command = line.splitn(6, ' ').nth(5).unwrap();
+    let has_bare_percent = command.replace("\\%", "").contains('%');
+    assert!(!has_bare_percent, "a bare percent sign ends the line");
+    command.replace("\\%", "%")
+}
+
+#[test]
+fn the_crontab_mails_of_last_nights_list_of_an_empty_one_and_of_no_good_night() {
+    let (crontab, place) = (Crontab::read(), Place::new(Script::plain()));
+    let heartbeat = || crontab.mails_of(&crontab.heartbeat, &place);
+    assert!(heartbeat().contains("no night went well"));
+    assert_eq!(crontab.mails(&place), "");
+    assert_eq!(heartbeat(), "");
+
+    let next_night = || {
+        let files = fs::read_dir(&place.folder).unwrap();
+        for path in files.map(|file| file.unwrap().path()) {
+            let name = path.file_name().unwrap().to_str().unwrap().to_owned();
+            if name.starts_with("nightly.") || name == "last-success" {
+                fs::remove_file(path).unwrap();
+            }
+        }
+    };
+    next_night();
+    let mail = crontab.mails(&place);
+    assert!(mail.contains("not found"), "{mail}");
+    assert!(heartbeat().contains("no night went well"));
+
+    next_night();
+    fs::write(place.path("old-files.csv"), "").unwrap();
+    let mail = crontab.mails(&place);
+    assert!(
+        mail.contains("no records") || mail.contains("0 records"),
+        "{mail}"
+    );
+    assert!(heartbeat().contains("no night went well"));
 }
 
 #[test]
@@ -191,7 +239,7 @@ fn the_crontab_line_mails_what_needs_a_person() {
         ..Script::plain()
     });
     for (place, code, words) in [
-        (some_fail, 1, "1 of them failed"),
+        (some_fail, 1, "1 of 20 records failed"),
         (no_list, 2, "old-files.csv"),
         (other_key, 3, "key"),
     ] {
@@ -227,7 +275,8 @@ fn the_systemd_service_deletes_with_the_key_as_a_credential() {
     let unit = sample("imagekit-bulk-delete.service");
     let line = setting(&unit, "ExecStart").replace("%%", "%");
     let (program, arguments) = line.split_once(' ').unwrap();
-    assert_eq!(program, "/usr/bin/imagekit-bulk-delete");
+    // systemd finds a bare name where the package, and where a person, puts it.
+    assert_eq!(program, "imagekit-bulk-delete");
     let place = Place::new(Script::plain());
     // A credential's access list looks like a group that may read.
     fs::set_permissions(place.path("key"), fs::Permissions::from_mode(0o440)).unwrap();
@@ -244,7 +293,7 @@ fn the_systemd_service_deletes_with_the_key_as_a_credential() {
     place.has_deleted_all();
     assert!(
         seconds(setting(&unit, "TimeoutStopSec")) > timeout_of(&line),
-        "a stop waits for what is in the air"
+        "a stop waits for requests in flight"
     );
     assert!(
         setting(&unit, "SuccessExitStatus")
@@ -261,11 +310,9 @@ fn the_systemd_service_deletes_with_the_key_as_a_credential() {
 #[test]
 fn the_kubernetes_job_deletes_with_the_key_from_a_secret() {
     let manifest = sample("kubernetes.yaml");
-    let lines = manifest
-        .lines()
-        .map(str::trim)
-        .skip_while(|line| *line != "args:")
-        .skip(1);
+    // The first container's fetch the list.
+    let (_, after) = manifest.rsplit_once("args:\n").unwrap();
+    let lines = after.lines().map(str::trim);
     let arguments = lines
         .map_while(|line| line.strip_prefix("- "))
         .take_while(|argument| !argument.contains(": "));
@@ -284,16 +331,18 @@ fn the_kubernetes_job_deletes_with_the_key_from_a_secret() {
         .find_map(|line| line.trim().strip_prefix("terminationGracePeriodSeconds: "));
     assert!(
         seconds(grace.unwrap()) > timeout_of(&arguments.join(" ")),
-        "a stop waits for what is in the air"
+        "a stop waits for requests in flight"
     );
     for line in [
         "concurrencyPolicy: Forbid",
         "restartPolicy: Never",
         "runAsNonRoot: true",
         "values: [1, 2, 3, 5, 6]",
+        "emptyDir:",
     ] {
         assert!(manifest.contains(line), "{line}");
     }
+    assert!(!manifest.contains("private_"), "the key is elsewhere");
 }
 
 /// The workflow's script of the step Delete.
@@ -335,12 +384,18 @@ fn the_github_workflow_deletes_and_turns_exit_codes_into_alerts() {
         }),
         "",
     );
-    assert!(
-        some_fail
-            .exits(0)
-            .stdout
-            .starts_with("::warning::some files")
-    );
+    assert!(some_fail.exits(1).stdout.starts_with("::error::some files"));
+    // The next run gets the report of the one before, and has nothing to do.
+    let requests = place.server.ledger().request_count();
+    run(&place, "").exits(0);
+    assert_eq!(place.server.ledger().request_count(), requests);
+    let over_the_cap = Place::new(Script::plain());
+    let list: String = (0..20_001)
+        .map(|number| format!("{number:024x}\n"))
+        .collect();
+    fs::write(over_the_cap.path("old-files.csv"), list).unwrap();
+    run(&over_the_cap, "").exits(2).says("--max-delete");
+    assert_eq!(over_the_cap.server.ledger().request_count(), 0);
     let other_key = run(
         &Place::new(Script {
             key: "private_another".into(),
@@ -357,6 +412,47 @@ fn the_github_workflow_deletes_and_turns_exit_codes_into_alerts() {
 }
 
 #[test]
+fn the_image_is_the_binary_and_certificates_for_nobody_in_particular() {
+    let dockerfile = sample("Dockerfile");
+    let (_, last) = dockerfile.rsplit_once("FROM ").unwrap();
+    assert!(last.starts_with("scratch\n"));
+    let instructions = last.lines().skip(1).filter(|line| !line.starts_with('#'));
+    let instructions: Vec<&str> = instructions.collect();
+    assert!(
+        instructions.contains(&"USER 65532:65532"),
+        "as in kubernetes.yaml"
+    );
+    assert!(instructions.contains(&"ENTRYPOINT [\"/usr/bin/imagekit-bulk-delete\"]"));
+    assert!(
+        !instructions.iter().any(|line| line.starts_with("RUN")),
+        "no shell"
+    );
+    let certificates = "/etc/ssl/certs/ca-certificates.crt";
+    assert!(instructions.iter().any(|line| line.ends_with(certificates)));
+}
+
+#[test]
+fn each_sample_that_deletes_begins_with_its_limits_and_has_them() {
+    for name in [
+        "nightly.crontab",
+        "imagekit-bulk-delete.service",
+        "kubernetes.yaml",
+        "github-actions.yml",
+        "Dockerfile",
+    ] {
+        let text = sample(name);
+        assert!(
+            text.starts_with("# Set --max-delete and --max-not-found to"),
+            "{name}"
+        );
+        let (_, after) = text.split_once("\n#\n").unwrap();
+        for option in ["--max-delete", "--max-not-found"] {
+            assert!(after.contains(option), "{name}: {option}");
+        }
+    }
+}
+
+#[test]
 fn samples_are_short_and_name_what_the_program_has() {
     let help = Place::new(Script::plain())
         .run(BINARY, &["--help"], &[])
@@ -367,12 +463,22 @@ fn samples_are_short_and_name_what_the_program_has() {
         "imagekit-bulk-delete.timer",
         "kubernetes.yaml",
         "github-actions.yml",
+        "Dockerfile",
     ] {
         let text = sample(name);
         assert!(text.lines().count() <= 200, "{name} is short");
         // Other programs' options are not ours.
         let ours = text.lines().filter(|line| {
-            !line.contains("systemctl ") && !line.contains("cargo ") && *line != "---"
+            let others = [
+                "systemctl ",
+                "cargo ",
+                "curl ",
+                "kubectl ",
+                "docker ",
+                "apk ",
+                "COPY ",
+            ];
+            !others.iter().any(|other| line.contains(other)) && *line != "---"
         });
         let words = ours.flat_map(|line| {
             line.split(|letter: char| !(letter.is_ascii_lowercase() || letter == '-'))

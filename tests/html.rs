@@ -374,6 +374,22 @@ fn what_needs_a_look_is_shown_gravest_first_and_beyond_five_thousand_counted() {
 }
 
 #[test]
+fn a_damaged_report_is_refused_with_its_line() {
+    let row = |id: &str| format!("{id},deleted,204,,1,12,2026-11-24T07:08:46.000Z,r,1,a,,,,\n");
+    let folder = TempDir::new().unwrap();
+    let damaged = format!("{HEADER}{}no,row\n{}", row("5f"), row("60"));
+    fs::write(folder.path().join("old.csv"), damaged).unwrap();
+    let ran = program(
+        folder.path(),
+        &["--html", "p.html", "--from-report", "old.csv"],
+    );
+    ran.exits(2)
+        .says("no page can be made from old.csv")
+        .says("line 3");
+    assert!(!folder.path().join("p.html").exists());
+}
+
+#[test]
 fn a_hole_between_two_runs_is_explained() {
     let row = |second: u32, day: u32, took: u32| {
         let id = format!("{day:012x}{second:012x}");

@@ -12,10 +12,23 @@ use fixture::{Report, ids, list};
 use imagekit_bulk_delete::sandbox::{Sandbox, Script};
 use tempfile::TempDir;
 
-/// Stands in for cargo: `run` runs the binary that these tests were built with, the rest is the gate's own work, or
-/// (a release, a package) takes longer than a test may; what the package needs is looked at below.
-const CARGO: &str =
-    "#!/bin/sh\ncase \"$1\" in run) shift 3; exec imagekit-bulk-delete \"$@\";; esac\n";
+/// Stands in for cargo: `run` runs the binary that these tests were built with, `tree` is cargo's own, the rest is the
+/// gate's own work, or (a release, a package) takes longer than a test may; what the package needs is checked below.
+fn cargo() -> String {
+    let own = |name: &str| std::env::var(name).unwrap_or_default();
+    let here = std::env::current_dir().unwrap();
+    let mut script = String::from(
+        "#!/bin/sh\ncase \"$1\" in\nrun) shift 3; exec imagekit-bulk-delete \"$@\";;\ntree)\n",
+    );
+    for name in ["HOME", "PATH", "CARGO_HOME", "RUSTUP_HOME"] {
+        if !own(name).is_empty() {
+            script += &format!("export {name}='{}'\n", own(name));
+        }
+    }
+    let (cargo, manifest) = (own("CARGO"), here.join("Cargo.toml"));
+    let manifest = manifest.display();
+    script + &format!("exec '{cargo}' \"$@\" --offline --manifest-path '{manifest}';;\nesac\n")
+}
 
 fn readme() -> String {
     fs::read_to_string("README.md").unwrap()
@@ -66,7 +79,7 @@ fn folder() -> TempDir {
     put("key.txt", Sandbox::key().into());
     fs::create_dir_all(folder.path().join("bin")).unwrap();
     let cargo = folder.path().join("bin/cargo");
-    fs::write(&cargo, CARGO).unwrap();
+    fs::write(&cargo, self::cargo()).unwrap();
     fs::set_permissions(&cargo, fs::Permissions::from_mode(0o755)).unwrap();
     std::os::unix::fs::symlink(
         fixture::BINARY,
@@ -136,7 +149,8 @@ fn every_command_of_readme_does_what_it_says() {
             assert_eq!(code, 0, "{said}");
         }
         let (code, said) = run(&command, folder.path(), &server);
-        let is_job = command.contains("imagekit-bulk-delete ") && !command.contains("--generate");
+        let is_job =
+            command.contains("imagekit-bulk-delete ") && !command.contains("target/package");
         let only_looks = command.contains("--dry-run");
         let is_left_alone = only_looks || command.contains("--from-report");
         let asks = is_job && !is_left_alone && !command.contains("--yes");
@@ -177,13 +191,35 @@ fn the_debian_package_finds_all_its_files() {
         .map(|line| line.split('"').next().unwrap());
     let sources: Vec<&str> = sources.collect();
     assert!(sources.len() > 5, "{sources:?}");
-    let recipe = commands()
-        .into_iter()
-        .find(|command| command.contains("--generate"));
+    let recipes = commands().into_iter();
+    let recipes: Vec<String> = recipes
+        .filter(|command| command.contains("target/package/"))
+        .collect();
+    assert_eq!(recipes.len(), 2, "{recipes:?}");
     let folder = folder();
     let server = Sandbox::start(Script::plain()).unwrap();
-    let (code, said) = run(&recipe.unwrap(), folder.path(), &server);
-    assert_eq!(code, 0, "{said}");
+    for recipe in recipes {
+        let (code, said) = run(&recipe, folder.path(), &server);
+        assert_eq!(code, 0, "{said}");
+    }
+    let licences = fs::read_to_string(folder.path().join("target/package/THIRD-PARTY")).unwrap();
+    for (package, licence) in [
+        ("tokio v", "MIT"),
+        ("rustls v", "Apache-2.0"),
+        ("zstd-sys v", "BSD-3-Clause"),
+    ] {
+        let line = licences.lines().find(|line| line.starts_with(package));
+        assert!(
+            line.is_some_and(|line| line.contains(licence)),
+            "{package}: {line:?}"
+        );
+    }
+    let has_licence = |line: &&str| !line.trim_end_matches(" (*)").ends_with(':');
+    assert_eq!(licences.lines().find(|line| !has_licence(line)), None);
+    assert!(
+        !licences.contains("proptest"),
+        "tests' own crates are not in the package"
+    );
     for source in sources {
         let path = source.trim_end_matches("/*");
         let root = if source.starts_with("target/") {
@@ -214,7 +250,10 @@ fn every_sample_runs_in_the_sandbox_and_shows_what_can_happen() {
     for sample in fs::read_dir("samples").unwrap() {
         let path = sample.unwrap().path();
         let name = path.file_name().unwrap().to_str().unwrap().to_owned();
-        if !matches!(path.extension().unwrap().to_str(), Some("csv" | "txt")) {
+        if !matches!(
+            path.extension().and_then(|last| last.to_str()),
+            Some("csv" | "txt")
+        ) {
             continue;
         }
         samples += 1;

