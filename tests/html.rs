@@ -512,7 +512,7 @@ fn a_page_goes_to_stdout_replaces_an_older_one_and_is_marked_as_a_rehearsal() {
     }
     let ran = program(
         scene.folder.path(),
-        &["--sandbox", "--html", "page.html", "ids.txt"],
+        &["--sandbox", "--html", "page.html", "-o", "r.csv", "ids.txt"],
     );
     assert!(ran.code < 2, "{ran:?}");
     let page = Page::read(&scene.path("page.sandbox.html"));
