@@ -11,7 +11,7 @@ use cli::Cli;
 use progress::Progress;
 
 fn main() -> ExitCode {
-    let cli = match Cli::try_parse() {
+    let mut cli = match Cli::try_parse() {
         Ok(cli) => cli,
         Err(help_or_error) => {
             let code = u8::try_from(help_or_error.exit_code()).unwrap_or(2);
@@ -20,7 +20,7 @@ fn main() -> ExitCode {
             return ExitCode::from(code);
         }
     };
-    match cli::run(&cli) {
+    match cli::run(&mut cli) {
         Ok(code) => ExitCode::from(code),
         Err(error) => {
             Progress::new(&cli.display).error(&cli::in_words(&error));

@@ -50,11 +50,11 @@ impl Terminal {
         let expected = question.expected();
         let (answered, answer) = oneshot::channel();
         // Reading a terminal cannot be called off: a thread of its own may be left behind at the end.
-        std::thread::spawn(move || {
+        std::thread::Builder::new().spawn(move || {
             let mut line = String::new();
             let _ = BufReader::new(self.0).read_line(&mut line);
             let _ = answered.send(line);
-        });
+        })?;
         let line = answer.await.unwrap_or_default();
         let typed = line.trim().to_lowercase().replace([',', '_', ' '], "");
         Ok(expected.contains(&typed))

@@ -23,6 +23,7 @@ mod misplaced_key;
 mod options;
 mod paths;
 mod prepare;
+mod process;
 mod resume_command;
 mod run;
 mod signals;

@@ -12,6 +12,7 @@ use imagekit_bulk_delete::secret;
 use jiff::Timestamp;
 
 use super::options::{Cli, Look};
+use super::process;
 
 /// Where the outputs of one command go.
 #[derive(Debug)]
@@ -90,8 +91,11 @@ impl Paths {
         let mut askers = outputs
             .iter()
             .filter(|(_, output)| *output == Some(&Destination::Stdout));
-        if let (Some((first, _)), Some((second, _))) = (askers.next(), askers.next()) {
-            bail!("{first} - and {second} - both ask for stdout; give one of them a path");
+        if let Some((first, _)) = askers.next() {
+            if let Some((second, _)) = askers.next() {
+                bail!("{first} - and {second} - both ask for stdout; give one of them a path");
+            }
+            process::check_stdout(first)?;
         }
         if self.report == Destination::Stdout && cli.report.resume {
             bail!(

@@ -24,29 +24,31 @@ use super::misplaced_key;
 use super::options::Cli;
 use super::paths::Paths;
 use super::prepare::{Readiness, listen, make_ready, open_sources, required_terminal};
+use super::process;
 use super::signals::Signals;
 use super::total;
 use crate::progress::Progress;
 
 /// Runs what was asked for; the error is one of set-up, before anything was deleted.
-pub(crate) fn run(cli: &Cli) -> Result<u8> {
+pub(crate) fn run(cli: &mut Cli) -> Result<u8> {
     if let Some(document) = cli.display.generate {
         return docs::print(document).map(|()| exit::SETTLED);
     }
     misplaced_key::refuse()?;
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .context("cannot start the runtime")?;
-    let code = runtime.block_on(dispatch(cli));
+    let runtime = process::start_runtime()?;
+    let shortage = process::fit_open_files(cli)?;
+    let code = runtime.block_on(dispatch(cli, shortage));
     // A reader that waits for stdin or a terminal must not hold the end up.
     runtime.shutdown_background();
     code
 }
 
-async fn dispatch(cli: &Cli) -> Result<u8> {
+async fn dispatch(cli: &Cli, shortage: Option<String>) -> Result<u8> {
     let progress = Progress::new(&cli.display);
     log::start(cli, &progress);
+    if let Some(warning) = shortage {
+        progress.notice(&warning);
+    }
     if let Some(address) = cli.safety.sandbox_listen {
         return account::serve_sandbox(address).await;
     }

@@ -14,6 +14,9 @@ pub(super) enum Pace {
     Unlimited,
 }
 
+/// Long enough for anybody, and far from where clocks overflow.
+const MAX_DURATION: Duration = Duration::from_hours(87_600);
+
 /// `30s`, `10m`, `1h30m`, or a bare number of seconds; never zero.
 pub(super) fn duration(text: &str) -> Result<Duration> {
     let signed: SignedDuration = match text.parse::<u32>() {
@@ -25,7 +28,11 @@ pub(super) fn duration(text: &str) -> Result<Duration> {
     let duration = Duration::try_from(signed)
         .ok()
         .filter(|duration| !duration.is_zero());
-    duration.ok_or_else(|| anyhow!("must be more than zero"))
+    let duration = duration.ok_or_else(|| anyhow!("must be more than zero"))?;
+    if duration > MAX_DURATION {
+        bail!("must be 10 years (87600h) at the most");
+    }
+    Ok(duration)
 }
 
 /// The most IDs that ImageKit takes in one request. `[spec]`
