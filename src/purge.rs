@@ -34,6 +34,7 @@ const MAX_PAUSE_OF_A_RATE: Duration = Duration::from_mins(5);
 
 /// This many URLs are remembered, so that equal ones are purged once. Quotas are far below.
 const MAX_KNOWN_URLS: usize = 10_000;
+const MAX_KNOWN_BYTES: usize = 2048;
 
 /// Before the purge's own words in a row's message.
 const MARK: &str = "purge: ";
@@ -154,8 +155,7 @@ impl PurgeCache {
     }
 
     async fn purge_first(&self, url: &str) -> Option<Purged> {
-        let known = self.earlier.borrow().len();
-        if known < MAX_KNOWN_URLS {
+        if is_remembered(url, self.earlier.borrow().len()) {
             let sender = watch::Sender::new(None);
             self.earlier.borrow_mut().insert(url.into(), sender);
         }
@@ -318,13 +318,18 @@ fn reject(target: Target, found: &FileInfo) -> Rejected {
 /// A URL that ImageKit tells carries `updatedAt`, and a purge takes URLs exactly: as it stands it would leave the file
 /// itself and its other versions in the caches. With `*` in place of the query all of them go, and transformations by
 /// query; ImageKit does the same after a rename. Any other URL is the user's own. `[spec]`
-fn purged_url(url: &str) -> Cow<'_, str> {
+pub fn purged_url(url: &str) -> Cow<'_, str> {
     match url.split_once('?') {
         Some((path, query)) if query.split('&').any(|part| part.starts_with("updatedAt=")) => {
             Cow::Owned(format!("{path}*"))
         }
         _ => Cow::Borrowed(url),
     }
+}
+
+/// Whether a run that knows so many URLs remembers one more, so that it is purged once: memory is bounded.
+pub fn is_remembered(url: &str, known: usize) -> bool {
+    known < MAX_KNOWN_URLS && url.len() <= MAX_KNOWN_BYTES
 }
 
 /// A looked-up URL as it is kept, so that it is known as one by a resume too.

@@ -491,6 +491,10 @@ fn a_rehearsal_lists_something_and_only_where_its_mark_is() {
     let json = fs::read_to_string(scene.path("s.sandbox.json")).unwrap();
     assert!(json.contains("\"sandbox\": true"));
     assert_eq!(scene.server.ledger().request_count(), 0);
+    fs::write(scene.path("real.csv"), "not to be lost").unwrap();
+    list(&scene, "size > 0", "--sandbox -o real.csv")
+        .exits(2)
+        .says("real.csv exists");
 }
 
 /// What another client gets.

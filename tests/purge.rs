@@ -228,7 +228,7 @@ fn equal_urls_are_purged_once_and_all_their_rows_say_so() {
     let text = format!("fileId,url\n{}", all.iter().map(rows).collect::<String>());
     let scene = Scene::new(Script::plain())
         .input("ids.csv", text)
-        .option("--rate unlimited --purge-cache --batch-size 1");
+        .option("--rate unlimited --purge-cache --batch-size 1 --max-purges 1");
     scene.server.ledger().put_all(all.iter().cloned());
     scene.run().exits(0);
     assert_eq!(scene.server.ledger().purged(), [folder]);

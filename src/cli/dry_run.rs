@@ -130,7 +130,11 @@ fn write_plan(text: &mut String, cli: &Cli, stats: &InputStats, due: u64, rate: 
         ids: stats.to_send,
         batch_size: cli.speed.batch_size as u64,
         lookups: if is_purging { stats.without_url } else { 0 },
-        purges: if is_purging { stats.to_send + due } else { 0 },
+        purges: if is_purging {
+            stats.to_send - stats.equal_urls + due
+        } else {
+            0
+        },
     };
     let plan = Plan::of(&work, Lookup::group_size() as u64, rate);
     let noun = if plan.requests == 1 {

@@ -1,7 +1,8 @@
 //! Statistics of the input: what an input holds, counted before anything is sent.
 
-use std::collections::VecDeque;
+use std::collections::{HashSet, VecDeque};
 
+use imagekit_bulk_delete::purge::{is_remembered, purged_url};
 use imagekit_bulk_delete::report::ResumeIndex;
 use imagekit_bulk_delete::source::{SourceError, Sources};
 use imagekit_bulk_delete::target::{Record, Rejected, Target};
@@ -20,6 +21,9 @@ pub(crate) struct InputStats {
     pub(crate) to_send: u64,
     /// Of those, IDs whose record does not tell the URL.
     pub(crate) without_url: u64,
+    /// Of those, IDs whose URL is purged for an earlier one already.
+    pub(crate) equal_urls: u64,
+    urls: HashSet<Box<str>>,
     /// Records whose ID stood in an earlier one.
     pub(crate) duplicates: u64,
     /// Records that are never sent.
@@ -58,10 +62,24 @@ impl InputStats {
         self.duplicates += u64::from(!is_new);
         if is_new && is_to_send {
             self.to_send += 1;
-            self.without_url += u64::from(target.origin.url.is_none());
+            match target.origin.url.as_deref() {
+                None => self.without_url += 1,
+                Some(url) => self.equal_urls += u64::from(!self.is_new_url(url)),
+            }
             self.odd += u64::from(!target.file_id.looks_like_imagekit());
             self.show(id);
         }
+    }
+
+    fn is_new_url(&mut self, url: &str) -> bool {
+        let url = purged_url(url);
+        if self.urls.contains(&*url) {
+            return false;
+        }
+        if is_remembered(&url, self.urls.len()) {
+            self.urls.insert(url.into());
+        }
+        true
     }
 
     fn add_invalid(&mut self, rejected: &Rejected) {

@@ -20,11 +20,14 @@ use super::exports::Exports;
 use super::options::Cli;
 use super::paths::Paths;
 use super::prepare::listen;
-use super::run::{in_words, kind, limits};
+use super::run::{in_words, kind, limits, rehearse};
 use crate::progress::Progress;
 
 /// Lists what `query` finds, and tells other programs of every end; the exit code.
 pub(crate) async fn list(cli: &Cli, paths: &Paths, progress: &Progress, query: &str) -> Result<u8> {
+    if let Some(real) = &paths.real {
+        rehearse(cli, real, progress)?;
+    }
     let exports = Exports::open(cli, paths, progress)?;
     let stop = Stop::new();
     let listing = Listing {

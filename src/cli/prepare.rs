@@ -154,7 +154,7 @@ pub(crate) fn check_caps(cli: &Cli, stats: &InputStats, due: usize) -> Result<()
             "the input holds {found} distinct valid IDs, not {expected} as --expect-count says; nothing was sent"
         );
     }
-    let purges = stats.to_send + due as u64;
+    let purges = stats.to_send - stats.equal_urls + due as u64;
     if let Some(most) = cli.cache.max_purges().filter(|most| purges > *most) {
         bail!(
             "up to {purges} URLs would be purged, more than --max-purges {most}; nothing was sent: mind the plan's monthly quota, and raise it if that is what you want"

@@ -116,7 +116,7 @@ pub(super) fn kind(cli: &Cli) -> RunKind {
 }
 
 /// What would refuse the real command refuses its rehearsal.
-fn rehearse(cli: &Cli, real: &Paths, progress: &Progress) -> Result<()> {
+pub(super) fn rehearse(cli: &Cli, real: &Paths, progress: &Progress) -> Result<()> {
     Exports::open(cli, real, progress)?;
     let Destination::File(report) = &real.report else {
         return Ok(());
