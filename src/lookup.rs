@@ -16,10 +16,10 @@ use crate::target::FileId;
 use crate::throttle::Endpoint;
 
 /// IDs a search. How long a query may be is not documented; a hundred IDs make some 3 kB.
-const MOST_IDS: usize = 100;
+const MAX_IDS: usize = 100;
 
 /// Bytes of IDs a search, where they are longer than ImageKit's.
-const MOST_BYTES: usize = 2600;
+const MAX_BYTES: usize = 2600;
 
 /// Details asked for at once, as far as the throttle lets them.
 const DETAILS_AT_ONCE: usize = 16;
@@ -63,7 +63,7 @@ impl Lookup {
 
     /// How many IDs are best looked up together.
     pub const fn group_size() -> usize {
-        MOST_IDS
+        MAX_IDS
     }
 
     /// What is known of each ID, in the order of the IDs.
@@ -128,7 +128,7 @@ impl Lookup {
             Ok(response) if response.status == 404 => Ok(Known::Missing),
             Ok(response) => Ok(match response.file().filter(|_| response.status < 300) {
                 Some(file) if file.file_id == file_id.as_str() => Known::There(Box::new(file)),
-                Some(_) => Known::Unclear("ImageKit told of another file".into()),
+                Some(_) => Known::Unclear("ImageKit answered with another file".into()),
                 None => Known::Unclear(refusal(&response)),
             }),
             Err(Unanswered::GivenUp(why)) => Ok(Known::Unclear(why)),
@@ -150,7 +150,7 @@ fn searches<'a>(file_ids: &[&'a FileId]) -> Vec<Vec<&'a FileId>> {
     for file_id in file_ids.iter().filter(|id| Client::is_searchable(id)) {
         bytes += file_id.as_str().len();
         match groups.last_mut() {
-            Some(group) if group.len() < MOST_IDS && bytes <= MOST_BYTES => group.push(file_id),
+            Some(group) if group.len() < MAX_IDS && bytes <= MAX_BYTES => group.push(file_id),
             _ => {
                 bytes = file_id.as_str().len();
                 groups.push(vec![file_id]);

@@ -127,7 +127,7 @@ impl PurgeCache {
 
     /// Purges the URL of a file that is gone; `None` if a stop left it for a resume.
     ///
-    /// Equal URLs are purged once: whoever comes later is told what came of it.
+    /// Equal URLs are purged once: later rows get what came of the first.
     pub async fn purge(&self, mut outcome: Outcome) -> Option<Outcome> {
         let url = purged_url(outcome.origin.url.as_deref()?);
         let earlier = self
@@ -289,7 +289,7 @@ impl PurgeCache {
         Purged::not(purge, why)
     }
 
-    /// Whether a 429 is about the quota and not about the rate: how a used-up quota is told is not documented.
+    /// Whether a 429 is about the quota and not about the rate: how ImageKit reports a used-up quota is not documented.
     fn is_end(&self, response: &Response) -> bool {
         let wait = response.pace.wait.unwrap_or_default();
         let refusals = if wait.is_zero() {
@@ -315,7 +315,7 @@ fn reject(target: Target, found: &FileInfo) -> Rejected {
 
 /// What is asked for to purge a file's URL.
 ///
-/// A URL that ImageKit tells carries `updatedAt`, and a purge takes URLs exactly: as it stands it would leave the file
+/// A URL from ImageKit carries `updatedAt`, and a purge takes URLs exactly: as it stands it would leave the file
 /// itself and its other versions in the caches. With `*` in place of the query all of them go, and transformations by
 /// query; ImageKit does the same after a rename. Any other URL is the user's own. `[spec]`
 pub fn purged_url(url: &str) -> Cow<'_, str> {
@@ -327,7 +327,7 @@ pub fn purged_url(url: &str) -> Cow<'_, str> {
     }
 }
 
-/// Whether a run that knows so many URLs remembers one more, so that it is purged once: memory is bounded.
+/// Whether a run that knows this many URLs remembers one more, so that it is purged once: memory is bounded.
 pub fn is_remembered(url: &str, known: usize) -> bool {
     known < MAX_KNOWN_URLS && url.len() <= MAX_KNOWN_BYTES
 }

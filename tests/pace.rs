@@ -5,7 +5,7 @@ use std::cell::{Cell, RefCell};
 use std::time::Duration;
 
 use futures::future::join_all;
-use imagekit_bulk_delete::sandbox::{Told, Window, pass};
+use imagekit_bulk_delete::sandbox::{LimitState, Window, pass};
 use imagekit_bulk_delete::throttle::{Endpoint, Pace, Rate, SeenLimit, Throttle};
 use proptest::prelude::*;
 use proptest::test_runner::RngSeed;
@@ -77,7 +77,7 @@ impl Server {
             .map_err(|told| self.pace(told))
     }
 
-    fn pace(&self, told: Option<Told>) -> Pace {
+    fn pace(&self, told: Option<LimitState>) -> Pace {
         let Some(told) = told else {
             return Pace::default();
         };

@@ -20,8 +20,8 @@ use crate::report::Admission;
 use crate::stop::{Reason, Stop};
 use crate::target::{Record, Target};
 
-/// So many versions and folders, and IDs that nobody could tell of, are named; the others are counted.
-const MOST_NAMED: usize = 5;
+/// How many versions, folders and unclear IDs are named; the others are counted.
+const MAX_NAMED: usize = 5;
 
 /// What was found.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -75,7 +75,7 @@ impl Totals {
     }
 
     fn name(&mut self, target: &Target, what: &str) {
-        if self.named.len() < MOST_NAMED {
+        if self.named.len() < MAX_NAMED {
             let (id, origin) = (&target.file_id, &target.origin);
             self.named.push(format!(
                 "{id} ({} line {}) {what}",

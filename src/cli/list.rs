@@ -23,7 +23,7 @@ use super::prepare::listen;
 use super::run::{in_words, kind, limits, rehearse};
 use crate::progress::Progress;
 
-/// Lists what `query` finds, and tells other programs of every end; the exit code.
+/// Lists what `query` finds, and exports every end; the exit code.
 pub(crate) async fn list(cli: &Cli, paths: &Paths, progress: &Progress, query: &str) -> Result<u8> {
     if let Some(real) = &paths.real {
         rehearse(cli, real, progress)?;

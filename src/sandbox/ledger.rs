@@ -1,4 +1,4 @@
-//! The ledger: what the server really has, did and was asked. The truth in every test.
+//! The ledger: what the server really has, did and was request. The truth in every test.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -9,8 +9,8 @@ use jiff::Timestamp;
 use super::file::File;
 use super::search::Search;
 
-/// So many requests are kept one by one; beyond that only counts grow.
-const MOST_LOGGED: usize = 200_000;
+/// Requests beyond this are only counted.
+const MAX_LOGGED: usize = 200_000;
 
 /// One request as the server saw it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -27,7 +27,7 @@ pub struct Request {
     pub status: u16,
 }
 
-/// What the server has, did and was asked.
+/// What the server has, did and was request.
 #[derive(Debug)]
 pub struct Ledger(Mutex<Inner>);
 
@@ -127,7 +127,7 @@ impl Ledger {
         self.inner().max_in_flight
     }
 
-    /// URLs that were asked to be purged.
+    /// URLs that were request to be purged.
     pub fn purged(&self) -> Vec<String> {
         self.inner().purged.clone()
     }
@@ -138,7 +138,7 @@ impl Ledger {
         inner.exists(file_id).then(|| inner.file(file_id))
     }
 
-    /// The first files, as many as asked for, that a search finds and that are wanted, by the time of their upload.
+    /// The first files, as many as request for, that a search finds and that are wanted, by the time of their upload.
     pub(super) fn search(
         &self,
         search: &Search,
@@ -222,7 +222,7 @@ impl Ledger {
     pub(super) fn log(&self, request: Request) {
         let mut inner = self.inner();
         *inner.by_status.entry(request.status).or_default() += 1;
-        if inner.requests.len() < MOST_LOGGED {
+        if inner.requests.len() < MAX_LOGGED {
             inner.requests.push(request);
         }
     }

@@ -31,7 +31,7 @@ enum Kind {
 
 /// What an answer's headers say of a window.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Told {
+pub struct LimitState {
     /// Requests per interval.
     pub limit: u64,
     /// The interval.
@@ -135,8 +135,8 @@ impl Window {
         }
     }
 
-    fn told(&self, reset: Duration) -> Told {
-        Told {
+    fn told(&self, reset: Duration) -> LimitState {
+        LimitState {
             limit: self.limit,
             interval: self.interval,
             reset,
@@ -145,7 +145,7 @@ impl Window {
 }
 
 /// Lets a request pass through all windows, or tells of the one that it exceeds.
-pub fn pass(windows: &mut [Window], now: Instant) -> Result<Option<Told>, Told> {
+pub fn pass(windows: &mut [Window], now: Instant) -> Result<Option<LimitState>, LimitState> {
     let waits = windows.iter_mut().map(|window| {
         let wait = window.wait(now);
         window.told(wait)

@@ -7,15 +7,16 @@ use jiff::Timestamp;
 use jiff::tz::Offset;
 use serde_json::{Value, json};
 
+use super::field::folder;
 use super::file::File;
 use super::ledger::{Ledger, spread};
 use super::script::ListTrouble;
-use super::search::{Search, folder};
+use super::search::Search;
 
 /// The most that a list answers at once, and what it answers where no limit is given. `[spec]`
 const MAX_LIMIT: usize = 1000;
 
-/// A list as it was asked for.
+/// A list as it was request for.
 #[derive(Debug)]
 pub(super) struct Listing {
     search: Search,

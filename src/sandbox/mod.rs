@@ -1,10 +1,11 @@
 //! The sandbox: an ImageKit look-alike on loopback, inside the same process.
 //!
-//! Requests come in over real connections, answers and scripted faults leave; the [`Ledger`] tells
+//! Requests come in over real connections, answers and scripted faults leave; the [`Ledger`] knows
 //! what really happened. The same server is `--sandbox` and the tests' other side.
 
 mod answer;
 mod fault;
+mod field;
 mod file;
 mod ledger;
 mod limits;
@@ -33,11 +34,11 @@ use tokio::time::sleep;
 
 pub use file::File;
 pub use ledger::{Ledger, Request};
-pub use limits::{Told, Window, pass};
+pub use limits::{LimitState, Window, pass};
 pub use script::{BatchMissing, BatchTrouble, Fault, LimitHeaders, ListTrouble, Script};
 
 use answer::{AnswerBody, Ending};
-use request::Asked;
+use request::ParsedRequest;
 use server::Server;
 
 /// A server that runs until it is dropped.
@@ -109,7 +110,7 @@ impl Sandbox {
         format!("http://{}", self.address)
     }
 
-    /// What the server has, did and was asked.
+    /// What the server has, did and was request.
     pub fn ledger(&self) -> &Ledger {
         &self.ledger
     }
@@ -119,7 +120,7 @@ impl Drop for Sandbox {
     fn drop(&mut self) {
         self.end.take();
         if let Some(thread) = self.thread.take() {
-            // A panic of the server has been told on stderr already.
+            // A panic of the server stands on stderr already.
             let _ = thread.join();
         }
     }
@@ -171,8 +172,8 @@ async fn respond(
     let in_flight = InFlight::new(&server);
     let (latency, answer) = {
         let mut server = server.borrow_mut();
-        let asked = Asked::new(&head, &body);
-        (server.latency(), server.answer(in_flight.number, &asked))
+        let request = ParsedRequest::new(&head, &body);
+        (server.latency(), server.answer(in_flight.number, &request))
     };
     sleep(latency).await;
     match answer.ending {

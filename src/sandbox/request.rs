@@ -12,7 +12,7 @@ use serde_json::Value;
 
 /// A request as far as the server looks at it.
 #[derive(Debug)]
-pub(super) struct Asked {
+pub(super) struct ParsedRequest {
     pub(super) method: Method,
     path: String,
     pub(super) query: HashMap<String, String>,
@@ -35,9 +35,9 @@ pub(super) enum Route {
     None,
 }
 
-impl Asked {
+impl ParsedRequest {
     pub(super) fn new(head: &Parts, body: &[u8]) -> Self {
-        let mut asked = Self {
+        let mut request = Self {
             method: head.method.clone(),
             path: head.uri.path().into(),
             query: head.uri.query().map(query).unwrap_or_default(),
@@ -46,8 +46,8 @@ impl Asked {
             body: serde_json::from_slice(body).unwrap_or_default(),
             route: Route::None,
         };
-        asked.route = asked.find_route();
-        asked
+        request.route = request.find_route();
+        request
     }
 
     fn find_route(&self) -> Route {

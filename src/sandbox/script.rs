@@ -43,7 +43,7 @@ pub enum Fault {
     Garbage200,
 }
 
-/// When limits are told.
+/// Which answers name the limits.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum LimitHeaders {
     /// With every answer.
@@ -54,7 +54,7 @@ pub enum LimitHeaders {
     Never,
 }
 
-/// How the batch endpoint tells of files that do not exist.
+/// How the batch endpoint reports files that do not exist.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum BatchMissing {
     /// 404 with `missingFileIds`.
@@ -67,7 +67,7 @@ pub enum BatchMissing {
     NoRoute,
 }
 
-/// How the batch endpoint tells of an ID that it has trouble with.
+/// How the batch endpoint reports an ID that it has trouble with.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum BatchTrouble {
     /// 207 with `errors`; the file is not deleted.
@@ -95,7 +95,7 @@ pub enum ListTrouble {
     IgnoresSkip,
     /// Each page holds its rows twice, the second time in place of as many others.
     RepeatsRows,
-    /// Times are told as those of another time zone.
+    /// Times are those of another time zone.
     OtherTimeZone,
     /// One file in ten has no `createdAt`.
     NoTimes,

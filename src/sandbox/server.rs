@@ -11,9 +11,9 @@ use tokio::time::Instant;
 use super::answer::{Answer, Ending, HELP, PAGE};
 use super::fault::{fault_after, fault_before};
 use super::ledger::{Ledger, Request, spread};
-use super::limits::{Told, Window, pass};
+use super::limits::{LimitState, Window, pass};
 use super::list::Listing;
-use super::request::{Asked, Route};
+use super::request::{ParsedRequest, Route};
 use super::script::{BatchMissing, BatchTrouble, Fault, LimitHeaders, Script};
 
 /// The server: its script, its ledger, and where it stands in both.
@@ -48,10 +48,10 @@ impl Server {
         range.start + (range.end.saturating_sub(range.start)).mul_f64(self.random.f64())
     }
 
-    /// Does what is asked, or what the script has instead, and logs it.
-    pub(super) fn answer(&mut self, number: u64, asked: &Asked) -> Answer {
+    /// Does what is request, or what the script has instead, and logs it.
+    pub(super) fn answer(&mut self, number: u64, request: &ParsedRequest) -> Answer {
         let now = Instant::now();
-        let (mut answer, told) = self.decide(number, asked, now);
+        let (mut answer, told) = self.decide(number, request, now);
         if self.script.everything.is_none() {
             let name = HeaderName::from_static("x-ik-requestid");
             answer
@@ -62,7 +62,7 @@ impl Server {
             answer.headers.extend(limit_headers(told));
         }
         if self.script.echoes_key && answer.status >= 400 {
-            let key = asked.authorization.clone().unwrap_or_default();
+            let key = request.authorization.clone().unwrap_or_default();
             answer.body =
                 answer
                     .body
@@ -71,15 +71,20 @@ impl Server {
         let is_whole = answer.ending == Ending::Whole;
         self.ledger.log(Request {
             at: now.into_std(),
-            method: asked.method.to_string(),
-            path: asked.raw_path.clone(),
-            file_ids: asked.file_ids(),
+            method: request.method.to_string(),
+            path: request.raw_path.clone(),
+            file_ids: request.file_ids(),
             status: if is_whole { answer.status } else { 0 },
         });
         answer
     }
 
-    fn decide(&mut self, number: u64, asked: &Asked, now: Instant) -> (Answer, Option<Told>) {
+    fn decide(
+        &mut self,
+        number: u64,
+        request: &ParsedRequest,
+        now: Instant,
+    ) -> (Answer, Option<LimitState>) {
         if let Some((status, content_type, body)) = &self.script.everything {
             return (Answer::text(*status, content_type, body.clone()), None);
         }
@@ -89,14 +94,14 @@ impl Server {
                 None,
             );
         }
-        let fault = self.fault(number, &asked.file_ids());
+        let fault = self.fault(number, &request.file_ids());
         if let Some(answer) = fault.as_ref().and_then(fault_before) {
             return (answer, None);
         }
-        if let Err(refusal) = self.check_key(number, asked) {
+        if let Err(refusal) = self.check_key(number, request) {
             return (refusal, None);
         }
-        let told = match self.windows(asked).map(|windows| pass(windows, now)) {
+        let told = match self.windows(request).map(|windows| pass(windows, now)) {
             Some(Err(told)) => {
                 let told = (self.script.limit_headers != LimitHeaders::Never).then_some(told);
                 return (
@@ -107,7 +112,7 @@ impl Server {
             Some(Ok(told)) => told.filter(|_| self.script.limit_headers == LimitHeaders::Always),
             None => None,
         };
-        let answer = self.carry_out(asked);
+        let answer = self.carry_out(request);
         (
             fault.map_or(answer.0, |fault| fault_after(&fault, answer.1)),
             told,
@@ -146,8 +151,8 @@ impl Server {
         })
     }
 
-    fn check_key(&self, number: u64, asked: &Asked) -> Result<(), Answer> {
-        let Some(key) = &asked.authorization else {
+    fn check_key(&self, number: u64, request: &ParsedRequest) -> Result<(), Answer> {
+        let Some(key) = &request.authorization else {
             return Err(Answer::message(
                 401,
                 "Your request does not contain private API key.",
@@ -172,8 +177,8 @@ impl Server {
         Ok(())
     }
 
-    fn windows(&mut self, asked: &Asked) -> Option<&mut Vec<Window>> {
-        match asked.route {
+    fn windows(&mut self, request: &ParsedRequest) -> Option<&mut Vec<Window>> {
+        match request.route {
             Route::Delete(_) => Some(&mut self.script.limits),
             Route::DeleteBatch(_) | Route::BadBatch(_) => Some(&mut self.batch_limits),
             Route::List | Route::Details(_) => Some(&mut self.script.read_limits),
@@ -182,11 +187,11 @@ impl Server {
     }
 
     /// The answer, and what is left of it if a fault comes behind it.
-    fn carry_out(&mut self, asked: &Asked) -> (Answer, Answer) {
-        let file_ids = asked.file_ids();
+    fn carry_out(&mut self, request: &ParsedRequest) -> (Answer, Answer) {
+        let file_ids = request.file_ids();
         let poisoned = file_ids.iter().any(|id| self.script.poison.contains(id));
         let malformed = file_ids.iter().any(|id| self.script.malformed.contains(id));
-        let answer = match &asked.route {
+        let answer = match &request.route {
             _ if poisoned => Answer::text(500, "text/html", PAGE),
             _ if malformed => {
                 Answer::message(400, "Your request contains invalid fileId parameter.")
@@ -207,9 +212,9 @@ impl Server {
             }
             Route::DeleteBatch(ids) => self.delete_batch(ids),
             Route::BadBatch(message) => Answer::message(400, message),
-            Route::Purge => self.purge(&asked.body),
+            Route::Purge => self.purge(&request.body),
             Route::PurgeStatus(id) => self.purge_status(id),
-            Route::List => self.list(&asked.query),
+            Route::List => self.list(&request.query),
             Route::None => Answer::message(403, "Invalid CSRF Token"),
         };
         let copy = Answer {
@@ -371,7 +376,7 @@ fn troubled_answer(
     }
 }
 
-fn limit_headers(told: Told) -> [(HeaderName, String); 3] {
+fn limit_headers(told: LimitState) -> [(HeaderName, String); 3] {
     // A wait that is cut to whole milliseconds would end too early.
     let reset = told.reset.as_nanos().div_ceil(1_000_000);
     [
