@@ -95,9 +95,14 @@ fn a_list_of_a_library_in_use_is_complete_and_without_doubles() {
     list(&scene, "size >= 0", "").exits(0).says("listed: ");
     let ledger = scene.server.ledger();
     assert!(ledger.deleted_count() >= 5000);
-    check_complete(&scene, &listed(&scene.path(LIST)), &all);
-    let requests = ledger.request_count();
-    assert!((100..=104).contains(&requests), "{requests} requests");
+    let listed = listed(&scene.path(LIST));
+    check_complete(&scene, &listed, &all);
+    // Pages overlap by the files of one second, which are few here.
+    let (requests, pages) = (ledger.request_count(), listed.len().div_ceil(1000) as u64);
+    assert!(
+        requests <= pages + 2,
+        "{requests} requests for {pages} pages"
+    );
 }
 
 #[test]

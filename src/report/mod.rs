@@ -4,6 +4,7 @@
 //! while a run goes on; the last row of an ID counts. [`open()`] reads what earlier runs left, and
 //! [`Report::finish`] leaves one row for each decided record, however the run ended.
 
+mod claim;
 mod compact;
 mod end_mark;
 mod finish;
@@ -24,12 +25,11 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use thiserror::Error;
 
+pub use claim::{Claimed, claim, claim_part};
 pub use finish::{Ending, Finished};
 pub use flusher::Flusher;
 pub use index::{Admission, ResumeIndex};
-pub use open::{
-    Claimed, Existing, OpenError, Opened, Request, claim, claim_part, open, with_suffix,
-};
+pub use open::{Existing, OpenError, Opened, Request, open, with_suffix};
 pub use purges::PendingPurges;
 pub use read::{Rows, is_report};
 pub use resume::inspect;

@@ -4,7 +4,7 @@
 //! because the report itself is replaced when it is compacted.
 
 use std::fs::{self, File, OpenOptions};
-use std::io::{self, Read as _, Write};
+use std::io::{self, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
@@ -213,129 +213,6 @@ pub fn open(request: &Request<'_>) -> Result<Opened, OpenError> {
     opened
 }
 
-/// A new file, created under the lock of its name as a report is: for what else is written to `--report`. The lock is
-/// given up when this is dropped.
-#[derive(Debug)]
-pub struct Claimed {
-    /// The file, empty, readable by its owner alone.
-    pub file: File,
-    path: PathBuf,
-    backup: Option<PathBuf>,
-    /// Where it belongs once it is complete, if it is not there already.
-    end: Option<PathBuf>,
-    state: Option<StateFile>,
-}
-
-/// Creates a file under the same lock and the same rules for a file that is there as a report; there is nothing to
-/// resume in it.
-pub fn claim(path: &Path, existing: Existing) -> Result<Claimed, OpenError> {
-    let place = Place::of(path)?;
-    let header = StateHeader::new(Job::default(), 0);
-    let state = place.lock(&header)?;
-    match place.create(existing) {
-        Ok((file, backup)) => Ok(Claimed {
-            file,
-            path: place.path,
-            backup,
-            end: None,
-            state: Some(state),
-        }),
-        Err(error) => {
-            if state.old.is_none() {
-                let _ = state.remove();
-            }
-            Err(error)
-        }
-    }
-}
-
-/// As [`claim`], but the file has `.part` behind its name, and one that is there stays, until
-/// [`complete`](Claimed::complete). A `.part` that begins with `header` is what an earlier run left, and is replaced.
-pub fn claim_part(path: &Path, existing: Existing, header: &str) -> Result<Claimed, OpenError> {
-    let place = Place::of(path)?;
-    let state = place.lock(&StateHeader::new(Job::default(), 0))?;
-    let create = || {
-        if existing != Existing::Overwrite && place.path.symlink_metadata().is_ok() {
-            return Err(OpenError::Exists(place.name.clone()));
-        }
-        let part = Place {
-            path: with_suffix(&place.path, ".part"),
-            name: format!("{}.part", place.name),
-        };
-        remove_ours(&part, header)?;
-        let (file, _) = part.create(Existing::Refuse)?;
-        Ok((file, part.path))
-    };
-    match create() {
-        Ok((file, path)) => Ok(Claimed {
-            file,
-            path,
-            backup: None,
-            end: Some(place.path),
-            state: Some(state),
-        }),
-        Err(error) => {
-            state.restore().map_err(place.io())?;
-            Err(error)
-        }
-    }
-}
-
-/// Takes away what an incomplete run left, and nothing else.
-fn remove_ours(place: &Place, header: &str) -> Result<(), OpenError> {
-    let Ok(metadata) = place.path.symlink_metadata() else {
-        return Ok(());
-    };
-    let begin = || -> io::Result<Vec<u8>> {
-        let mut begin = Vec::new();
-        let file = File::open(&place.path)?;
-        file.take(header.len() as u64).read_to_end(&mut begin)?;
-        Ok(begin)
-    };
-    if !metadata.is_file() || !header.as_bytes().starts_with(&begin().map_err(place.io())?) {
-        return Err(OpenError::NotOurs(place.name.clone()));
-    }
-    fs::remove_file(&place.path).map_err(place.io())
-}
-
-impl Claimed {
-    /// Where the file is now.
-    pub fn path(&self) -> &Path {
-        &self.path
-    }
-
-    /// Says that the file is complete: it is on the disk, and under its own name.
-    pub fn complete(mut self) -> io::Result<()> {
-        self.file.sync_all()?;
-        if let Some(end) = &self.end {
-            if end.symlink_metadata().is_ok() {
-                set_aside(end)?;
-            }
-            fs::rename(&self.path, end)?;
-            sync_folder(end)?;
-            self.end = None;
-        }
-        Ok(())
-    }
-
-    /// Takes the file away again and puts back the one whose place it took.
-    pub fn discard(mut self) -> io::Result<()> {
-        take_away(&self.path, self.backup.as_deref())?;
-        self.state.take().map_or(Ok(()), StateFile::restore)
-    }
-}
-
-impl Drop for Claimed {
-    fn drop(&mut self) {
-        // What is under the name of an incomplete file is as it was, and so is its state.
-        let _ = match (&self.end, self.state.take()) {
-            (_, None) => Ok(()),
-            (Some(_), Some(state)) => state.restore(),
-            (None, Some(state)) => state.remove(),
-        };
-    }
-}
-
 /// Where a report lies, and its name for people.
 #[derive(Debug)]
 pub(super) struct Place {
@@ -387,13 +264,13 @@ impl Place {
         }
     }
 
-    fn lock(&self, header: &StateHeader) -> Result<StateFile, OpenError> {
+    pub(super) fn lock(&self, header: &StateHeader) -> Result<StateFile, OpenError> {
         StateFile::lock(self.state_path(), &journal::unbegun(header))
             .map_err(|error| self.state_error(error))
     }
 
     /// Creates the file, and says where the one is now that was there.
-    fn create(&self, existing: Existing) -> Result<(File, Option<PathBuf>), OpenError> {
+    pub(super) fn create(&self, existing: Existing) -> Result<(File, Option<PathBuf>), OpenError> {
         let is_there = self.path.symlink_metadata().is_ok();
         let backup = match (is_there, existing) {
             (false, _) => None,
@@ -433,7 +310,7 @@ pub(super) fn new_header(request: &Request<'_>) -> StateHeader {
 
 impl StateHeader {
     /// The header of a job that has not begun.
-    fn new(job: Job, stride: u64) -> Self {
+    pub(super) fn new(job: Job, stride: u64) -> Self {
         Self {
             version: STATE_VERSION,
             job,
@@ -540,7 +417,7 @@ fn has_begun(found: &Found) -> bool {
 }
 
 /// Keeps a file under a name that is free: `.bak`, `.bak.2` and so on.
-fn set_aside(path: &Path) -> io::Result<PathBuf> {
+pub(super) fn set_aside(path: &Path) -> io::Result<PathBuf> {
     for number in 1..MAX_BACKUPS {
         let suffix = if number == 1 {
             ".bak".into()
