@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use expectrl::process::unix::WaitStatus;
 use expectrl::session::OsSession;
 use fixture::{Scene, ids, list};
-use imagekit_bulk_delete::sandbox::{Fault, Script};
+use imagekit_bulk_delete::sandbox::{BatchTrouble, Fault, Script};
 
 const ROWS: u16 = 30;
 const WIDTHS: [u16; 2] = [60, 120];
@@ -107,31 +107,46 @@ impl Terminal {
         self.has_whole_lines();
     }
 
-    /// No line of the progress runs over the edge, and there are two to four of them, at the bottom.
+    /// No line of the progress runs over the edge, there are two to four of them and nothing below, and the cursor
+    /// rests where they begin.
     #[track_caller]
     fn has_whole_lines(&self) {
         let screen = self.screen.screen();
         let Some(first) = (0..ROWS).find(|row| self.row(*row).starts_with('[')) else {
             return;
         };
-        let (cursor, column) = screen.cursor_position();
         let contents = self.contents();
+        assert_eq!(screen.cursor_position(), (first, 0), "{contents}");
+        let is_blank = |row: &u16| self.row(*row).is_empty();
+        let end = (first..ROWS).find(is_blank).unwrap_or(ROWS);
+        assert!((2..=4).contains(&(end - first)), "{contents}");
+        assert!((end..ROWS).all(|row| is_blank(&row)), "{contents}");
         assert!(
-            (2..=4).contains(&(cursor - first)) && column == 0,
+            (first..end).all(|row| !screen.row_wrapped(row)),
             "{contents}"
         );
-        for row in first..cursor {
-            assert!(
-                !screen.row_wrapped(row) && !self.row(row).is_empty(),
-                "{contents}"
-            );
-        }
+        let bars = (0..ROWS).filter(|row| self.row(*row).starts_with('['));
+        assert_eq!(bars.count(), 1, "{contents}");
+    }
+
+    /// The window is made this wide.
+    fn narrow(&mut self, columns: u16) {
+        let process = self.session.get_process_mut();
+        process.set_window_size(columns, ROWS).unwrap();
+        let size = |number| NonZeroU16::new(number).unwrap();
+        self.screen.screen_mut().set_size(size(ROWS), size(columns));
     }
 
     fn row(&self, row: u16) -> String {
         let screen = self.screen.screen();
         let columns = screen.size().1.get();
         screen.rows(0, columns).nth(row.into()).unwrap_or_default()
+    }
+
+    /// The cursor is where it rests between two changes.
+    fn is_at_rest(&self) -> bool {
+        let (row, column) = self.screen.screen().cursor_position();
+        column == 0 && self.row(row).starts_with('[')
     }
 
     fn press(&mut self, keys: &[u8]) {
@@ -162,7 +177,7 @@ fn nothing_is_left_but_the_summary(screen: &str) {
         "IDs/s",
         "requests/s",
         "running",
-        "in the air\n",
+        "1 in flight",
         "^C",
     ] {
         assert!(
@@ -216,6 +231,67 @@ fn a_run_shows_how_far_it_is_how_fast_and_how_long_it_will_take() {
         nothing_is_left_but_the_summary(&screen);
         assert!(screen.contains("done: 20,000 records in "), "{screen}");
     });
+}
+
+#[test]
+fn enter_and_a_narrower_window_leave_no_pieces_behind() {
+    let scene = scene(Script::plain()).option("--rate 20");
+    let mut terminal = Terminal::run(&scene, 120, "", &[]);
+    terminal.shows(" deleted");
+    for columns in [120, 90, 60] {
+        terminal.narrow(columns);
+        for typed in ["", "\r", "abc\r", "\r\r"] {
+            let before = terminal.line_with("/20,000");
+            terminal.press(typed.as_bytes());
+            // The next change of the numbers: what was typed is written over by then.
+            while terminal.line_with("/20,000") == before || !terminal.is_at_rest() {
+                assert!(terminal.listen(), "{}", terminal.contents());
+            }
+            terminal.has_whole_lines();
+        }
+    }
+    terminal.press(CTRL_C);
+    let (code, screen) = terminal.end();
+    assert_eq!(code, 130, "{screen}");
+    assert!(!screen.contains("abc"), "{screen}");
+    nothing_is_left_but_the_summary(&screen);
+}
+
+#[test]
+fn purges_show_how_far_they_are_and_how_long_they_will_take() {
+    let urls = ids(40).into_iter().enumerate();
+    let rows = urls.map(|(number, id)| format!("{id},https://ik.imagekit.io/x/{number}.jpg\n"));
+    let input = format!("id,url\n{}", rows.collect::<String>());
+    let scene = Scene::new(Script {
+        latency: Duration::from_millis(10)..Duration::from_millis(20),
+        ..Script::plain()
+    })
+    .input("ids.txt", input)
+    .option("--purge-cache --rate 5");
+    scene.server.ledger().put_all(ids(40));
+    let mut terminal = Terminal::run(&scene, 100, "", &[]);
+    let line = terminal.shows("/40  ");
+    assert!(line.starts_with('[') && line.contains("purging "), "{line}");
+    assert!(!line.contains("100%"), "{line}");
+    let line = terminal.shows(" left");
+    assert!(line.contains("purging "), "{line}");
+    let (code, screen) = terminal.end();
+    assert_eq!(code, 0, "{screen}");
+    nothing_is_left_but_the_summary(&screen);
+}
+
+#[test]
+fn where_ids_are_checked_one_by_one_the_progress_says_so() {
+    // No batch says what became of its IDs.
+    let script = Script {
+        batch_trouble: Some((BatchTrouble::Neither, 1)),
+        ..Script::plain()
+    };
+    let scene = Scene::with_files(script, &ids(1_000)).option("--rate 40");
+    let mut terminal = Terminal::run(&scene, 100, "", &[]);
+    terminal.shows("checking IDs one by one");
+    terminal.press(CTRL_C);
+    assert_eq!(terminal.end().0, 130);
 }
 
 #[test]
@@ -289,6 +365,29 @@ fn after_ctrl_c_nothing_stands_but_what_was_done_and_what_to_type() {
 }
 
 #[test]
+fn what_a_stop_leaves_in_doubt_is_not_done() {
+    // The fourth request hangs; whatever else is sent fails, and its ID waits for the next attempt.
+    let faults_at = (2..200).map(|number| match number {
+        4 => (number, Fault::HangBefore),
+        _ => (number, Fault::Text503 { retry_after: None }),
+    });
+    let script = Script {
+        faults_at: faults_at.collect(),
+        ..Script::plain()
+    };
+    let scene = Scene::with_files(script, &ids(6)).option("-b 1 -j 6 --rate unlimited");
+    let mut terminal = Terminal::run(&scene, 100, "", &[]);
+    terminal.shows(" retries");
+    terminal.press(CTRL_C);
+    terminal.shows("4 unknown");
+    let contents = terminal.contents();
+    let line = terminal.line_with("6  running").expect(&contents);
+    assert!(line.contains(" 16%  1/"), "{line}");
+    terminal.press(CTRL_C);
+    assert_eq!(terminal.end().0, 130);
+}
+
+#[test]
 fn a_second_ctrl_c_leaves_at_once_and_nothing_of_the_bar() {
     let scene = scene(Script {
         random_faults: vec![(Fault::HangBefore, 1.0)],
@@ -296,7 +395,7 @@ fn a_second_ctrl_c_leaves_at_once_and_nothing_of_the_bar() {
     })
     .option("--rate 20");
     let mut terminal = Terminal::run(&scene, 60, "", &[]);
-    terminal.shows("1 in the air");
+    terminal.shows("1 in flight");
     terminal.press(CTRL_C);
     terminal.shows("(Ctrl-C again leaves at once)");
     terminal.press(CTRL_C);
@@ -349,6 +448,7 @@ fn log_lines_do_not_tear_the_bar_nor_the_bar_them() {
 
 /// What is left without the sequences that move the cursor, clear and colour.
 fn without_escapes(raw: &str) -> String {
+    let raw = raw.replace("\x1b7", "").replace("\x1b8", "");
     let mut parts = raw.split("\x1b[");
     let first = parts.next().unwrap_or_default().to_owned();
     let behind = |part: &str| {

@@ -394,6 +394,11 @@ impl RunStats {
         self.line().map_or(0, |line| line.traffic().retries())
     }
 
+    /// Requests that deleted one ID by the single-file endpoint.
+    pub fn single_requests(&self) -> u64 {
+        self.line().map_or(0, |line| line.traffic().singles())
+    }
+
     /// Requests that were answered or failed, by HTTP status; see [`NO_ANSWER`](crate::line::NO_ANSWER).
     pub fn requests_by_status(&self) -> BTreeMap<u16, u64> {
         self.line()

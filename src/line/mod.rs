@@ -132,7 +132,7 @@ impl Line {
         classify: impl Fn(&Exchange) -> Verdict<F>,
         sent: impl Future<Output = Exchange>,
     ) -> Exchanged<F> {
-        self.traffic.sent(trial);
+        self.traffic.sent(turn.endpoint(), trial);
         let exchange = sent.await;
         self.traffic.answered(&exchange);
         self.watch_reachability(&exchange);

@@ -6,6 +6,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use super::Trial;
 use crate::client::Exchange;
+use crate::throttle::Endpoint;
 
 /// Stands among the statuses for a request that got no answer.
 pub const NO_ANSWER: u16 = 0;
@@ -15,6 +16,7 @@ pub const NO_ANSWER: u16 = 0;
 pub struct Traffic {
     requests: AtomicU64,
     retries: AtomicU64,
+    singles: AtomicU64,
     /// A server cannot make this grow past the thousand statuses that HTTP has.
     by_status: Mutex<BTreeMap<u16, u64>>,
 }
@@ -30,6 +32,11 @@ impl Traffic {
         self.retries.load(Ordering::Relaxed)
     }
 
+    /// Requests that deleted one ID by the single-file endpoint.
+    pub fn singles(&self) -> u64 {
+        self.singles.load(Ordering::Relaxed)
+    }
+
     /// Requests that have come down, by HTTP status; [`NO_ANSWER`] for those without one.
     pub fn by_status(&self) -> BTreeMap<u16, u64> {
         self.counts().clone()
@@ -41,10 +48,12 @@ impl Traffic {
     }
 
     /// Counts a request that leaves now.
-    pub(super) fn sent(&self, trial: Trial) {
+    pub(super) fn sent(&self, endpoint: Endpoint, trial: Trial) {
         self.requests.fetch_add(1, Ordering::Relaxed);
         self.retries
             .fetch_add(u64::from(trial == Trial::Again), Ordering::Relaxed);
+        self.singles
+            .fetch_add(u64::from(endpoint == Endpoint::Delete), Ordering::Relaxed);
     }
 
     /// Counts what came of it.

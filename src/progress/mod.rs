@@ -1,13 +1,12 @@
 //! The progress on stderr: lines that change in place on a terminal, a plain line now and then elsewhere.
 //!
-//! It only looks at the account of the run. Whatever else is told
+//! It only looks at the account of the run. Whatever else is said
 //! on stderr goes through here too, so that neither tears the other.
 
-mod canvas;
-mod forecast;
-mod paint;
-mod screen;
-mod words;
+mod eta;
+mod style;
+mod terminal;
+mod view;
 
 use std::convert::Infallible;
 use std::io::{self, IsTerminal, Write};
@@ -23,10 +22,9 @@ use tokio::time::{Instant, MissedTickBehavior, interval};
 use tracing_subscriber::fmt::MakeWriter;
 
 use crate::cli::{Display, LogFormat, ProgressMode};
-use forecast::Forecast;
-use paint::{Colours, Ink, Piece, tame};
-use screen::{Line, Screen};
-use words::View;
+use style::{Colours, Span, Style, sanitize};
+use terminal::{Line, Terminal};
+use view::{Forecasts, View};
 
 const REDRAW: Duration = Duration::from_millis(200);
 const LOOK: Duration = Duration::from_secs(1);
@@ -35,7 +33,7 @@ const PLAIN_LINE: Duration = Duration::from_secs(30);
 /// The one that writes to stderr while the run goes on.
 #[derive(Debug, Clone)]
 pub(crate) struct Progress {
-    screen: Arc<Mutex<Screen>>,
+    terminal: Arc<Mutex<Terminal>>,
     mode: ProgressMode,
     is_quiet: bool,
     colours: Colours,
@@ -67,7 +65,7 @@ impl Progress {
             Colours::No
         };
         Self {
-            screen: Arc::default(),
+            terminal: Arc::default(),
             mode,
             is_quiet: display.quiet,
             colours,
@@ -87,16 +85,16 @@ impl Progress {
             ProgressMode::Plain => LOOK,
             ProgressMode::None | ProgressMode::Auto => return std::future::pending().await,
         };
-        let mut forecast = Forecast::new(Instant::now());
+        let mut forecasts = Forecasts::new(Instant::now());
         let mut ticks = interval(every);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Skip);
         let mut told = ticks.tick().await;
         loop {
             let now = ticks.tick().await;
-            let view = View::take(stats, &mut forecast, now);
+            let view = View::take(stats, &mut forecasts, now);
             if self.mode == ProgressMode::Bar {
-                let lines = view.lines(screen::columns(), self.colours);
-                self.screen().show(lines);
+                let lines = view.lines(terminal::columns(), self.colours);
+                self.terminal().show(lines);
             } else if now >= told + PLAIN_LINE {
                 told = now;
                 self.say(&view.plain());
@@ -117,7 +115,7 @@ impl Progress {
         loop {
             ticks.tick().await;
             if self.mode == ProgressMode::Bar {
-                self.screen().show(vec![Line::plain(line())]);
+                self.terminal().show(vec![Line::plain(line())]);
             } else {
                 self.say(&line());
             }
@@ -126,13 +124,13 @@ impl Progress {
 
     /// Says what a person must know, even if told to be quiet.
     pub(crate) fn must_know(&self, text: &str) {
-        self.say(&tame(text));
+        self.say(&sanitize(text));
     }
 
     /// Tells what a person should know, unless told to be quiet.
     pub(crate) fn notice(&self, notice: &str) {
         if !self.is_quiet {
-            self.say(&tame(notice));
+            self.say(&sanitize(notice));
         }
     }
 
@@ -147,28 +145,28 @@ impl Progress {
         if self.format == LogFormat::Json {
             let mut fields = summary.fields().unwrap_or_default();
             let verdict = summary.ending.reason().unwrap_or_else(|| "done".into());
-            fields["message"] = tame(&verdict).into();
+            fields["message"] = sanitize(&verdict).into();
             return self.print(&json(Level::Info, &fields));
         }
-        let ink = if summary.exit_code == 0 {
-            Ink::Good
+        let style = if summary.exit_code == 0 {
+            Style::Good
         } else {
-            Ink::Bad
+            Style::Bad
         };
-        let text = tame(&summary.text());
+        let text = sanitize(&summary.text());
         let (verdict, rest) = text.split_at(text.find([':', ' ']).unwrap_or(0));
-        let verdict = Piece::new(verdict, ink).painted(self.colours);
+        let verdict = Span::new(verdict, style).styled(self.colours);
         self.say(&format!("{verdict}{}", rest.trim_end()));
     }
 
     /// Takes the lines off the screen.
     pub(crate) fn clear(&self) {
-        self.screen().clear();
+        self.terminal().clear();
     }
 
     /// Tells an error.
     pub(crate) fn error(&self, text: &str) {
-        let text = tame(text.trim_end());
+        let text = sanitize(text.trim_end());
         match self.format {
             LogFormat::Text => self.print(&format!("error: {text}\n")),
             LogFormat::Json => self.print(&json(Level::Error, &message(&text))),
@@ -185,11 +183,11 @@ impl Progress {
     }
 
     fn print(&self, text: &str) {
-        self.screen().print(&secret::scrub(text));
+        self.terminal().print(&secret::scrub(text));
     }
 
-    fn screen(&self) -> MutexGuard<'_, Screen> {
-        self.screen.lock().unwrap_or_else(PoisonError::into_inner)
+    fn terminal(&self) -> MutexGuard<'_, Terminal> {
+        self.terminal.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -230,7 +228,7 @@ impl<'a> MakeWriter<'a> for Progress {
     }
 }
 
-/// Writes whole log lines above what stands on the screen.
+/// Writes whole log lines above the progress.
 #[derive(Debug)]
 pub(crate) struct LogLine(Progress);
 

@@ -319,6 +319,11 @@ pub struct Turn<'a> {
 }
 
 impl Turn<'_> {
+    /// Of which endpoint it is.
+    pub(crate) fn endpoint(&self) -> Endpoint {
+        self.endpoint
+    }
+
     /// The API works: any answer of its own but a 429 and a 5xx.
     pub fn succeeded(self, pace: &Pace) {
         self.throttle

@@ -1,26 +1,26 @@
-//! The progress in words: what stands on each line.
+//! The progress at one moment, in words: what stands on each line.
 
 use std::time::Duration;
 
 use imagekit_bulk_delete::human::{counted, grouped, limit, seconds};
 use imagekit_bulk_delete::job::{Expected, RunStats};
-use imagekit_bulk_delete::outcome::Status;
+use imagekit_bulk_delete::outcome::{Purge, Status};
 use imagekit_bulk_delete::throttle::{Endpoint, SeenLimit, Waiting};
 use tokio::time::Instant;
 
-use super::forecast::{Forecast, Seen, Speed, time_for};
-use super::paint::{Colours, Ink, Piece, lines, one_line};
-use super::screen::Line;
+use super::eta::{Forecast, Seen, Speed, time_for};
+use super::style::{Colours, Span, Style, lines, one_line};
+use super::terminal::Line;
 
 /// The bar is no longer than this, and left out where there is no room for so much.
-const LONGEST_BAR: usize = 40;
-const SHORTEST_BAR: usize = 8;
+const MAX_BAR: usize = 40;
+const MIN_BAR: usize = 8;
 
 /// A pause that is over in a moment is not worth a word.
-const SHORTEST_PAUSE: Duration = Duration::from_millis(300);
+const MIN_PAUSE: Duration = Duration::from_millis(300);
 
 /// A batch, as against single calls, shows by how many records a request settles.
-const LEAST_OF_A_BATCH: f64 = 1.5;
+const MIN_BATCH: f64 = 1.5;
 
 /// All that is told at one moment.
 #[derive(Debug, Clone, PartialEq)]
@@ -34,7 +34,35 @@ pub(super) struct View {
     pub(super) activity: Activity,
     pub(super) retries: u64,
     pub(super) throttled: u64,
-    pub(super) in_air: u64,
+    pub(super) in_flight: u64,
+    /// URLs to purge, those that are purged included.
+    pub(super) purges: Option<Purging>,
+}
+
+/// How far the purges are.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(super) struct Purging {
+    done: u64,
+    total: u64,
+    /// Nothing else is left to do just now, so that the bar is theirs.
+    is_alone: bool,
+    time_left: Option<Duration>,
+}
+
+/// How fast it goes, of both kinds of work.
+#[derive(Debug)]
+pub(super) struct Forecasts {
+    records: Forecast,
+    purges: Forecast,
+}
+
+impl Forecasts {
+    pub(super) fn new(now: Instant) -> Self {
+        Self {
+            records: Forecast::new(now),
+            purges: Forecast::new(now),
+        }
+    }
 }
 
 /// What goes on just now.
@@ -47,13 +75,13 @@ pub(super) enum Activity {
     Paused(Duration),
     /// The API as a whole is failing; the next try is so far away.
     Outage(Duration),
-    /// The run ends as soon as what is in the air has come down.
+    /// The run ends as soon as what is in flight is answered.
     Stopping,
 }
 
 impl View {
     /// Looks, and takes what it sees into the forecast.
-    pub(super) fn take(stats: &RunStats, forecast: &mut Forecast, now: Instant) -> Self {
+    pub(super) fn take(stats: &RunStats, forecasts: &mut Forecasts, now: Instant) -> Self {
         let throttle = stats.throttle();
         let waiting = throttle.as_ref().and_then(|throttle| throttle.waiting());
         let rate = |endpoint| {
@@ -66,16 +94,23 @@ impl View {
             decided: stats.decided(),
             underway: stats.underway(),
             landed,
+            singles: stats.single_requests(),
             is_waiting: is_waiting(waiting, rate),
         };
-        forecast.look(now, seen);
-        let speed = forecast.speed(|records| rate(endpoint(records)));
+        forecasts.records.look(now, seen);
+        let speed = forecasts.records.speed(|records| rate(endpoint(records)));
         let activity = activity(stats, waiting, now);
         let left = stats.left().filter(|left| *left > 0);
         let sending = left.and_then(|left| time_for(left, speed.as_ref()?));
         let counts = Status::ALL.map(|status| (status, stats.count(status)));
+        // What a stop left in doubt is not done.
+        let in_doubt = if stats.is_stopping() {
+            stats.count(Status::Unknown)
+        } else {
+            0
+        };
         Self {
-            done: stats.done(),
+            done: stats.done().saturating_sub(in_doubt),
             total: stats.expected(),
             counts: counts.into_iter().filter(|(_, count)| *count > 0).collect(),
             speed,
@@ -84,7 +119,8 @@ impl View {
             activity,
             retries: stats.retries(),
             throttled: stats.throttled(),
-            in_air: stats.requests().saturating_sub(landed),
+            in_flight: stats.requests().saturating_sub(landed),
+            purges: Purging::take(stats, &mut forecasts.purges, now),
         }
     }
 
@@ -100,10 +136,10 @@ impl View {
     fn first_line(&self, columns: usize, colours: Colours) -> Line {
         let numbers = self.numbers();
         let with_time = [numbers.clone(), vec![self.running()]].concat();
-        let line = |pieces: &[Piece]| one_line(pieces, "  ", columns, colours);
+        let line = |spans: &[Span]| one_line(spans, "  ", columns, colours);
         let room = |line: &Line| columns.saturating_sub(line.width + 1);
         let longer = line(&with_time);
-        let mut first = if self.total == Expected::Unknown || room(&longer) >= SHORTEST_BAR {
+        let mut first = if self.share().is_none() || room(&longer) >= MIN_BAR {
             longer
         } else {
             line(&numbers)
@@ -118,27 +154,39 @@ impl View {
     /// One line for a log.
     pub(super) fn plain(&self) -> String {
         let numbers = [self.numbers(), vec![self.running()]].concat();
-        let pieces = [numbers, self.counts(), self.activity()].concat();
-        let texts: Vec<&str> = pieces.iter().map(|piece| piece.text.trim_start()).collect();
+        let spans = [numbers, self.counts(), self.activity()].concat();
+        let texts: Vec<&str> = spans.iter().map(|span| span.text.trim_start()).collect();
         texts.join(", ")
     }
 
+    /// What the bar shows: how much of how much; `None` where nobody knows.
+    fn share(&self) -> Option<(u64, u64)> {
+        match (self.purges, self.total) {
+            (Some(purges), _) if purges.is_alone => Some((purges.done, purges.total)),
+            (_, Expected::Exact(total) | Expected::Estimate(total)) => Some((self.done, total)),
+            (_, Expected::Unknown) => None,
+        }
+    }
+
     /// The most telling first: those at the end are left out where there is no room.
-    fn numbers(&self) -> Vec<Piece> {
+    fn numbers(&self) -> Vec<Span> {
+        if let Some(purges) = self.purges.filter(|purges| purges.is_alone) {
+            return purges.numbers();
+        }
         let done = grouped(self.done);
-        let mut pieces = match self.total {
-            Expected::Unknown => vec![Piece::plain(format!("{done} done"))],
+        let mut spans = match self.total {
+            Expected::Unknown => vec![Span::plain(format!("{done} done"))],
             Expected::Exact(total) => vec![
-                Piece::plain(percent(self.done, total)),
-                Piece::plain(format!("{done}/{}", grouped(total))),
+                Span::plain(percent(self.done, total)),
+                Span::plain(format!("{done}/{}", grouped(total))),
             ],
             Expected::Estimate(total) => vec![
-                Piece::plain(percent(self.done, total)),
-                Piece::plain(format!("{done}/~{}", grouped(total))),
+                Span::plain(percent(self.done, total)),
+                Span::plain(format!("{done}/~{}", grouped(total))),
             ],
         };
         if let Some(records) = self.speed.and_then(|speed| speed.records) {
-            pieces.push(Piece::plain(format!("{} IDs/s", rounded(records))));
+            spans.push(Span::plain(format!("{} IDs/s", rounded(records))));
         }
         if let Some(time_left) = self.time_left {
             let about = if matches!(self.total, Expected::Estimate(_)) {
@@ -146,81 +194,118 @@ impl View {
             } else {
                 ""
             };
-            pieces.push(Piece::plain(format!("{about}{} left", whole(time_left))));
+            spans.push(Span::plain(format!("{about}{} left", whole(time_left))));
         }
-        pieces
+        spans
     }
 
-    fn running(&self) -> Piece {
-        Piece::plain(format!("running {}", whole(self.elapsed)))
+    fn running(&self) -> Span {
+        Span::plain(format!("running {}", whole(self.elapsed)))
     }
 
-    fn counts(&self) -> Vec<Piece> {
-        let piece = |(status, count): &(Status, u64)| {
-            let ink = match status {
-                Status::Deleted => Ink::Good,
-                Status::Failed | Status::Unknown | Status::Invalid => Ink::Bad,
+    fn counts(&self) -> Vec<Span> {
+        let span = |(status, count): &(Status, u64)| {
+            let style = match status {
+                Status::Deleted => Style::Good,
+                Status::Failed | Status::Unknown | Status::Invalid => Style::Bad,
                 Status::NotFound | Status::Gone | Status::Duplicate | Status::Excluded => {
-                    Ink::Plain
+                    Style::Plain
                 }
             };
-            Piece::new(format!("{} {}", grouped(*count), status.as_str()), ink)
+            Span::new(format!("{} {}", grouped(*count), status.as_str()), style)
         };
-        self.counts.iter().map(piece).collect()
+        self.counts.iter().map(span).collect()
     }
 
-    fn activity(&self) -> Vec<Piece> {
-        let mut pieces = match &self.activity {
+    fn activity(&self) -> Vec<Span> {
+        let mut spans = match &self.activity {
             Activity::Outage(wait) => {
                 let when = match up(*wait) {
                     0 => "now".into(),
                     seconds => format!("in {seconds} s"),
                 };
                 let words = format!("ImageKit is not answering, trying again {when}");
-                vec![Piece::new(words, Ink::Bad)]
+                vec![Span::new(words, Style::Bad)]
             }
             Activity::Paused(wait) => {
                 let words = format!("paused {} s by ImageKit", up(*wait));
-                vec![Piece::new(words, Ink::Notable)]
+                vec![Span::new(words, Style::Notable)]
             }
-            Activity::Stopping => vec![Piece::new("stopping", Ink::Notable)],
+            Activity::Stopping => vec![Span::new("stopping", Style::Notable)],
             Activity::Sending { limit: seen } => self.pace(seen.as_ref()),
         };
+        let purges = self.purges.filter(|purges| !purges.is_alone);
+        spans.extend(purges.map(|purges| Span::plain(purges.words())));
         let counts = [
             (self.retries, "retry", "retries"),
             (self.throttled, "refused (429)", "refused (429)"),
-            (self.in_air, "in the air", "in the air"),
+            (self.in_flight, "in flight", "in flight"),
         ];
         let counts = counts.into_iter().filter(|(count, ..)| *count > 0);
-        pieces.extend(counts.map(|(count, one, many)| Piece::plain(counted(count, one, many))));
-        pieces
+        spans.extend(counts.map(|(count, one, many)| Span::plain(counted(count, one, many))));
+        spans
     }
 
-    fn pace(&self, seen: Option<&SeenLimit>) -> Vec<Piece> {
-        let speed = self
-            .speed
-            .map(|speed| format!("{} requests/s", rounded(speed.requests)));
+    fn pace(&self, seen: Option<&SeenLimit>) -> Vec<Span> {
+        let speed = self.speed;
+        let requests = speed.map(|speed| format!("{} requests/s", rounded(speed.requests)));
+        let is_one_by_one = speed.is_some_and(|speed| speed.is_one_by_one);
+        let why = is_one_by_one.then(|| "checking IDs one by one".to_owned());
         let limit = seen.map(|seen| format!("limit seen {}", limit(seen)));
-        speed.into_iter().chain(limit).map(Piece::plain).collect()
+        let all = requests.into_iter().chain(why).chain(limit);
+        all.map(Span::plain).collect()
     }
 
     /// The bar, and how wide it is; `None` where there is no total or no room.
     fn bar(&self, room: usize, colours: Colours) -> Option<(String, usize)> {
-        let (Expected::Exact(total) | Expected::Estimate(total)) = self.total else {
-            return None;
-        };
-        let width = room.min(LONGEST_BAR);
-        if width < SHORTEST_BAR {
+        let (done, total) = self.share()?;
+        let width = room.min(MAX_BAR);
+        if width < MIN_BAR {
             return None;
         }
         let cells = width - 2;
-        let full = usize::try_from(self.done.saturating_mul(cells as u64) / total.max(1))
+        let full = usize::try_from(done.saturating_mul(cells as u64) / total.max(1))
             .unwrap_or(cells)
             .min(cells);
         let head = if full < cells { ">" } else { "" };
-        let done = Piece::new(format!("{}{head}", "=".repeat(full)), Ink::Good).painted(colours);
+        let drawn = Span::new(format!("{}{head}", "=".repeat(full)), Style::Good).styled(colours);
         let rest = " ".repeat(cells - full - head.len());
-        Some((format!("[{done}{rest}]"), width))
+        Some((format!("[{drawn}{rest}]"), width))
+    }
+}
+
+impl Purging {
+    /// `None` where nothing is purged.
+    fn take(stats: &RunStats, forecast: &mut Forecast, now: Instant) -> Option<Self> {
+        let total = stats.purges_due();
+        let purged = Purge::ALL.map(|purge| stats.purged(purge));
+        let done = purged.iter().sum::<u64>().min(total);
+        let seen = Seen {
+            decided: done,
+            underway: 0,
+            landed: done,
+            singles: 0,
+            is_waiting: false,
+        };
+        forecast.look(now, seen);
+        let speed = forecast.speed(|_| f64::INFINITY);
+        (done < total).then(|| Self {
+            done,
+            total,
+            is_alone: stats.underway() == 0,
+            time_left: speed.and_then(|speed| time_for(total - done, &speed)),
+        })
+    }
+
+    fn words(&self) -> String {
+        format!("purging {}/{}", grouped(self.done), grouped(self.total))
+    }
+
+    fn numbers(&self) -> Vec<Span> {
+        let time_left = self.time_left.map(|left| format!("{} left", whole(left)));
+        let share = percent(self.done, self.total);
+        let all = [Some(share), Some(self.words()), time_left];
+        all.into_iter().flatten().map(Span::plain).collect()
     }
 }
 
@@ -252,7 +337,7 @@ fn activity(stats: &RunStats, waiting: Option<Waiting>, now: Instant) -> Activit
     let wait = |until: Instant| until.saturating_duration_since(now);
     match waiting {
         Some(Waiting::Outage { next_try }) => Activity::Outage(wait(next_try)),
-        Some(Waiting::Paused { until, .. }) if wait(until) >= SHORTEST_PAUSE => {
+        Some(Waiting::Paused { until, .. }) if wait(until) >= MIN_PAUSE => {
             Activity::Paused(wait(until))
         }
         Some(Waiting::Paused { .. }) | None => Activity::Sending {
@@ -262,7 +347,7 @@ fn activity(stats: &RunStats, waiting: Option<Waiting>, now: Instant) -> Activit
 }
 
 fn endpoint(records_a_request: f64) -> Endpoint {
-    if records_a_request > LEAST_OF_A_BATCH {
+    if records_a_request > MIN_BATCH {
         Endpoint::DeleteBatch
     } else {
         Endpoint::Delete

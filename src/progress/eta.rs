@@ -16,8 +16,11 @@ const LOOK_BACK: Duration = Duration::from_mins(1);
 /// Samples no denser than this.
 const SAMPLE_EACH: Duration = Duration::from_secs(1);
 
+/// The rate of requests is that of the last moments, which is what the limit beside it is held against.
+const RECENT: Duration = Duration::from_secs(5);
+
 /// Before so many seconds nothing is said.
-const LEAST: f64 = 3.0;
+const MIN_SECONDS: f64 = 3.0;
 
 /// What is seen at one moment.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -26,8 +29,10 @@ pub(super) struct Seen {
     pub(super) decided: u64,
     /// Records that were taken in and are not decided yet.
     pub(super) underway: u64,
-    /// Requests that have come down.
+    /// Requests that were answered or failed.
     pub(super) landed: u64,
+    /// Requests that named one ID each.
+    pub(super) singles: u64,
     /// Whether ImageKit makes the run wait.
     pub(super) is_waiting: bool,
 }
@@ -38,6 +43,7 @@ struct Sample {
     counted: Duration,
     decided: u64,
     landed: u64,
+    singles: u64,
 }
 
 /// How fast it goes.
@@ -45,8 +51,10 @@ struct Sample {
 pub(super) struct Speed {
     /// Records a second; `None` while there is too little to go by.
     pub(super) records: Option<f64>,
-    /// Requests a second.
+    /// Requests a second, in the last seconds.
     pub(super) requests: f64,
+    /// Whether most requests of the last seconds named one ID each, after others that named more.
+    pub(super) is_one_by_one: bool,
 }
 
 #[derive(Debug)]
@@ -64,6 +72,7 @@ impl Forecast {
             counted: Duration::ZERO,
             decided: 0,
             landed: 0,
+            singles: 0,
         };
         Self {
             samples: VecDeque::from([begin]),
@@ -79,6 +88,7 @@ impl Forecast {
         self.looked = now;
         self.latest.decided = seen.decided;
         self.latest.landed = seen.landed;
+        self.latest.singles = seen.singles;
         if !seen.is_waiting {
             self.latest.counted += passed;
         }
@@ -108,24 +118,36 @@ impl Forecast {
             Some(oldest) if oldest.counted > warm.counted => self.since(oldest),
             _ => self.since(&warm),
         });
-        let records = records.filter(|since| since.seconds >= LEAST).map(|since| {
-            let records_a_request = since.decided / since.landed.max(1.0);
-            let most = most_requests(records_a_request);
-            let by_limit = most * records_a_request.max(f64::MIN_POSITIVE);
-            (since.decided / since.seconds).min(by_limit)
-        });
-        (all.seconds >= LEAST).then(|| Speed {
+        let records = records
+            .filter(|since| since.seconds >= MIN_SECONDS)
+            .map(|since| {
+                let records_a_request = since.decided / since.landed.max(1.0);
+                let most = most_requests(records_a_request);
+                let by_limit = most * records_a_request.max(f64::MIN_POSITIVE);
+                (since.decided / since.seconds).min(by_limit)
+            });
+        let recent = self.since(self.recent()?);
+        (all.seconds >= MIN_SECONDS).then(|| Speed {
             records,
-            requests: all.landed / all.seconds,
+            requests: recent.landed / recent.seconds.max(1.0),
+            is_one_by_one: recent.singles * 2.0 > recent.landed
+                && self.latest.landed > self.latest.singles,
         })
+    }
+
+    /// The newest sample that is old enough to tell the rate of the last seconds; the oldest if none is.
+    fn recent(&self) -> Option<&Sample> {
+        let is_old = |sample: &&Sample| sample.counted + RECENT <= self.latest.counted;
+        let mut old = self.samples.iter().rev().filter(is_old);
+        old.next().or_else(|| self.samples.front())
     }
 
     #[expect(clippy::cast_precision_loss, reason = "a speed to look at")]
     fn since(&self, sample: &Sample) -> Since {
-        let (decided, landed) = (
-            self.latest.decided.saturating_sub(sample.decided),
-            self.latest.landed.saturating_sub(sample.landed),
-        );
+        let latest = &self.latest;
+        let decided = latest.decided.saturating_sub(sample.decided);
+        let landed = latest.landed.saturating_sub(sample.landed);
+        let singles = latest.singles.saturating_sub(sample.singles);
         Since {
             seconds: self
                 .latest
@@ -134,6 +156,7 @@ impl Forecast {
                 .as_secs_f64(),
             decided: decided as f64,
             landed: landed as f64,
+            singles: singles as f64,
         }
     }
 }
@@ -144,6 +167,7 @@ struct Since {
     seconds: f64,
     decided: f64,
     landed: f64,
+    singles: f64,
 }
 
 /// How long `left` records will take at this speed; `None` where nobody knows.
@@ -173,6 +197,7 @@ mod tests {
                     decided: batches * 100,
                     underway: 100,
                     landed: batches,
+                    singles: 0,
                     is_waiting,
                 },
             );
@@ -232,6 +257,7 @@ mod tests {
                 decided,
                 underway: 450,
                 landed: 5 * second,
+                singles: 0,
                 is_waiting: false,
             };
             forecast.look(start + Duration::from_secs(second), seen);
@@ -242,6 +268,36 @@ mod tests {
         }
         let speed = forecast.speed(|_| 5.0).unwrap();
         assert!(is_about(speed.records.unwrap(), 500.0), "{speed:?}");
+    }
+
+    #[test]
+    fn requests_a_second_are_those_of_the_last_seconds_and_single_calls_are_noticed() {
+        let start = Instant::now();
+        let mut forecast = Forecast::new(start);
+        for second in 1..=30_u64 {
+            // Fifty batches a second, then five single calls.
+            let singles = 5 * second.saturating_sub(20);
+            let seen = Seen {
+                decided: 5_000 * second.min(20) + singles,
+                underway: 0,
+                landed: 50 * second.min(20) + singles,
+                singles,
+                is_waiting: false,
+            };
+            forecast.look(start + Duration::from_secs(second), seen);
+            if second == 20 {
+                let speed = forecast.speed(|_| f64::INFINITY).unwrap();
+                assert!(
+                    is_about(speed.requests, 50.0) && !speed.is_one_by_one,
+                    "{speed:?}"
+                );
+            }
+        }
+        let speed = forecast.speed(|_| f64::INFINITY).unwrap();
+        assert!(
+            is_about(speed.requests, 5.0) && speed.is_one_by_one,
+            "{speed:?}"
+        );
     }
 
     #[test]
