@@ -36,6 +36,8 @@ impl Flags {
     pub const COUNTED: Self = Self(1 << 1);
     /// Its rows are of records that were never sent.
     pub const INVALID: Self = Self(1 << 2);
+    /// It must not be deleted.
+    pub const EXCEPTED: Self = Self(1 << 3);
     const ROW_SHIFT: u32 = 4;
     /// The largest number for a row and the largest count.
     pub const MAX: u16 = 0xf;

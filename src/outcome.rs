@@ -280,16 +280,24 @@ impl Outcome {
         )
     }
 
-    /// The row of a record that names an ID that `--except` protects.
+    /// The row of a record that names an ID that `--except` protects. One that an earlier run may have deleted stays
+    /// `unknown`: it was sent.
     pub fn excluded(target: Target) -> Self {
         let file_id = target.file_id.as_str().into();
-        Self::unsent(
-            file_id,
-            target.origin,
-            Status::Excluded,
-            ErrorCode::Excluded,
-            "the ID is on a list of --except",
-        )
+        let (status, error, message) = if target.doubt {
+            (
+                Status::Unknown,
+                ErrorCode::Interrupted,
+                "a list of --except protects the ID now, but an earlier run may have deleted it",
+            )
+        } else {
+            (
+                Status::Excluded,
+                ErrorCode::Excluded,
+                "a list of --except protects the ID",
+            )
+        };
+        Self::unsent(file_id, target.origin, status, error, message)
     }
 
     fn unsent(

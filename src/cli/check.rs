@@ -5,20 +5,22 @@ use std::fmt::Write as _;
 use std::rc::Rc;
 
 use anyhow::{Context as _, Result, bail};
+use futures::{Stream, StreamExt as _};
 use imagekit_bulk_delete::check::{self, Sheet, Totals};
-use imagekit_bulk_delete::human::{bytes, grouped};
+use imagekit_bulk_delete::human::{bytes, counted, grouped};
 use imagekit_bulk_delete::line::Line;
 use imagekit_bulk_delete::lookup::Lookup;
 use imagekit_bulk_delete::report::ResumeIndex;
-use imagekit_bulk_delete::source::RecordStream;
+use imagekit_bulk_delete::source::SourceError;
 use imagekit_bulk_delete::stop::{Reason, Stop};
+use imagekit_bulk_delete::target::Record;
 use tokio::select;
 
 use super::account::{Account, existing};
 use super::exit;
 use super::options::Cli;
 use super::paths::Paths;
-use super::prepare::{check_caps, count, has_caps, listen, open_sources};
+use super::prepare::{check_caps, count, has_caps, listen, load_exceptions, open_sources};
 use super::run::limits;
 use super::signals::Signals;
 use crate::progress::Progress;
@@ -31,27 +33,22 @@ pub(crate) async fn check(cli: &Cli, paths: &Paths, progress: &Progress) -> Resu
     let line = account.line(cli, &stop)?;
     let mut sources = open_sources(cli, progress)?;
     let mut signals = listen()?;
+    let (mut index, _) = load_exceptions(cli, ResumeIndex::default(), progress).await?;
     if has_caps(cli) {
         let counted = select! {
-            counted = count(sources, ResumeIndex::default()) => counted?,
+            counted = count(sources, index) => counted?,
             number = signals.next() => return Ok(exit::of_reason(&Reason::Signal(number))),
         };
         check_caps(cli, &counted.stats, 0)?;
-        sources = *counted.sources;
+        (sources, index) = (*counted.sources, *counted.index);
     }
     let mut records = sources.stream()?;
+    let excluded = Cell::new(0);
+    let checked = (&mut records)
+        .map(|records| records.map(|records| without_exceptions(records, &index, &excluded)));
     let mut sheet = Sheet::create(&paths.report, existing(cli))?;
     super::dry_run::mention_what_is_not_written(cli, progress);
-    let asked = ask(
-        cli,
-        progress,
-        line,
-        &mut records,
-        signals,
-        &stop,
-        &mut sheet,
-    )
-    .await;
+    let asked = ask(cli, progress, line, checked, signals, &stop, &mut sheet).await;
     let Some(totals) = asked else {
         return Ok(stop
             .reason()
@@ -61,6 +58,10 @@ pub(crate) async fn check(cli: &Cli, paths: &Paths, progress: &Progress) -> Resu
         // As a run whose host was never reached: nothing is left that the next try would be refused for.
         sheet.discard().context("cannot take the sheet away")?;
         bail!("{reason}");
+    }
+    if excluded.get() > 0 {
+        let excluded = counted(excluded.get(), "record is", "records are");
+        progress.notice(&format!("{excluded} excluded and not asked for"));
     }
     for notice in records.skipped() {
         progress.notice(&notice);
@@ -73,12 +74,24 @@ pub(crate) async fn check(cli: &Cli, paths: &Paths, progress: &Progress) -> Resu
     })
 }
 
+/// The records that no list of `--except` names.
+fn without_exceptions(
+    mut records: Vec<Record>,
+    index: &ResumeIndex,
+    excluded: &Cell<u64>,
+) -> Vec<Record> {
+    let all = records.len();
+    records.retain(|record| !index.is_excepted(record.file_id()));
+    excluded.set(excluded.get() + (all - records.len()) as u64);
+    records
+}
+
 /// Asks; `None` if a second signal made it leave at once.
 async fn ask(
     cli: &Cli,
     progress: &Progress,
     line: Rc<Line>,
-    records: &mut RecordStream,
+    records: impl Stream<Item = Result<Vec<Record>, SourceError>> + Unpin,
     signals: Signals,
     stop: &Stop,
     sheet: &mut Sheet,

@@ -15,7 +15,7 @@ use super::exit;
 use super::input_stats::InputStats;
 use super::options::Cli;
 use super::paths::Paths;
-use super::prepare::{check_caps, count, listen, open_sources};
+use super::prepare::{check_caps, count, listen, load_exceptions, open_sources};
 use crate::progress::Progress;
 
 /// Reads, counts, checks the caps and tells; the exit code.
@@ -23,6 +23,7 @@ pub(crate) async fn dry_run(cli: &Cli, paths: &Paths, progress: &Progress) -> Re
     let sources = open_sources(cli, progress)?;
     let mut signals = listen()?;
     let (index, due) = earlier(cli, &paths.report, progress)?;
+    let (index, mut except) = load_exceptions(cli, index, progress).await?;
     let counted = select! {
         counted = count(sources, index) => counted?,
         number = signals.next() => return Ok(exit::of_reason(&Reason::Signal(number))),
@@ -34,6 +35,11 @@ pub(crate) async fn dry_run(cli: &Cli, paths: &Paths, progress: &Progress) -> Re
     let rate = cli.speed.rate()?;
     mention_what_is_not_written(cli, progress);
     progress.notice(in_words(cli, &counted.stats, due.len() as u64, rate).trim_end());
+    for list in except.unnamed(|id| counted.index.is_in_input(id)) {
+        progress.notice(&format!(
+            "warning: --except {list} names nothing in this input"
+        ));
+    }
     Ok(if counted.stats.invalid > 0 {
         exit::TROUBLE
     } else {
@@ -85,11 +91,11 @@ fn earlier(
 
 fn in_words(cli: &Cli, stats: &InputStats, due: u64, rate: Rate) -> String {
     let mut text = String::from("dry run: nothing was sent\n");
-    let settled = stats.distinct - stats.to_send;
     let rows = [
         ("records", stats.records),
         ("to delete", stats.to_send),
-        ("settled earlier", settled),
+        ("settled earlier", stats.settled),
+        ("excluded", stats.excluded),
         ("duplicate", stats.duplicates),
         ("invalid", stats.invalid),
         ("odd IDs", stats.odd),

@@ -3,7 +3,7 @@
 use std::collections::{HashSet, VecDeque};
 
 use imagekit_bulk_delete::purge::{is_remembered, purged_url};
-use imagekit_bulk_delete::report::ResumeIndex;
+use imagekit_bulk_delete::report::{Counted, ResumeIndex};
 use imagekit_bulk_delete::source::{SourceError, Sources};
 use imagekit_bulk_delete::target::{Record, Rejected, Target};
 
@@ -17,7 +17,11 @@ pub(crate) struct InputStats {
     pub(crate) records: u64,
     /// Distinct IDs that could be sent.
     pub(crate) distinct: u64,
-    /// Distinct IDs that no earlier run settled.
+    /// Distinct IDs that an earlier run settled.
+    pub(crate) settled: u64,
+    /// Distinct IDs that a list of exceptions protects.
+    pub(crate) excluded: u64,
+    /// Distinct IDs that would be sent.
     pub(crate) to_send: u64,
     /// Of those, IDs whose record does not tell the URL.
     pub(crate) without_url: u64,
@@ -57,18 +61,24 @@ pub(crate) fn collect(
 impl InputStats {
     fn add(&mut self, target: &Target, index: &mut ResumeIndex) {
         let id = target.file_id.as_str();
-        let (is_new, is_to_send) = index.count(id);
-        self.distinct += u64::from(is_new);
-        self.duplicates += u64::from(!is_new);
-        if is_new && is_to_send {
-            self.to_send += 1;
-            match target.origin.url.as_deref() {
-                None => self.without_url += 1,
-                Some(url) => self.equal_urls += u64::from(!self.is_new_url(url)),
+        match index.count(id) {
+            Counted::Duplicate => {
+                self.duplicates += 1;
+                return;
             }
-            self.odd += u64::from(!target.file_id.looks_like_imagekit());
-            self.show(id);
+            Counted::Settled => self.settled += 1,
+            Counted::Excluded => self.excluded += 1,
+            Counted::ToSend => {
+                self.to_send += 1;
+                match target.origin.url.as_deref() {
+                    None => self.without_url += 1,
+                    Some(url) => self.equal_urls += u64::from(!self.is_new_url(url)),
+                }
+                self.odd += u64::from(!target.file_id.looks_like_imagekit());
+                self.show(id);
+            }
         }
+        self.distinct += 1;
     }
 
     fn is_new_url(&mut self, url: &str) -> bool {

@@ -4,7 +4,7 @@ use std::io::IsTerminal as _;
 
 use anyhow::{Context as _, Result, anyhow, bail};
 use imagekit_bulk_delete::report::ResumeIndex;
-use imagekit_bulk_delete::source::{SourceError, Sources};
+use imagekit_bulk_delete::source::{ExceptLists, SourceError, Sources};
 use tokio::task::spawn_blocking;
 
 use super::account::Account;
@@ -22,6 +22,8 @@ pub(crate) enum Readiness {
         sources: Box<Sources>,
         /// What earlier runs left.
         index: Box<ResumeIndex>,
+        /// The lists of `--except`.
+        except: ExceptLists,
         /// So many records there are, if they were counted.
         total: Option<u64>,
     },
@@ -56,13 +58,34 @@ pub(crate) fn open_sources(cli: &Cli, progress: &Progress) -> Result<Sources> {
     Ok(sources)
 }
 
+/// Reads the lists of `--except` into the index, on a thread of its own; nothing is sent before.
+pub(crate) async fn load_exceptions(
+    cli: &Cli,
+    mut index: ResumeIndex,
+    progress: &Progress,
+) -> Result<(ResumeIndex, ExceptLists)> {
+    let inputs = cli.exceptions()?;
+    if inputs.is_empty() {
+        return Ok((index, ExceptLists::default()));
+    }
+    let loading = spawn_blocking(move || {
+        let lists = ExceptLists::load(&inputs, |id| index.except(id));
+        lists.map(|lists| (index, lists))
+    });
+    let (index, lists) = loading.await.context("reading --except failed")??;
+    for notice in lists.notices() {
+        progress.notice(notice);
+    }
+    Ok((index, lists))
+}
+
 /// Counts, checks the caps and asks, where that is wanted; nothing is sent before. `due` purges are left from
 /// earlier runs.
 pub(crate) async fn make_ready(
     cli: &Cli,
     account: &Account,
     sources: Sources,
-    index: ResumeIndex,
+    (index, except): (ResumeIndex, ExceptLists),
     due: usize,
     terminal: Option<Terminal>,
 ) -> Result<Readiness> {
@@ -70,6 +93,7 @@ pub(crate) async fn make_ready(
         return Ok(Readiness::Go {
             sources: Box::new(sources),
             index: Box::new(index),
+            except,
             total: None,
         });
     }
@@ -104,6 +128,7 @@ pub(crate) async fn make_ready(
     Ok(Readiness::Go {
         sources,
         index,
+        except,
         total: Some(stats.records),
     })
 }

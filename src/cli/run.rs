@@ -6,7 +6,7 @@ use anyhow::{Context as _, Error, Result};
 use imagekit_bulk_delete::job::{InputCount, Job, Limits, RunKind, RunStats, Settings};
 use imagekit_bulk_delete::line::Line;
 use imagekit_bulk_delete::report::{self, Destination, Existing, OpenError, Opened, Request};
-use imagekit_bulk_delete::source::RecordStream;
+use imagekit_bulk_delete::source::{ExceptLists, RecordStream};
 use imagekit_bulk_delete::stop::{Reason, Stop};
 use tokio::select;
 
@@ -23,7 +23,9 @@ use super::log;
 use super::misplaced_key;
 use super::options::Cli;
 use super::paths::Paths;
-use super::prepare::{Readiness, listen, make_ready, open_sources, required_terminal};
+use super::prepare::{
+    Readiness, listen, load_exceptions, make_ready, open_sources, required_terminal,
+};
 use super::process;
 use super::signals::Signals;
 use super::total;
@@ -163,13 +165,17 @@ impl Run<'_> {
         let mut opened = self.open_report(&account)?;
         let index = std::mem::take(&mut opened.index);
         let ready = select! {
-            ready = make_ready(cli, &account, sources, index, opened.pending_purges.len(), terminal) => ready,
+            ready = async {
+                let loaded = load_exceptions(cli, index, progress).await?;
+                make_ready(cli, &account, sources, loaded, opened.pending_purges.len(), terminal).await
+            } => ready,
             number = signals.next() => Ok(Readiness::Left(exit::of_reason(&Reason::Signal(number)))),
         };
         match ready {
             Ok(Readiness::Go {
                 sources,
                 index,
+                except,
                 total,
             }) => {
                 opened.index = *index;
@@ -186,7 +192,8 @@ impl Run<'_> {
                         return Err(error.into());
                     }
                 };
-                self.go(records, opened, line, input, signals).await
+                self.go((records, except), opened, line, input, signals)
+                    .await
             }
             Ok(Readiness::Left(code)) => {
                 opened.report.discard().map(|()| code).map_err(Error::from)
@@ -215,7 +222,7 @@ impl Run<'_> {
 
     async fn go(
         &self,
-        mut records: RecordStream,
+        (mut records, mut except): (RecordStream, ExceptLists),
         opened: Opened,
         line: Rc<Line>,
         input: InputCount,
@@ -239,6 +246,7 @@ impl Run<'_> {
             () = job.run(&mut records) => None,
         };
         progress.clear();
+        job.note_exceptions(&mut except);
         for notice in records.skipped() {
             progress.notice(&notice);
         }

@@ -32,6 +32,7 @@ use crate::purge::PurgeCache;
 use crate::report::{
     self, Admission, AppendError, Flusher, Opened, PendingPurges, Report, ReportError, ResumeIndex,
 };
+use crate::source::ExceptLists;
 use crate::stop::{Reason, Stop};
 use crate::target::{Record, Rejected, Target};
 
@@ -206,11 +207,13 @@ impl Job {
         let admission = match record {
             Record::Target(target) => {
                 self.watch_for_uncounted(&target);
-                self.watch_for_odd_ids(&target);
                 self.index.borrow_mut().admit(target)
             }
             Record::Rejected(rejected) => self.index.borrow_mut().admit_rejected(rejected),
         };
+        if let Admission::Send(target) = &admission {
+            self.watch_for_odd_ids(target);
+        }
         self.stats.add_admitted();
         if matches!(admission, Admission::Settled) {
             self.stats.add_skipped();
@@ -394,6 +397,15 @@ impl Job {
                 self.stop.trip(Reason::ReportBroken(error.to_string()));
                 return std::future::pending().await;
             }
+        }
+    }
+
+    /// Notes which lists of exceptions protect nothing of the input, if that was read to its end.
+    pub fn note_exceptions(&self, lists: &mut ExceptLists) {
+        if self.stop.reason().is_none() {
+            let index = self.index.borrow();
+            let unnamed = lists.unnamed(|id| index.is_in_input(id));
+            self.stats.set_unnamed_lists(unnamed);
         }
     }
 

@@ -43,6 +43,8 @@ pub struct RunStats {
     /// Files that a list holds.
     listed: Cell<u64>,
     failures: RefCell<Failures>,
+    /// Lists of exceptions that name nothing of the input.
+    unnamed_lists: RefCell<Vec<String>>,
 }
 
 /// Against what a run goes.
@@ -134,6 +136,7 @@ impl RunStats {
             odd_ids: Cell::new(0),
             listed: Cell::new(0),
             failures: RefCell::default(),
+            unnamed_lists: RefCell::default(),
         }
     }
 
@@ -201,6 +204,11 @@ impl RunStats {
     /// This many IDs were sent and will have no row from this run.
     pub(super) fn add_in_doubt(&self, ids: usize) {
         bump(&self.in_doubt, ids as u64);
+    }
+
+    /// These lists of exceptions name nothing of the input.
+    pub(super) fn set_unnamed_lists(&self, names: Vec<String>) {
+        self.unnamed_lists.replace(names);
     }
 
     /// All records were read and decided: their number is known now.
@@ -330,6 +338,11 @@ impl RunStats {
     /// IDs that do not look like ImageKit's.
     pub fn odd_ids(&self) -> u64 {
         self.odd_ids.get()
+    }
+
+    /// Lists of exceptions none of whose IDs is in the input, by name.
+    pub fn unnamed_lists(&self) -> Ref<'_, Vec<String>> {
+        self.unnamed_lists.borrow()
     }
 
     /// This run's failures by message.

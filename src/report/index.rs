@@ -23,6 +23,19 @@ pub enum Admission {
     Settled,
 }
 
+/// What the run would do with an ID that is counted before it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Counted {
+    /// It would be sent.
+    ToSend,
+    /// A list of exceptions protects it.
+    Excluded,
+    /// A row of an earlier run settles it.
+    Settled,
+    /// It was counted already.
+    Duplicate,
+}
+
 /// All IDs that this run has to do with.
 #[derive(Debug, Default)]
 pub struct ResumeIndex {
@@ -62,6 +75,9 @@ impl ResumeIndex {
             target.doubt = self.is_all_in_doubt
                 || status == Some(Status::Unknown)
                 || !self.in_doubt.is_empty() && self.in_doubt.contains_key(file_id);
+            if flags.has(Flags::EXCEPTED) {
+                return Admission::Decided(Box::new(Outcome::excluded(target)));
+            }
             if !self.urls.is_empty() && target.origin.url.is_none() {
                 target.origin.url = self.urls.remove(file_id);
             }
@@ -81,11 +97,34 @@ impl ResumeIndex {
         Admission::Decided(Box::new(Outcome::rejected(rejected)))
     }
 
-    /// Counts an ID before the run: whether it is new among the counted, and whether it would be sent.
-    pub fn count(&mut self, file_id: &str) -> (bool, bool) {
+    /// Protects an ID: a record that names it is `excluded`, unless an earlier run settled it.
+    pub fn except(&mut self, file_id: &str) {
+        self.ids.entry(file_id).set(Flags::EXCEPTED);
+    }
+
+    /// Whether an ID is protected.
+    pub fn is_excepted(&self, file_id: &str) -> bool {
+        let flags = self.ids.get(file_id).unwrap_or_default();
+        flags.has(Flags::EXCEPTED)
+    }
+
+    /// Whether the input, as far as it was read, has this ID.
+    pub fn is_in_input(&self, file_id: &str) -> bool {
+        let flags = self.ids.get(file_id).unwrap_or_default();
+        flags.has(Flags::SEEN) || flags.has(Flags::COUNTED)
+    }
+
+    /// Counts an ID before the run.
+    pub fn count(&mut self, file_id: &str) -> Counted {
         let flags = self.ids.entry(file_id);
-        let is_settled = own_row(flags.row()).is_some_and(|(status, _)| status.settles_id());
-        (flags.set(Flags::COUNTED), !is_settled)
+        if !flags.set(Flags::COUNTED) {
+            return Counted::Duplicate;
+        }
+        match own_row(flags.row()) {
+            Some((status, _)) if status.settles_id() => Counted::Settled,
+            _ if flags.has(Flags::EXCEPTED) => Counted::Excluded,
+            _ => Counted::ToSend,
+        }
     }
 
     /// Whether an ID was among those that were counted before the run.

@@ -28,7 +28,7 @@ use thiserror::Error;
 pub use claim::{Claimed, claim, claim_part};
 pub use finish::{Ending, Finished};
 pub use flusher::Flusher;
-pub use index::{Admission, ResumeIndex};
+pub use index::{Admission, Counted, ResumeIndex};
 pub use open::{Existing, OpenError, Opened, Request, open, with_suffix};
 pub use purges::PendingPurges;
 pub use read::{Rows, is_report};

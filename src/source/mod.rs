@@ -6,6 +6,7 @@
 
 mod bytes;
 mod estimate;
+mod except;
 mod format;
 mod header;
 mod input;
@@ -19,6 +20,7 @@ use std::sync::Arc;
 
 use thiserror::Error;
 
+pub use except::{ExceptError, ExceptLists};
 pub use format::Foreign;
 pub use header::{Column, Header, Options};
 pub use input::Input;

@@ -181,6 +181,9 @@ impl Summary<'_> {
             text.push_str("warning: the input has no records\n");
         }
         self.write_not_found(text);
+        for list in &*self.stats.unnamed_lists() {
+            let _ = writeln!(text, "warning: --except {list} names nothing in this input");
+        }
         let odd_ids = self.stats.odd_ids();
         if odd_ids > 0 {
             let what = counted(odd_ids, "ID does", "IDs do");

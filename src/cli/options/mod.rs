@@ -63,6 +63,12 @@ pub(crate) struct Reading {
     /// or what a first line such as sep=; says.
     #[arg(short, long, value_name = "CHAR", value_parser = delimiter, value_hint = ValueHint::Other)]
     delimiter: Option<u8>,
+    /// File of IDs that must not be deleted; repeatable
+    ///
+    /// It is read by the same rules, with a header of its own: a list, an export or a report. A record that names
+    /// one of its IDs is excluded: nothing is sent for it. A file that cannot be read or has no ID is an error.
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    except: Vec<PathBuf>,
     /// Treat the first line as a record, not as a header
     #[arg(long)]
     no_header: bool,
@@ -164,7 +170,7 @@ pub(crate) struct Look {
     /// --report [default: imagekit-bulk-delete.list.csv] and is valid input for a run and for --dry-run --check. It
     /// is complete even while files come and go. Until it is, its name ends in .part.
     #[arg(long, value_name = "QUERY", value_hint = ValueHint::Other,
-        conflicts_with_all = ["input", "column", "delimiter", "no_header", "resume", "html", "from_report", "batch_size",
+        conflicts_with_all = ["input", "column", "delimiter", "no_header", "except", "resume", "html", "from_report", "batch_size",
             "dry_run", "check", "max_delete", "expect_count", "max_failures", "max_not_found", "sandbox_listen",
             "purge_cache"])]
     pub(crate) list: Option<String>,
@@ -418,6 +424,20 @@ impl Cli {
             return Ok(vec![Input::Stdin]);
         }
         self.input.iter().map(|path| input(path)).collect()
+    }
+
+    /// The lists of `--except`.
+    pub(crate) fn exceptions(&self) -> Result<Vec<Input>> {
+        let lists = self.reading.except.iter().map(|path| input(path));
+        let lists: Vec<Input> = lists.collect::<Result<_>>()?;
+        let read_once = [self.inputs()?, lists.clone()].concat();
+        let is_stdin = |input: &&Input| **input == Input::Stdin;
+        if read_once.iter().filter(is_stdin).count() > 1 {
+            bail!(
+                "stdin can be read only once; give a file where it is both the input and --except"
+            );
+        }
+        Ok(lists)
     }
 }
 
