@@ -449,7 +449,10 @@ fn what_cannot_work_is_told_before_anything_is_sent() {
     let all = ids(3);
     let scene = Scene::with_files(Script::plain(), &all);
     for (option, words) in [
-        ("--html no/where.html", "cannot write no/where.html"),
+        (
+            "--html no/where.html",
+            "cannot create no/where.html in the folder no",
+        ),
         ("--html .", "no regular file"),
         ("--html ids.txt", "is an input"),
         ("--html ids.report.csv", "name the same file"),

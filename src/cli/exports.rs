@@ -2,14 +2,13 @@
 
 use std::cell::Cell;
 use std::convert::Infallible;
-use std::fs::{self, File};
-use std::io::{self, Read as _, Write as _};
-use std::path::{Path, PathBuf};
+use std::io::{self, Write as _};
+use std::path::PathBuf;
 use std::rc::Rc;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Context as _, Result};
 use clap::{ArgMatches, Command, CommandFactory};
 use imagekit_bulk_delete::client::BaseUrl;
 use imagekit_bulk_delete::html::{self, Run};
@@ -23,7 +22,7 @@ use serde_json::{Map, Value};
 use tokio::task::spawn_blocking;
 use tokio::time::{MissedTickBehavior, interval};
 
-use super::atomic_file::{AtomicFile, Readers};
+use super::atomic_file::{AtomicFile, Kind};
 use super::exit;
 use super::options::Cli;
 use super::paths::Paths;
@@ -31,9 +30,6 @@ use crate::progress::Progress;
 
 /// The contract says 15 s at the most.
 const METRICS_EACH: Duration = Duration::from_secs(10);
-
-/// What every page begins with.
-const DOCTYPE: &str = "<!doctype html>";
 
 /// Where a run's page, summary and metrics go.
 #[derive(Debug)]
@@ -57,7 +53,7 @@ impl<'a> Exports<'a> {
     /// Checks, before anything is sent, that all can be written.
     pub(crate) fn open(cli: &Cli, paths: &Paths, progress: &'a Progress) -> Result<Self> {
         let metrics = |path: &PathBuf| {
-            let file = Sink::prepare(path, Readers::Others, "--metrics-file")?;
+            let file = AtomicFile::prepare(path, Kind::Metrics)?;
             Ok::<_, anyhow::Error>(MetricsFile {
                 path: path.clone(),
                 file: Arc::new(file),
@@ -73,11 +69,9 @@ impl<'a> Exports<'a> {
             summary: match &paths.summary {
                 None => None,
                 Some(Destination::Stdout) => Some(Sink::Stdout),
-                Some(Destination::File(path)) => Some(Sink::File(Sink::prepare(
-                    path,
-                    Readers::Others,
-                    "--summary-json",
-                )?)),
+                Some(Destination::File(path)) => {
+                    Some(Sink::File(AtomicFile::prepare(path, Kind::Summary)?))
+                }
             },
             metrics: paths.metrics.as_ref().map(metrics).transpose()?,
             is_written: Cell::new(false),
@@ -172,15 +166,6 @@ impl<'a> Exports<'a> {
     }
 }
 
-impl Sink {
-    fn prepare(path: &Path, readers: Readers, option: &str) -> Result<AtomicFile> {
-        AtomicFile::prepare(path, readers).with_context(|| {
-            let path = path.display();
-            format!("cannot write {path}; nothing was sent: give {option} another path")
-        })
-    }
-}
-
 /// A page that was asked for.
 #[derive(Debug)]
 struct Page {
@@ -225,8 +210,7 @@ impl Page {
         let (name, sink) = match html {
             Destination::Stdout => ("stdout".into(), Sink::Stdout),
             Destination::File(path) => {
-                check_is_page(path)?;
-                let file = Sink::prepare(path, Readers::Owner, "--html")?;
+                let file = AtomicFile::prepare(path, Kind::Page)?;
                 (path.to_string_lossy().into_owned(), Sink::File(file))
             }
         };
@@ -249,25 +233,6 @@ impl Page {
         let records = grouped(page.records);
         Ok(format!("page: {} ({records} records)", self.name))
     }
-}
-
-/// Only a page is replaced: a slip of the keyboard must not cost an input, a report or a device.
-fn check_is_page(path: &Path) -> Result<()> {
-    let shown = path.display();
-    let Ok(metadata) = fs::metadata(path) else {
-        return Ok(());
-    };
-    if !metadata.is_file() {
-        bail!("--html {shown} is no regular file; give it the path of a file, or - for stdout");
-    }
-    let mut first = Vec::new();
-    File::open(path)
-        .and_then(|file| file.take(DOCTYPE.len() as u64).read_to_end(&mut first))
-        .with_context(|| format!("cannot read {shown}, which the page would replace"))?;
-    if !first.is_empty() && !first.eq_ignore_ascii_case(DOCTYPE.as_bytes()) {
-        bail!("{shown} exists and is no HTML page; give --html another path");
-    }
-    Ok(())
 }
 
 /// Where the metrics go.

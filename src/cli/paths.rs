@@ -3,14 +3,18 @@
 //! Nothing may take the place of anything else that the command writes or reads.
 
 use std::fs;
+use std::io;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Result, bail};
+use anyhow::{Context as _, Result, bail};
 use imagekit_bulk_delete::report::{self, Destination};
 use imagekit_bulk_delete::secret;
 use jiff::Timestamp;
+use rustix::fs::{Access, AtFlags, CWD, accessat};
+use rustix::io::Errno;
 
+use super::atomic_file::folder_of;
 use super::options::{Cli, Look};
 use super::process;
 
@@ -70,6 +74,7 @@ impl Paths {
         };
         paths.check_stdout(cli)?;
         paths.check_clashes(cli)?;
+        paths.check_folders(cli)?;
         Ok(paths)
     }
 
@@ -127,6 +132,26 @@ impl Paths {
                     "{shown} is a report, and {option} would take its place; give {option} another path"
                 );
             }
+        }
+        Ok(())
+    }
+
+    /// Refuses what could not be created in its folder, while nothing is opened yet.
+    fn check_folders(&self, cli: &Cli) -> Result<()> {
+        if cli.look.dry_run && !cli.look.check {
+            return Ok(());
+        }
+        for (option, path) in self.written(cli) {
+            // What is there and is no file is not created.
+            if fs::metadata(&path).is_ok_and(|there| !there.is_file()) {
+                continue;
+            }
+            let target = fs::canonicalize(&path).unwrap_or_else(|_| path.clone());
+            let folder = folder_of(&target);
+            check_folder(folder).with_context(|| {
+                let (folder, shown) = (folder.display(), path.display());
+                format!("cannot create {shown} in the folder {folder}; make or free the folder, or give {option} another path")
+            })?;
         }
         Ok(())
     }
@@ -224,6 +249,18 @@ fn inputs(cli: &Cli) -> Vec<(&'static str, PathBuf)> {
     let report = cli.report.from_report.iter();
     let report = report.map(|path| ("the report that is read", path.clone()));
     inputs.chain(key).chain(report).collect()
+}
+
+/// Fails where files cannot be created in a folder. What else may go wrong shows when they are.
+fn check_folder(folder: &Path) -> io::Result<()> {
+    if !fs::metadata(folder)?.is_dir() {
+        return Err(io::ErrorKind::NotADirectory.into());
+    }
+    let rights = Access::WRITE_OK | Access::EXEC_OK;
+    match accessat(CWD, folder, rights, AtFlags::EACCESS) {
+        Err(error @ (Errno::ACCESS | Errno::PERM | Errno::ROFS)) => Err(error.into()),
+        _ => Ok(()),
+    }
 }
 
 /// Whether two paths name one file, or will once it is there.
