@@ -1,3 +1,4 @@
+//! The slots, the end mark, and states of the first release.
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use std::sync::Arc;
