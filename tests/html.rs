@@ -521,3 +521,31 @@ fn a_page_goes_to_stdout_replaces_an_older_one_and_is_marked_as_a_rehearsal() {
     let page = Page::read(&scene.path("page.sandbox.html"));
     assert!(page.0.contains("Rehearsal in the sandbox"));
 }
+
+#[test]
+fn a_browser_shows_the_page_without_a_complaint_where_there_is_one() {
+    let is_there = |program: &str| {
+        let path = std::env::var_os("PATH").unwrap();
+        std::env::split_paths(&path).any(|folder| folder.join(program).exists())
+    };
+    if !["chromium", "chromedriver", "python3"]
+        .iter()
+        .all(|program| is_there(program))
+    {
+        println!("not run: it needs chromium, chromedriver and python3");
+        return;
+    }
+    let folder = TempDir::new().unwrap();
+    let output = Command::new("python3")
+        .arg("tests/bench/page.py")
+        .args([BINARY.as_ref(), folder.path()])
+        .output()
+        .unwrap();
+    let said = String::from_utf8_lossy(&output.stdout);
+    assert!(
+        output.status.success(),
+        "{said}{}",
+        String::from_utf8_lossy(&output.stderr)
+    );
+    assert!(said.contains("0 faults; pictures in "), "{said}");
+}

@@ -1,19 +1,19 @@
 #!/usr/bin/env python3
 """Opens pages of `--html` in headless Chromium, light and dark, wide and narrow, and on paper.
 
-Not part of the gate. Needs Debian's chromium and chromium-driver, and a built binary:
+Run by tests/html.rs where Debian's chromium and chromium-driver are found, or by hand, with a built binary:
 
     cargo build && tests/bench/page.py target/debug/imagekit-bulk-delete /tmp/pages
 
 Two pages are made in the folder given: one by a run against the sandbox, one from a report that holds every status
 and hostile text. Of each it checks that the console is silent, that nothing is asked of any host, that every figure
-equals the report's, that nothing is wider than the window, and that text stands out from its background as WCAG AA
-asks. It leaves pictures to look at, and ends with 1 if something does not hold.
+equals the report's, that the script finds and sorts rows, that nothing is wider than the window, and that text stands
+out from its background as WCAG AA asks. It leaves pictures to look at, and ends with 1 if something does not hold.
 """
 import base64, collections, csv, json, pathlib, random, socket, subprocess, sys, tempfile, time, urllib.request
 
 BINARY, FOLDER = pathlib.Path(sys.argv[1]).resolve(), pathlib.Path(sys.argv[2]).resolve()
-FLAGS = ["--headless", "--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-background-networking",
+FLAGS = ["--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
          "--disable-component-update", "--disable-sync", "--hide-scrollbars"]
 WINDOWS = {"wide": (1280, 900), "narrow": (390, 844)}
 HEADER = "file_id,status,http_status,error,attempts,duration_ms,finished_at,request_id,line,input,message,url,purge,purge_request_id"
