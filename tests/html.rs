@@ -523,6 +523,7 @@ fn a_page_goes_to_stdout_replaces_an_older_one_and_is_marked_as_a_rehearsal() {
 }
 
 #[test]
+#[expect(clippy::print_stdout, reason = "it says so where it cannot run")]
 fn a_browser_shows_the_page_without_a_complaint_where_there_is_one() {
     let is_there = |program: &str| {
         let path = std::env::var_os("PATH").unwrap();
