@@ -537,6 +537,12 @@ fn fewer_files_are_deleted_after_a_y_and_after_nothing_else() {
 fn ctrl_c_at_the_question_leaves_nothing() {
     let (scene, code, screen) = answered(5, "", CTRL_C);
     assert_eq!(code, 130, "{screen}");
+    let (_, after) = screen.split_once("Type y").unwrap();
+    let said = after.lines().nth(1).unwrap_or_default();
+    assert!(
+        said.contains("SIGINT") && said.contains("nothing was deleted"),
+        "{screen}"
+    );
     assert_eq!(scene.server.ledger().request_count(), 0);
     assert!(!scene.report_path().exists());
     assert!(!scene.path("ids.report.csv.state").exists());
@@ -557,4 +563,181 @@ fn the_terminal_is_asked_even_where_stdin_is_the_input() {
         assert!(screen.contains("7 files"), "{screen}");
         assert_eq!(scene.server.ledger().deleted_count(), deleted);
     }
+}
+
+/// The question for this input, as it stands on a screen of so many columns; the answer is no.
+fn question(scene: &Scene, columns: u16, options: &str) -> String {
+    let mut terminal = Terminal::run(scene, columns, options, &[]);
+    terminal.shows("on:");
+    let screen = terminal.contents();
+    terminal.press(b"n\r");
+    assert_eq!(terminal.end().0, 2);
+    assert_eq!(scene.server.ledger().request_count(), 0);
+    screen
+}
+
+#[test]
+fn the_question_tells_what_is_skipped_what_is_odd_and_the_first_and_last_id() {
+    let all = ids(6);
+    let text = list(&all) + &list(&all[..2]) + "not an id\nodd-one\n";
+    let scene = Scene::new(Script::plain())
+        .input("ids.txt", text)
+        .without("--yes")
+        .option("--except kept.txt");
+    std::fs::write(scene.path("kept.txt"), list(&all[2..3])).unwrap();
+    let screen = question(&scene, 100, "");
+    for words in [
+        "Delete 6 files for good",
+        "127.0.0.1",
+        "private_sa...ly",
+        "1 invalid, 2 duplicate, 1 excluded",
+        "1 ID does not look like ImageKit's",
+        &format!("First ID: {}, last ID: odd-one", all[0]),
+    ] {
+        assert!(screen.contains(words), "{words:?} is not in\n{screen}");
+    }
+    // What an earlier run settled is done already.
+    let scene = Scene::with_files(Script::plain(), &all[..4]).without("--yes");
+    let ran = scene.run_with("--yes");
+    ran.exits(0);
+    scene.server.ledger().put_all(all.iter().cloned());
+    let sent = scene.server.ledger().request_count();
+    std::fs::write(scene.path("ids.txt"), list(&all)).unwrap();
+    let mut terminal = Terminal::run(&scene, 100, "--resume", &[]);
+    terminal.shows("Delete 2 files");
+    terminal.shows("Skipped: 4 done already.");
+    terminal.press(b"\x04");
+    assert_eq!(terminal.end().0, 2);
+    assert_eq!(scene.server.ledger().request_count(), sent);
+}
+
+#[test]
+fn names_from_outside_do_not_rewrite_the_question() {
+    for name in [
+        "a\u{1b}[2A\u{1b}[2KDelete 1 file from test.csv",
+        "a\rDelete 1 file for good?\u{1b}[8m.csv",
+        "a\u{202e}vsc.b\u{2066}.csv",
+        "a\u{9b}2J\u{7}\nDelete 1 file.csv",
+        "my private_Zq9SecretSecret.csv",
+    ] {
+        let scene = Scene::new(Script::plain())
+            .input(name, list(&ids(5)))
+            .without("--yes");
+        let mut terminal = Terminal::run(&scene, 100, "", &[]);
+        terminal.shows("Type y");
+        let raw = String::from_utf8_lossy(&terminal.raw).into_owned();
+        let (before, _) = raw.split_once("Type y").unwrap();
+        for steering in [
+            "\u{1b}",
+            "\u{202e}",
+            "\u{2066}",
+            "\u{9b}",
+            "\u{7}",
+            "\rDelete 1",
+            "Zq9Secret",
+        ] {
+            assert!(!before.contains(steering), "{steering:?} is in {before:?}");
+        }
+        let lines: Vec<&str> = before.lines().collect();
+        let is_first = lines
+            .iter()
+            .filter(|line| line.starts_with("Delete "))
+            .count();
+        assert_eq!(is_first, 1, "{before:?}");
+        assert!(
+            before.contains("Delete 5 files for good from http://127.0.0.1"),
+            "{before:?}"
+        );
+        terminal.press(CTRL_C);
+        assert_eq!(terminal.end().0, 130);
+    }
+}
+
+#[test]
+fn no_word_of_the_question_is_broken_at_any_width() {
+    for columns in [30, 41, 60, 79, 120] {
+        let scene = Scene::with_files(Script::plain(), &ids(5)).without("--yes");
+        let screen = question(&scene, columns, "--purge-cache");
+        for word in [
+            "brought",
+            "deleted",
+            "private_sa...ly,",
+            "ImageKit",
+            "purged",
+            "ids.txt?",
+        ] {
+            assert!(
+                screen.contains(word),
+                "{columns}: {word:?} is broken in\n{screen}"
+            );
+        }
+        for line in screen
+            .lines()
+            .skip_while(|line| !line.starts_with("Delete"))
+        {
+            assert!(
+                line.chars().count() < usize::from(columns),
+                "{columns}: {line}"
+            );
+        }
+    }
+}
+
+#[test]
+fn what_is_typed_before_the_question_is_no_answer() {
+    let scene = Scene::new(Script::plain()).without("--yes").option("-");
+    scene.server.ledger().put_all(ids(5));
+    // The input comes from a pipe that stays open until the answer was typed too early.
+    let fifo = scene.path("pipe");
+    assert!(
+        Command::new("mkfifo")
+            .arg(&fifo)
+            .status()
+            .unwrap()
+            .success()
+    );
+    let script = "exec <pipe; \"$@\"";
+    let mut command = scene.command_in(script);
+    command.stdin(std::process::Stdio::inherit());
+    let mut terminal = Terminal::spawn(command, 100);
+    let mut writer = std::fs::OpenOptions::new().write(true).open(&fifo).unwrap();
+    writer.write_all(list(&ids(5)).as_bytes()).unwrap();
+    terminal.press(b"y\r");
+    // Its echo shows that the terminal has it.
+    terminal.shows("y");
+    drop(writer);
+    terminal.shows("Type y");
+    terminal.press(b"n\r");
+    assert_eq!(terminal.end().0, 2);
+    assert_eq!(scene.server.ledger().request_count(), 0);
+}
+
+#[test]
+fn after_a_stop_and_a_continue_the_question_is_asked_again() {
+    let scene = Scene::with_files(Script::plain(), &ids(5)).without("--yes");
+    let mut terminal = Terminal::run(&scene, 100, "", &[]);
+    terminal.shows("Type y");
+    let pid = terminal.session.get_process().pid().to_string();
+    for name in ["-STOP", "-CONT"] {
+        assert!(
+            Command::new("kill")
+                .args([name, &pid])
+                .status()
+                .unwrap()
+                .success()
+        );
+    }
+    let asked_again =
+        |terminal: &Terminal| terminal.contents().matches("Delete 5 files").count() == 2;
+    let deadline = Instant::now() + Duration::from_secs(30);
+    while !asked_again(&terminal) {
+        assert!(
+            terminal.listen() && Instant::now() < deadline,
+            "{}",
+            terminal.contents()
+        );
+    }
+    terminal.press(b"y\r");
+    assert_eq!(terminal.end().0, 0);
+    assert_eq!(scene.server.ledger().deleted_count(), 5);
 }

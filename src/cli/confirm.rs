@@ -1,13 +1,29 @@
 //! The question before anything is deleted, asked on the controlling terminal.
+//!
+//! Names of files and IDs come from outside: nothing in them may move the cursor or pass for the question's own words.
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, BufRead, BufReader, IsTerminal, Write};
 
-use imagekit_bulk_delete::human::grouped;
+use imagekit_bulk_delete::human::{counted, grouped};
+use imagekit_bulk_delete::secret;
+use rustix::process::Signal;
+use rustix::termios::{QueueSelector, tcflush, tcgetwinsize};
+use tokio::select;
+use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::oneshot;
+
+use super::input_stats::InputStats;
+use crate::progress::sanitize;
 
 /// From this number on, the number itself must be typed: a `y` slips out too easily.
 const TYPE_THE_NUMBER_FROM: u64 = 1000;
+
+/// Names of inputs are cut beyond this many characters.
+const MAX_NAMES: usize = 300;
+
+/// Where the terminal does not say how wide it is.
+const USUAL_COLUMNS: usize = 80;
 
 /// The terminal that the person sits at, even when stdin is the input.
 #[derive(Debug)]
@@ -16,9 +32,10 @@ pub(crate) struct Terminal(File);
 /// What the question names.
 #[derive(Debug)]
 pub(crate) struct Question<'a> {
-    pub(crate) ids: u64,
+    pub(crate) stats: &'a InputStats,
     pub(crate) inputs: &'a str,
     pub(crate) host: &'a str,
+    /// Masked.
     pub(crate) key: &'a str,
     pub(crate) then: Then,
 }
@@ -45,57 +62,200 @@ impl Terminal {
     }
 
     /// Asks, and completes with whether the answer was yes. No answer at all is a no.
-    pub(crate) async fn confirms(mut self, question: &Question<'_>) -> io::Result<bool> {
-        write!(self.0, "{question}")?;
-        let expected = question.expected();
-        let (answered, answer) = oneshot::channel();
+    pub(crate) async fn confirms(self, question: &Question<'_>) -> io::Result<bool> {
+        let mut continued = signal(SignalKind::from_raw(Signal::CONT.as_raw()))?;
+        // What was typed before the question is no answer to it.
+        tcflush(&self.0, QueueSelector::IFlush)?;
+        let mut line = OpenLine {
+            terminal: self.0.try_clone()?,
+            is_ended: false,
+        };
+        line.print(question)?;
+        let (answered, mut answer) = oneshot::channel();
         // Reading a terminal cannot be called off: a thread of its own may be left behind at the end.
         std::thread::Builder::new().spawn(move || {
             let mut line = String::new();
             let _ = BufReader::new(self.0).read_line(&mut line);
             let _ = answered.send(line);
         })?;
-        let line = answer.await.unwrap_or_default();
-        let typed = line.trim().to_lowercase().replace([',', '_', ' '], "");
-        Ok(expected.contains(&typed))
+        let typed = loop {
+            select! {
+                answer = &mut answer => break answer.unwrap_or_default(),
+                // After Ctrl-Z and `fg` other things stand on the screen.
+                _ = continued.recv() => line.print(question)?,
+            }
+        };
+        line.is_ended = typed.ends_with('\n');
+        Ok(question.is_yes(&typed))
+    }
+}
+
+/// The line of the question, until it is ended: by the answer, or when this is dropped.
+struct OpenLine {
+    terminal: File,
+    is_ended: bool,
+}
+
+impl OpenLine {
+    fn print(&mut self, question: &Question<'_>) -> io::Result<()> {
+        let columns = tcgetwinsize(&self.terminal).map_or(0, |size| usize::from(size.ws_col));
+        let columns = if columns == 0 { USUAL_COLUMNS } else { columns };
+        write!(self.terminal, "{}", question.text(columns))
+    }
+}
+
+impl Drop for OpenLine {
+    fn drop(&mut self) {
+        if !self.is_ended {
+            // A terminal that is gone needs no end of a line.
+            let _ = self.terminal.write_all(b"\n");
+        }
     }
 }
 
 impl Question<'_> {
-    fn expected(&self) -> Vec<String> {
-        if self.ids >= TYPE_THE_NUMBER_FROM {
-            vec![self.ids.to_string()]
+    fn is_yes(&self, typed: &str) -> bool {
+        let typed = typed.trim().to_lowercase().replace([',', '_', ' '], "");
+        if self.must_type_the_number() {
+            typed == self.stats.to_send.to_string()
         } else {
-            vec!["y".into(), "yes".into()]
+            ["y", "yes"].contains(&typed.as_str())
         }
+    }
+
+    fn must_type_the_number(&self) -> bool {
+        self.stats.to_send >= TYPE_THE_NUMBER_FROM
+    }
+
+    /// The question for a terminal of this width; the cursor stays behind it.
+    fn text(&self, columns: usize) -> String {
+        let mut paragraphs = vec![self.headline()];
+        paragraphs.extend(self.skipped());
+        paragraphs.extend(self.odd());
+        paragraphs.extend(self.first_and_last());
+        paragraphs.push("ImageKit has no trash: what is deleted cannot be brought back.".into());
+        if self.then == Then::Purge {
+            paragraphs.push("Their URLs will be purged from the CDN.".into());
+        }
+        let prompt = if self.must_type_the_number() {
+            "Type the number of files to go on:"
+        } else {
+            "Type y to go on:"
+        };
+        paragraphs.push(prompt.into());
+        let lines: Vec<String> = paragraphs
+            .iter()
+            .map(|paragraph| wrapped(paragraph, columns))
+            .collect();
+        lines.join("\n") + " "
+    }
+
+    fn headline(&self) -> String {
+        let files = counted(self.stats.to_send, "file", "files");
+        let (host, inputs) = (clean(self.host), clean(self.inputs));
+        let key = self.key;
+        format!("Delete {files} for good from {host}, key {key}, as listed in {inputs}?")
+    }
+
+    fn skipped(&self) -> Option<String> {
+        let stats = self.stats;
+        let skipped: Vec<String> = [
+            (stats.invalid, "invalid"),
+            (stats.duplicates, "duplicate"),
+            (stats.excluded, "excluded"),
+            (stats.settled, "done already"),
+        ]
+        .into_iter()
+        .filter(|(count, _)| *count > 0)
+        .map(|(count, what)| format!("{} {what}", grouped(count)))
+        .collect();
+        (!skipped.is_empty()).then(|| format!("Skipped: {}.", skipped.join(", ")))
+    }
+
+    fn odd(&self) -> Option<String> {
+        let odd = self.stats.odd;
+        let ids = counted(odd, "ID does", "IDs do");
+        (odd > 0)
+            .then(|| format!("WARNING: {ids} not look like ImageKit's (24 lower-case hex digits)."))
+    }
+
+    fn first_and_last(&self) -> Option<String> {
+        let first = self.stats.first.first()?;
+        let last = self.stats.last.back().or(self.stats.first.last())?;
+        Some(format!(
+            "First ID: {}, last ID: {}",
+            clean(first),
+            clean(last)
+        ))
     }
 }
 
-impl std::fmt::Display for Question<'_> {
-    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let Self {
-            ids,
-            inputs,
-            host,
-            key,
-            then,
-        } = self;
-        writeln!(
-            formatter,
-            "Delete {} files for good from {host}, key {key}, as listed in {inputs}?",
-            grouped(*ids)
-        )?;
-        writeln!(
-            formatter,
-            "ImageKit has no trash: what is deleted cannot be brought back."
-        )?;
-        if *then == Then::Purge {
-            writeln!(formatter, "Their URLs will be purged from the CDN.")?;
+/// Text from outside on one line, without keys and without anything that steers a terminal.
+fn clean(text: &str) -> String {
+    let text = sanitize(&secret::scrub(text)).replace(['\n', '\t'], " ");
+    match text.char_indices().nth(MAX_NAMES) {
+        Some((end, _)) => format!("{}...", &text[..end]),
+        None => text,
+    }
+}
+
+/// How lines begin that go on with the one before: no name can pass for a line of its own.
+const INDENT: &str = "  ";
+
+/// The text in lines that fit, broken between words only.
+fn wrapped(text: &str, columns: usize) -> String {
+    let mut wrapped = String::new();
+    let mut column = 0;
+    for word in text.split(' ') {
+        let width = width(word);
+        if column > 0 && column + 1 + width >= columns {
+            wrapped.push('\n');
+            wrapped.push_str(INDENT);
+            column = INDENT.len();
+        } else if column > 0 {
+            wrapped.push(' ');
+            column += 1;
         }
-        if *ids >= TYPE_THE_NUMBER_FROM {
-            write!(formatter, "Type the number of files to go on: ")
-        } else {
-            write!(formatter, "Type y to go on: ")
+        wrapped.push_str(word);
+        column += width;
+    }
+    wrapped
+}
+
+/// How many columns a word takes at the most.
+fn width(word: &str) -> usize {
+    let columns = |character: char| if character.is_ascii() { 1 } else { 2 };
+    word.chars().map(columns).sum()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lines_break_between_words_only_at_any_width() {
+        let text = "Delete 1,500 files for good from https://api.imagekit.io, as listed in \u{65e5}\u{672c}.csv?";
+        for columns in 1..120 {
+            let wrapped = wrapped(text, columns);
+            assert_eq!(wrapped.replace("\n  ", " "), text);
+            for line in wrapped.lines() {
+                assert!(
+                    !line.trim().contains(' ') || width(line) < columns,
+                    "{columns}: {line}"
+                );
+            }
         }
+    }
+
+    #[test]
+    fn what_comes_from_outside_steers_nothing_and_takes_little_room() {
+        assert_eq!(
+            clean("a\u{1b}[2A\u{202e}\nb\rc\u{9b}d")
+                .matches('\u{fffd}')
+                .count(),
+            4
+        );
+        assert!(!clean("private_abc.csv").contains("abc"));
+        assert_eq!(clean(&"n".repeat(1000)).len(), MAX_NAMES + 3);
     }
 }

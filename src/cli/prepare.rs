@@ -107,7 +107,7 @@ pub(crate) async fn make_ready(
         && stats.to_send > 0
     {
         let question = Question {
-            ids: stats.to_send,
+            stats: &stats,
             inputs: &sources.names(),
             host: account.connection.base_url.as_str(),
             key: &account.key.masked(),

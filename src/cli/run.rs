@@ -169,7 +169,11 @@ impl Run<'_> {
                 let loaded = load_exceptions(cli, index, progress).await?;
                 make_ready(cli, &account, sources, loaded, opened.pending_purges.len(), terminal).await
             } => ready,
-            number = signals.next() => Ok(Readiness::Left(exit::of_reason(&Reason::Signal(number)))),
+            number = signals.next() => {
+                let reason = Reason::Signal(number);
+                progress.say(&format!("stopped: {reason}; nothing was deleted"));
+                Ok(Readiness::Left(exit::of_reason(&reason)))
+            }
         };
         match ready {
             Ok(Readiness::Go {

@@ -22,7 +22,8 @@ use tokio::time::{Instant, MissedTickBehavior, interval};
 use tracing_subscriber::fmt::MakeWriter;
 
 use crate::cli::{Display, LogFormat, ProgressMode};
-use style::{Colours, Span, Style, sanitize};
+pub(crate) use style::sanitize;
+use style::{Colours, Span, Style};
 use terminal::{Line, Terminal};
 use view::{Forecasts, View};
 

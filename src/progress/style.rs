@@ -99,8 +99,8 @@ fn push(line: &mut Line, span: &Span, gap: &str, columns: usize, colours: Colour
 
 /// Text that came from outside, with nothing in it that would move the cursor, colour the screen or turn the
 /// direction of writing.
-pub(super) fn sanitize(text: &str) -> String {
-    let turns = |character| matches!(character, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
+pub(crate) fn sanitize(text: &str) -> String {
+    let turns = |character| matches!(character, '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
     text.chars()
         .map(|character| match character {
             '\n' | '\t' => character,

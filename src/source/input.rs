@@ -4,6 +4,9 @@ use std::path::PathBuf;
 
 use crate::secret;
 
+/// What a control character in a name is shown as.
+const REPLACEMENT: &str = "\u{fffd}";
+
 /// Where records come from.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Input {
@@ -14,11 +17,13 @@ pub enum Input {
 }
 
 impl Input {
-    /// The name in the report: the path as given, without a key that it may hold, or `-`.
+    /// The name in the report: the path as given, without keys and control characters, or `-`.
     pub fn name(&self) -> String {
         match self {
             Self::Stdin => "-".into(),
-            Self::File(path) => secret::scrub(&path.to_string_lossy()).into_owned(),
+            Self::File(path) => {
+                secret::scrub(&path.to_string_lossy()).replace(char::is_control, REPLACEMENT)
+            }
         }
     }
 }
