@@ -39,6 +39,7 @@
 //! - [`html`] makes a page to look at out of a report's rows, and of the pauses of the run that wrote it.
 //! - [`sandbox`] is a look-alike of ImageKit on loopback, for rehearsals and as the tests' other side.
 
+pub mod api;
 pub mod backoff;
 pub mod check;
 pub mod client;
@@ -48,7 +49,6 @@ pub mod human;
 pub mod id_set;
 pub mod job;
 pub mod journal;
-pub mod line;
 pub mod list;
 pub mod lookup;
 pub mod outcome;

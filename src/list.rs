@@ -13,10 +13,10 @@ use jiff::civil::DateTime;
 use jiff::tz::Offset;
 use thiserror::Error;
 
+use crate::api::{Api, Unanswered};
 use crate::check::{Sheet, SheetError};
 use crate::client::{Client, FileInfo, ListPage, Response, Sort};
 use crate::id_set::{Flags, IdSet};
-use crate::line::{Line, Unanswered};
 use crate::stop::Reason;
 use crate::throttle::Endpoint;
 
@@ -128,13 +128,13 @@ fn time(second: i64) -> String {
 /// as long as that.
 pub async fn run(
     query: &Query,
-    line: &Rc<Line>,
+    api: &Rc<Api>,
     sheet: &mut Sheet,
     each: impl FnMut(&Found),
 ) -> Result<Found, ListError> {
     let mut lister = Lister {
         query,
-        line,
+        api,
         sheet,
         each,
         listed: IdSet::default(),
@@ -146,7 +146,7 @@ pub async fn run(
 
 struct Lister<'a, E> {
     query: &'a Query,
-    line: &'a Rc<Line>,
+    api: &'a Rc<Api>,
     sheet: &'a mut Sheet,
     each: E,
     /// IDs that have a row: a file whose time of upload changes comes again.
@@ -243,18 +243,14 @@ impl<E: FnMut(&Found)> Lister<'_, E> {
         let page = ListPage { search, sort, skip };
         loop {
             let send = async |client: &Client| client.list(&page).await;
-            match self
-                .line
-                .ask(Endpoint::List, || true, |_| false, send)
-                .await
-            {
+            match self.api.ask(Endpoint::List, || true, |_| false, send).await {
                 Ok(response) => return rows(&response),
                 Err(Unanswered::GivenUp(why)) => {
                     tracing::warn!(why, "a page of the list got no answer, asking again");
                 }
                 Err(Unanswered::Stopped | Unanswered::Unwanted) => return Err(ListError::Stopped),
                 Err(Unanswered::KeyRefused(told)) => {
-                    self.line.stop().trip(Reason::KeyRefused(told));
+                    self.api.stop().trip(Reason::KeyRefused(told));
                     return Err(ListError::Stopped);
                 }
             }

@@ -10,8 +10,8 @@ use std::rc::Rc;
 use futures::StreamExt;
 use futures::stream;
 
+use crate::api::{Api, Unanswered};
 use crate::client::{Client, FileInfo, Response};
-use crate::line::{Line, Unanswered};
 use crate::target::FileId;
 use crate::throttle::Endpoint;
 
@@ -47,16 +47,16 @@ pub enum LookupError {
 /// Looks IDs up.
 #[derive(Debug)]
 pub struct Lookup {
-    line: Rc<Line>,
+    api: Rc<Api>,
     /// The host searches by ID, as far as is known.
     is_searchable: Cell<bool>,
 }
 
 impl Lookup {
-    /// Asks over `line`.
-    pub fn new(line: Rc<Line>) -> Self {
+    /// Asks over `api`.
+    pub fn new(api: Rc<Api>) -> Self {
         Self {
-            line,
+            api,
             is_searchable: Cell::new(true),
         }
     }
@@ -96,7 +96,7 @@ impl Lookup {
     ) -> Result<(), LookupError> {
         let send = async |client: &Client| client.find(file_ids).await;
         let is_wanted = || self.is_searchable.get();
-        let asked = self.line.ask(Endpoint::List, is_wanted, |_| false, send);
+        let asked = self.api.ask(Endpoint::List, is_wanted, |_| false, send);
         match asked.await {
             Ok(response) => match response.files().filter(|_| response.status < 300) {
                 Some(files) => take_in(found, files),
@@ -123,7 +123,7 @@ impl Lookup {
 
     async fn ask_details(&self, file_id: &FileId) -> Result<Known, LookupError> {
         let send = async |client: &Client| client.details(file_id).await;
-        let asked = self.line.ask(Endpoint::Details, || true, |_| false, send);
+        let asked = self.api.ask(Endpoint::Details, || true, |_| false, send);
         match asked.await {
             Ok(response) if response.status == 404 => Ok(Known::Missing),
             Ok(response) => Ok(match response.file().filter(|_| response.status < 300) {

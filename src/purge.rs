@@ -14,8 +14,8 @@ use tokio::select;
 use tokio::sync::{Notify, watch};
 use tokio::time::Instant;
 
-use crate::client::{Client, Exchange, FileInfo, Response};
-use crate::line::{Line, Unanswered};
+use crate::api::{Api, Unanswered};
+use crate::client::{Client, FileInfo, Response, Sent};
 use crate::lookup::{Known, Lookup, LookupError};
 use crate::outcome::{Outcome, Purge};
 use crate::target::{FileId, Reject, Rejected, Target};
@@ -42,7 +42,7 @@ const MARK: &str = "purge: ";
 /// Purges URLs, and finds them out before.
 #[derive(Debug)]
 pub struct PurgeCache {
-    line: Rc<Line>,
+    api: Rc<Api>,
     lookup: Lookup,
     /// The key may read, as far as is known.
     can_read: Cell<bool>,
@@ -58,11 +58,11 @@ pub struct PurgeCache {
 }
 
 impl PurgeCache {
-    /// Purges over `line`.
-    pub fn new(line: Rc<Line>) -> Self {
+    /// Purges over `api`.
+    pub fn new(api: Rc<Api>) -> Self {
         Self {
-            lookup: Lookup::new(Rc::clone(&line)),
-            line,
+            lookup: Lookup::new(Rc::clone(&api)),
+            api,
             can_read: Cell::new(true),
             closed: watch::Sender::new(None),
             was_accepted: Cell::new(false),
@@ -193,7 +193,7 @@ impl PurgeCache {
         let is_end = |response: &Response| self.is_end(response);
         let asked = select! {
             biased;
-            asked = self.line.ask(Endpoint::Purge, is_wanted, is_end, send) => asked,
+            asked = self.api.ask(Endpoint::Purge, is_wanted, is_end, send) => asked,
             () = self.closed_while_waiting(&in_flight, &landed) => Err(Unanswered::Unwanted),
         };
         Some(match asked {
@@ -244,7 +244,7 @@ impl PurgeCache {
     }
 
     /// Where none goes through for long the rest is left to a resume.
-    fn watch(&self, exchange: &Exchange) {
+    fn watch(&self, exchange: &Sent) {
         let is_failure = exchange
             .as_ref()
             .map_or(true, |response| response.status >= 500);

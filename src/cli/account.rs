@@ -9,9 +9,9 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use anyhow::{Context as _, Result, bail};
+use imagekit_bulk_delete::api::Api;
 use imagekit_bulk_delete::client::{BaseUrl, Client, Connection, Key};
 use imagekit_bulk_delete::journal::{Job, REHEARSAL_HOST};
-use imagekit_bulk_delete::line::Line;
 use imagekit_bulk_delete::report::Existing;
 use imagekit_bulk_delete::sandbox::{Sandbox, Script};
 use imagekit_bulk_delete::stop::Stop;
@@ -40,6 +40,7 @@ impl Account {
                 base_url: BaseUrl::parse(base_url)?,
                 timeout: cli.speed.timeout,
                 connect_timeout: cli.speed.connect_timeout,
+                max_idle: cli.speed.concurrency,
             })
         };
         let real = connection(&cli.connection.base_url)?;
@@ -68,12 +69,12 @@ impl Account {
         })
     }
 
-    /// A line to the account, as fast and as patient as the options say.
-    pub(crate) fn line(&self, cli: &Cli, stop: &Stop) -> Result<Rc<Line>> {
+    /// Access to the account, as fast and as patient as the options say.
+    pub(crate) fn api(&self, cli: &Cli, stop: &Stop) -> Result<Rc<Api>> {
         let speed = &cli.speed;
         let throttle = Throttle::new(speed.rate()?, speed.concurrency, speed.max_outage);
         let client = Client::new(&self.connection, &self.key)?;
-        Ok(Rc::new(Line::new(
+        Ok(Rc::new(Api::new(
             client,
             Arc::new(throttle),
             stop.clone(),

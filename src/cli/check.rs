@@ -6,9 +6,9 @@ use std::rc::Rc;
 
 use anyhow::{Context as _, Result, bail};
 use futures::{Stream, StreamExt as _};
+use imagekit_bulk_delete::api::Api;
 use imagekit_bulk_delete::check::{self, Sheet, Totals};
 use imagekit_bulk_delete::human::{bytes, counted, grouped};
-use imagekit_bulk_delete::line::Line;
 use imagekit_bulk_delete::lookup::Lookup;
 use imagekit_bulk_delete::report::ResumeIndex;
 use imagekit_bulk_delete::source::SourceError;
@@ -30,7 +30,7 @@ pub(crate) async fn check(cli: &Cli, paths: &Paths, progress: &Progress) -> Resu
     let stop = Stop::new();
     // The sandbox serves as long as the account is held.
     let account = Account::open(cli, progress)?;
-    let line = account.line(cli, &stop)?;
+    let api = account.api(cli, &stop)?;
     let mut sources = open_sources(cli, progress)?;
     let mut signals = listen()?;
     let (mut index, _) = load_exceptions(cli, ResumeIndex::default(), progress).await?;
@@ -48,7 +48,7 @@ pub(crate) async fn check(cli: &Cli, paths: &Paths, progress: &Progress) -> Resu
         .map(|records| records.map(|records| without_exceptions(records, &index, &excluded)));
     let mut sheet = Sheet::create(&paths.report, existing(cli))?;
     super::dry_run::mention_what_is_not_written(cli, progress);
-    let asked = ask(cli, progress, line, checked, signals, &stop, &mut sheet).await;
+    let asked = ask(cli, progress, api, checked, signals, &stop, &mut sheet).await;
     let Some(totals) = asked else {
         return Ok(stop
             .reason()
@@ -90,15 +90,15 @@ fn without_exceptions(
 async fn ask(
     cli: &Cli,
     progress: &Progress,
-    line: Rc<Line>,
+    api: Rc<Api>,
     records: impl Stream<Item = Result<Vec<Record>, SourceError>> + Unpin,
     signals: Signals,
     stop: &Stop,
     sheet: &mut Sheet,
 ) -> Option<Totals> {
     let speed = &cli.speed;
-    let throttle = line.throttle();
-    let lookup = Lookup::new(line);
+    let throttle = api.throttle();
+    let lookup = Lookup::new(api);
     let limits = limits(cli);
     let counts = Cell::new((0, 0));
     let each = |totals: &Totals| counts.set((totals.asked, totals.there));

@@ -59,7 +59,7 @@ impl Listing<'_> {
         let query = Query::parse(query)?;
         // The sandbox serves as long as the account is held.
         let account = Account::open(self.cli, self.progress)?;
-        let line = account.line(self.cli, &self.stop)?;
+        let line = account.api(self.cli, &self.stop)?;
         self.stats.connect(Rc::clone(&line));
         let signals = listen()?;
         let mut sheet = Sheet::create_part(&self.paths.report, existing(self.cli))?;

@@ -3,8 +3,8 @@
 use std::rc::Rc;
 
 use anyhow::{Context as _, Error, Result};
+use imagekit_bulk_delete::api::Api;
 use imagekit_bulk_delete::job::{InputCount, Job, Limits, RunKind, RunStats, Settings};
-use imagekit_bulk_delete::line::Line;
 use imagekit_bulk_delete::report::{self, Destination, Existing, OpenError, Opened, Request};
 use imagekit_bulk_delete::source::{ExceptLists, RecordStream};
 use imagekit_bulk_delete::stop::{Reason, Stop};
@@ -156,7 +156,7 @@ impl Run<'_> {
         };
         // What can be refused is refused before there is a report.
         let account = Account::open(cli, progress)?;
-        let line = account.line(cli, &self.stop)?;
+        let api = account.api(cli, &self.stop)?;
         let sources = open_sources(cli, progress)?;
         let mut signals = listen()?;
         if let Some(warning) = disk::warning(&self.paths.report, &sources) {
@@ -196,7 +196,7 @@ impl Run<'_> {
                         return Err(error.into());
                     }
                 };
-                self.go((records, except), opened, line, input, signals)
+                self.go((records, except), opened, api, input, signals)
                     .await
             }
             Ok(Readiness::Left(code)) => {
@@ -228,19 +228,19 @@ impl Run<'_> {
         &self,
         (mut records, mut except): (RecordStream, ExceptLists),
         opened: Opened,
-        line: Rc<Line>,
+        api: Rc<Api>,
         input: InputCount,
         signals: Signals,
     ) -> Result<u8> {
         let (cli, progress, stats) = (self.cli, self.progress, &self.stats);
-        stats.connect(Rc::clone(&line));
+        stats.connect(Rc::clone(&api));
         let settings = Settings {
             batch_size: cli.speed.batch_size,
             concurrency: cli.speed.concurrency,
             limits: limits(cli),
             input,
         };
-        let mut job = Job::new(opened, line, settings, Rc::clone(stats))
+        let mut job = Job::new(opened, api, settings, Rc::clone(stats))
             .context("cannot keep the report flushed")?;
         let left_at_once = select! {
             biased;

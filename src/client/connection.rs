@@ -103,6 +103,8 @@ pub struct Connection {
     pub timeout: Duration,
     /// The longest that making a connection may take.
     pub connect_timeout: Duration,
+    /// The most connections that are kept open while they are idle.
+    pub max_idle: usize,
 }
 
 /// The HTTP client could not be set up.
@@ -111,17 +113,23 @@ pub struct Connection {
 pub struct ConnectionError(#[source] reqwest::Error);
 
 impl Connection {
+    /// An attempt that times out while it connects must be told from one that may have arrived, so connecting gets
+    /// the shorter time.
+    fn connect_timeout(&self) -> Duration {
+        self.connect_timeout.min(self.timeout.mul_f64(0.9))
+    }
+
     pub(super) fn build(&self, key: &Key) -> Result<reqwest::Client, ConnectionError> {
         let mut builder = reqwest::Client::builder()
             .default_headers(default_headers(key))
             .user_agent(concat!("imagekit-bulk-delete/", env!("CARGO_PKG_VERSION")))
             .timeout(self.timeout)
-            .connect_timeout(self.connect_timeout)
+            .connect_timeout(self.connect_timeout())
             .http1_only()
             // A repeat that nobody counted would make `attempts` a lie.
             .retry(retry::never())
             .redirect(redirect::Policy::none())
-            .pool_max_idle_per_host(usize::MAX);
+            .pool_max_idle_per_host(self.max_idle);
         if self.base_url.loopback {
             builder = builder.no_proxy();
         }

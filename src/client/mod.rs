@@ -1,4 +1,4 @@
-//! One HTTP exchange with ImageKit, and no opinion on retry.
+//! One HTTP request to ImageKit, and no opinion on retry.
 //!
 //! IDs come in, a typed [`Response`] or [`SendError`] leaves. This room knows
 //! addresses, the key and JSON; it never sleeps and never repeats. What is known
@@ -10,19 +10,19 @@ mod connection;
 mod file;
 mod key;
 mod response;
+mod send_error;
 
 use std::fmt;
 
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use reqwest::{Method, RequestBuilder, Url};
-use thiserror::Error;
 
 pub use connection::{BaseUrl, BaseUrlError, Connection, ConnectionError};
 pub use file::FileInfo;
 pub use key::{Key, KeyError};
-pub use response::{BatchBody, BatchError, Body, Response};
+pub use response::{BatchBody, BatchError, Body, Response, Unreadable};
+pub use send_error::SendError;
 
-use crate::secret;
 use crate::target::FileId;
 
 /// Characters that stay as they are in a path segment (RFC 3986, unreserved).
@@ -67,21 +67,7 @@ impl Sort {
 }
 
 /// What came of one request.
-pub type Exchange = Result<Response, SendError>;
-
-/// Why a request has no answer.
-#[derive(Debug, Clone, PartialEq, Eq, Error)]
-pub enum SendError {
-    /// The connection was never made (DNS, refused, TLS, connect time-out): ImageKit saw nothing.
-    #[error("cannot connect: {0}")]
-    NeverLeft(Box<str>),
-    /// No answer within `--timeout`; the request may have arrived.
-    #[error("no answer in time: {0}")]
-    Timeout(Box<str>),
-    /// The connection broke; the request may have arrived.
-    #[error("the connection broke: {0}")]
-    Broken(Box<str>),
-}
+pub type Sent = Result<Response, SendError>;
 
 /// A client for one account on one host.
 #[derive(Debug, Clone)]
@@ -104,14 +90,14 @@ impl Client {
     ///
     /// The ID is percent-encoded as one path segment: a raw `/` reaches no route and is
     /// answered "Invalid CSRF Token". `[seen]`
-    pub async fn delete(&self, file_id: &FileId) -> Exchange {
+    pub async fn delete(&self, file_id: &FileId) -> Sent {
         let segment = utf8_percent_encode(file_id.as_str(), SEGMENT);
         let url = self.below_files(format_args!("/{segment}"));
         self.send(self.http.request(Method::DELETE, url)).await
     }
 
     /// `POST /v1/files/batch/deleteByFileIds`: deletes up to 100 files. `[spec]`
-    pub async fn delete_batch(&self, file_ids: &[&FileId]) -> Exchange {
+    pub async fn delete_batch(&self, file_ids: &[&FileId]) -> Sent {
         let file_ids: Vec<&str> = file_ids.iter().map(|id| id.as_str()).collect();
         let body = serde_json::json!({ "fileIds": file_ids }).to_string();
         self.post(format_args!("/batch/deleteByFileIds"), body)
@@ -122,14 +108,14 @@ impl Client {
     ///
     /// With a `searchQuery`, `type` is ignored `[spec]`, so versions and folders may come too. An ID that
     /// [`cannot be quoted`](Self::is_searchable) must not be among them.
-    pub async fn find(&self, file_ids: &[&FileId]) -> Exchange {
+    pub async fn find(&self, file_ids: &[&FileId]) -> Sent {
         let quoted: Vec<String> = file_ids.iter().map(|id| format!("\"{id}\"")).collect();
         self.search(&format!("id IN [{}]", quoted.join(",")), "")
             .await
     }
 
     /// `GET /v1/files`: a page of what a query finds. `[spec]`
-    pub async fn list(&self, page: &ListPage<'_>) -> Exchange {
+    pub async fn list(&self, page: &ListPage<'_>) -> Sent {
         let skip = match page.skip {
             0 => String::new(),
             skip => format!("&skip={skip}"),
@@ -138,7 +124,7 @@ impl Client {
         self.search(page.search, &order).await
     }
 
-    async fn search(&self, query: &str, order: &str) -> Exchange {
+    async fn search(&self, query: &str, order: &str) -> Sent {
         let mut url = self.files.clone();
         // A space is `%20`: not every server reads a `+` as one.
         let query = utf8_percent_encode(query, SEGMENT);
@@ -153,19 +139,19 @@ impl Client {
     }
 
     /// `GET /v1/files/{fileId}/details`: what ImageKit knows of one file. `[spec]`
-    pub async fn details(&self, file_id: &FileId) -> Exchange {
+    pub async fn details(&self, file_id: &FileId) -> Sent {
         let segment = utf8_percent_encode(file_id.as_str(), SEGMENT);
         let url = self.below_files(format_args!("/{segment}/details"));
         self.send(self.http.request(Method::GET, url)).await
     }
 
     /// `POST /v1/files/purge`: asks for one URL's removal from the CDN's caches. `[spec]`
-    pub async fn purge(&self, url: &str) -> Exchange {
+    pub async fn purge(&self, url: &str) -> Sent {
         let body = serde_json::json!({ "url": url }).to_string();
         self.post(format_args!("/purge"), body).await
     }
 
-    async fn post(&self, path: fmt::Arguments<'_>, body: String) -> Exchange {
+    async fn post(&self, path: fmt::Arguments<'_>, body: String) -> Sent {
         let request = self
             .http
             .request(Method::POST, self.below_files(path))
@@ -180,27 +166,8 @@ impl Client {
         url
     }
 
-    async fn send(&self, request: RequestBuilder) -> Exchange {
-        let answer = request.send().await.map_err(Self::send_error)?;
-        Ok(Response::read(answer).await)
+    async fn send(&self, request: RequestBuilder) -> Sent {
+        let response = request.send().await.map_err(SendError::of)?;
+        Ok(Response::read(response).await)
     }
-
-    fn send_error(error: reqwest::Error) -> SendError {
-        let (never_left, timed_out) = (error.is_connect(), error.is_timeout());
-        let text = secret::scrub(&innermost(&error.without_url())).into();
-        match (never_left, timed_out) {
-            (true, _) => SendError::NeverLeft(text),
-            (false, true) => SendError::Timeout(text),
-            (false, false) => SendError::Broken(text),
-        }
-    }
-}
-
-/// The text of the first cause: reqwest's own words ("error sending request") say little.
-fn innermost(error: &reqwest::Error) -> String {
-    let mut cause: &dyn std::error::Error = error;
-    while let Some(deeper) = cause.source() {
-        cause = deeper;
-    }
-    cause.to_string()
 }

@@ -37,10 +37,19 @@ pub enum Body {
     Empty,
     /// JSON, whole.
     Json(Value),
-    /// Something that begins like JSON, or a body that broke off.
-    Cut,
+    /// It did not come whole, or begins like JSON and is none: nothing in it can be believed.
+    Unreadable(Unreadable),
     /// HTML, plain text, anything else; its beginning.
     Foreign(Box<str>),
+}
+
+/// Why a body cannot be read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Unreadable {
+    /// It broke off, or is garbage.
+    Broken,
+    /// It had not come to its end within `--timeout`.
+    TimedOut,
 }
 
 /// The body of a batch answer. `[spec]`
@@ -90,28 +99,48 @@ impl Response {
         match &self.body {
             Body::Json(json) => json.get("message").and_then(Value::as_str),
             Body::Foreign(text) => Some(text),
-            Body::Empty | Body::Cut => None,
+            Body::Empty | Body::Unreadable(_) => None,
         }
     }
 
-    /// Whether the answer bears a mark of ImageKit's API: a request id, or a JSON object with one
-    /// of its fields. A portal's page, a proxy's error and another API's JSON have none. `[inferred]`
-    pub fn is_imagekit(&self) -> bool {
-        const FIELDS: [&str; 4] = [
-            "help",
-            "successfullyDeletedFileIds",
-            "missingFileIds",
-            "errors",
-        ];
-        let known_words = |message: &str| message.contains("requested file");
-        self.request_id.is_some()
-            || match &self.body {
-                Body::Json(json) => {
-                    FIELDS.iter().any(|field| json.get(field).is_some())
-                        || self.message().is_some_and(known_words)
-                }
-                Body::Empty | Body::Cut | Body::Foreign(_) => false,
+    /// Whether a success bears a mark of ImageKit's API: a request ID, or a JSON object with one of its fields. A
+    /// portal's page and another API's JSON have none. `[inferred]`
+    pub fn is_imagekit_success(&self) -> bool {
+        const FIELDS: [&str; 3] = ["help", "successfullyDeletedFileIds", "errors"];
+        let has_field = |json: &Value| FIELDS.iter().any(|field| json.get(field).is_some());
+        match &self.body {
+            Body::Json(json) => self.request_id.is_some() || has_field(json),
+            Body::Empty => self.request_id.is_some(),
+            Body::Unreadable(_) | Body::Foreign(_) => false,
+        }
+    }
+
+    /// Whether a 404 is recognisably ImageKit's: a JSON object with a string `message`, and either a request ID or a
+    /// `help` field. `[spec]` It may still be about a route that does not exist; see
+    /// [`is_about_the_route`](Self::is_about_the_route).
+    pub fn is_imagekit_404(&self) -> bool {
+        match &self.body {
+            Body::Json(Value::Object(fields)) => {
+                let has_message = fields.get("message").is_some_and(Value::is_string);
+                has_message && (self.request_id.is_some() || fields.contains_key("help"))
             }
+            _ => false,
+        }
+    }
+
+    /// Whether a message says that the address does not exist, and so nothing of any file. `[inferred]`
+    pub fn is_about_the_route(&self) -> bool {
+        const WORDS: [&str; 6] = [
+            "cannot delete /",
+            "cannot post /",
+            "cannot get /",
+            "route",
+            "endpoint",
+            "url",
+        ];
+        let message = self.message().unwrap_or_default().to_lowercase();
+        let message = message.trim_end_matches('.');
+        message == "not found" || WORDS.iter().any(|word| message.contains(word))
     }
 
     /// The files of a list; `None` if the answer is no list. What is no file in it is passed over.
@@ -148,10 +177,28 @@ impl Response {
         }
     }
 
+    /// Whether a batch answer lists what became of its IDs.
+    pub fn is_batch_list(&self) -> bool {
+        let is_list = |name: &str| match &self.body {
+            Body::Json(json) => json.get(name).is_some_and(Value::is_array),
+            _ => false,
+        };
+        is_list("successfullyDeletedFileIds") || is_list("errors")
+    }
+
+    /// The `missingFileIds` of a batch 404; `None` if it has no such list of texts. `[spec]`
+    pub fn missing_file_ids(&self) -> Option<Vec<&str>> {
+        let Body::Json(json) = &self.body else {
+            return None;
+        };
+        let ids = json.get("missingFileIds")?.as_array()?;
+        ids.iter().map(Value::as_str).collect()
+    }
+
     /// The body of a batch answer; `None` if it is not of that form.
-    pub fn batch_body(&self) -> Option<BatchBody> {
-        match &self.body {
-            Body::Json(json @ Value::Object(_)) => BatchBody::deserialize(json).ok(),
+    pub fn into_batch_body(self) -> Option<BatchBody> {
+        match self.body {
+            Body::Json(json @ Value::Object(_)) => serde_json::from_value(json).ok(),
             _ => None,
         }
     }
@@ -201,8 +248,9 @@ async fn body(mut answer: reqwest::Response) -> Body {
                 bytes.extend_from_slice(&chunk);
             }
             Ok(None) => return typed(&bytes),
-            // Too long to be ImageKit's, broken off, or out of time: not to be believed.
-            Ok(Some(_)) | Err(_) => return Body::Cut,
+            Err(error) if error.is_timeout() => return Body::Unreadable(Unreadable::TimedOut),
+            // Too long to be ImageKit's, or broken off.
+            Ok(Some(_)) | Err(_) => return Body::Unreadable(Unreadable::Broken),
         }
     }
 }
@@ -216,10 +264,10 @@ fn typed(bytes: &[u8]) -> Body {
     }
     match serde_json::from_str(text) {
         Ok(mut json) => {
-            redact(&mut json);
+            redact_messages(&mut json);
             Body::Json(json)
         }
-        Err(_) if text.starts_with(['{', '[']) => Body::Cut,
+        Err(_) if text.starts_with(['{', '[']) => Body::Unreadable(Unreadable::Broken),
         Err(_) => Body::Foreign(
             secret::scrub(text)
                 .chars()
@@ -229,13 +277,14 @@ fn typed(bytes: &[u8]) -> Body {
     }
 }
 
-/// Takes the key out of all text in it: once it is parsed, as JSON may write a character in several ways.
-fn redact(json: &mut Value) {
-    match json {
-        Value::String(text) => *text = secret::scrub_exact(text).into_owned(),
-        Value::Array(items) => items.iter_mut().for_each(redact),
-        Value::Object(fields) => fields.values_mut().for_each(redact),
-        Value::Null | Value::Bool(_) | Value::Number(_) => {}
+/// Takes keys out of what is shown to people: once it is parsed, as JSON may write a character in several ways. Lists
+/// of IDs stay as they are, since they are only compared.
+fn redact_messages(json: &mut Value) {
+    let Value::Object(fields) = json else { return };
+    for name in ["message", "help", "reason"] {
+        if let Some(Value::String(text)) = fields.get_mut(name) {
+            *text = secret::scrub_exact(text).into_owned();
+        }
     }
 }
 
@@ -290,7 +339,7 @@ mod tests {
     fn a_body_is_json_cut_foreign_or_empty() {
         secret::remember("private_secret");
         assert_eq!(typed(b" \n"), Body::Empty);
-        assert_eq!(typed(b"{\"a\":"), Body::Cut);
+        assert_eq!(typed(b"{\"a\":"), Body::Unreadable(Unreadable::Broken));
         assert_eq!(typed(b"<html>"), Body::Foreign("<html>".into()));
         assert_eq!(
             typed(b"{\"message\":\"private_secret\"}"),
@@ -298,8 +347,8 @@ mod tests {
         );
         secret::remember("private_ab/cd");
         assert_eq!(
-            typed(br#"{"errors":[{"error":"private_ab\/c\u0064"}]}"#),
-            Body::Json(serde_json::json!({"errors": [{"error": "[key]"}]}))
+            typed(br#"{"message":"private_ab\/c\u0064"}"#),
+            Body::Json(serde_json::json!({"message": "[key]"}))
         );
     }
 }

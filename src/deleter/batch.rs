@@ -1,174 +1,144 @@
-//! Batches: a hundred IDs a request, and still one decision for each.
+//! Batches: a hundred IDs per request, and still one decision for each.
 //!
-//! What a batch answer does not say of an ID is asked by the single call; what makes a
-//! whole batch fail is isolated by halving.
+//! What a batch response does not say of an ID is asked by the single call; what makes a whole batch fail is isolated
+//! by halving.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashSet;
 
-use futures::FutureExt;
-use futures::channel::mpsc;
-use futures::future::{LocalBoxFuture, join_all};
+use futures::future::join_all;
 
 use super::classify::{self, Many};
-use super::part::Part;
-use super::truth::Final;
-use super::{Deleter, Next, Settled, give};
-use crate::client::BatchBody;
+use super::decide::{Doubt, Final};
+use super::inflight::Batch;
+use super::{Decisions, Deleter, Deletion, Unsent};
+use crate::api::End;
+use crate::client::{BatchBody, Response};
+use crate::stop::Reason;
 use crate::throttle::Endpoint;
 
-type Sender = mpsc::UnboundedSender<Settled>;
+/// IDs of a batch whose attempts are used up that are tried by the single call before it is halved: they tell whether
+/// the API fails, the batch route, or this batch. As many as an outage takes, so that none of them is used up by one.
+const PROBES: usize = 8;
 
 impl Deleter {
-    pub(super) fn settle_part<'a>(
-        &'a self,
-        mut part: Part,
-        settled: &'a Sender,
-    ) -> LocalBoxFuture<'a, ()> {
-        async move {
-            let most = self.group_size();
-            if part.len() == 0 {
-                return;
+    pub(super) async fn settle_batch(&self, batch: Batch, decisions: &Decisions) {
+        let max = self.group_size();
+        if max == 1 || batch.len() <= 1 {
+            return self.settle_singly(batch, decisions).await;
+        }
+        if batch.len() > max {
+            return self.settle_parts(batch.chunks(max), decisions).await;
+        }
+        let mut deletion = Deletion {
+            deleter: self,
+            endpoint: Endpoint::DeleteBatch,
+            batch,
+            classify: classify::many,
+        };
+        let end = self.api.call(&mut deletion).await;
+        let mut batch = deletion.batch;
+        match end {
+            End::Final(answer, response) => {
+                self.read_answer(answer, response, batch, decisions).await;
             }
-            if most == 1 || part.len() == 1 {
-                return self.settle_singly(part, settled).await;
+            End::GivenUp(_) => {
+                let probes = batch.take_first(PROBES);
+                self.settle_singly(probes, decisions).await;
+                self.settle_parts(batch.split(), decisions).await;
             }
-            if part.len() > most {
-                return self.settle_parts(part.chunks(most), settled).await;
+            End::Unsent(Unsent::ProbeSingly) => {
+                let probe = batch.take_first(1);
+                self.settle_singly(probe, decisions).await;
+                self.settle_parts(vec![batch], decisions).await;
             }
-            match self.attempt_batch(&mut part).await {
-                Next::Final(answer, response) => {
-                    let body = response.batch_body().unwrap_or_default();
-                    self.read_answer(answer, &body, part, settled).await;
-                }
-                Next::TooLarge => self.settle_part(part, settled).await,
-                Next::GivenUp | Next::Again => self.settle_parts(part.split(), settled).await,
-                Next::Stopped => release(part, settled),
+            End::Unsent(Unsent::TooLarge) => self.settle_parts(vec![batch], decisions).await,
+            End::Unsent(Unsent::Stopped) | End::Stopped => self.interrupt(batch, decisions),
+            End::KeyRefused(words) => {
+                self.api.stop().trip(Reason::KeyRefused(words));
+                self.interrupt(batch, decisions);
             }
         }
-        .boxed_local()
     }
 
-    /// Each part is a group of its own from now on: where all of them fail, it is not because of one ID.
-    async fn settle_parts(&self, mut parts: Vec<Part>, settled: &Sender) {
-        for part in &mut parts {
-            part.group = self.line.next_group();
-        }
+    async fn settle_parts(&self, parts: Vec<Batch>, decisions: &Decisions) {
         let settling = parts
             .into_iter()
-            .map(|part| self.settle_part(part, settled));
+            .filter(|part| part.len() > 0)
+            .map(|part| Box::pin(self.settle_batch(part, decisions)));
         join_all(settling).await;
     }
 
-    async fn attempt_batch(&self, part: &mut Part) -> Next<Many> {
-        let mut tries = 0;
-        loop {
-            match self
-                .attempt(Endpoint::DeleteBatch, part, &mut tries, classify::many)
-                .await
-            {
-                Next::Again => {}
-                next => return next,
-            }
-        }
-    }
-
-    async fn read_answer(&self, answer: Many, body: &BatchBody, mut part: Part, settled: &Sender) {
+    async fn read_answer(
+        &self,
+        answer: Many,
+        response: Response,
+        mut batch: Batch,
+        decisions: &Decisions,
+    ) {
         match answer {
             Many::Listed => {
-                settle_listed(&mut part, body, settled);
-                self.settle_singly(part, settled).await;
+                let body = response.into_batch_body().unwrap_or_default();
+                self.settle_listed(&mut batch, &body, decisions);
             }
-            Many::Missing(missing) => self.read_missing(&missing, part, settled).await,
-            Many::Unlisted => {
-                doubt_all(&mut part);
-                self.settle_singly(part, settled).await;
+            Many::Missing => {
+                let missing = response.missing_file_ids().unwrap_or_default();
+                if self.settle_missing(&mut batch, &missing, decisions) {
+                    return self.settle_parts(vec![batch], decisions).await;
+                }
             }
+            Many::Unlisted => batch.doubt(Doubt::Ambiguous),
             Many::NoRoute => {
-                self.give_up_batches();
-                doubt_all(&mut part);
-                self.settle_singly(part, settled).await;
+                self.route.is_missing();
+                batch.doubt(Doubt::Ambiguous);
             }
-            Many::AtMost(most) if most < part.len() => {
-                self.learn_batch_limit(most);
-                self.withdraw_if_free(&mut part);
-                self.settle_part(part, settled).await;
+            Many::AtMost(max) if max < batch.len() => {
+                self.route.learn_limit(max);
+                self.withdraw_if_free(&mut batch);
+                return self.settle_parts(vec![batch], decisions).await;
             }
             Many::AtMost(_) | Many::Refused => {
-                self.withdraw_if_free(&mut part);
-                self.settle_parts(part.split(), settled).await;
+                self.withdraw_if_free(&mut batch);
+                return self.settle_parts(batch.split(), decisions).await;
             }
         }
+        self.settle_singly(batch, decisions).await;
     }
 
-    /// Nothing was deleted: the missing are told, the rest goes again at once. `[spec]`
+    /// Decides the IDs that are listed as deleted and nowhere else; the others stay in the batch, in doubt.
+    fn settle_listed(&self, batch: &mut Batch, body: &BatchBody, decisions: &Decisions) {
+        let listed = body.successfully_deleted_file_ids.iter().flatten();
+        let listed: HashSet<&str> = listed.map(String::as_str).collect();
+        let errors = body.errors.iter().flatten();
+        let errors: HashSet<&str> = errors.map(|error| error.file_id.as_str()).collect();
+        let is_deleted = |id: &str| listed.contains(id) && !errors.contains(id);
+        for id in batch.take(|id| is_deleted(id.file_id().as_str())) {
+            self.push(batch.decided(id, Final::Deleted), decisions);
+        }
+        batch.doubt(Doubt::Ambiguous);
+    }
+
+    /// Nothing was deleted: the missing are decided, the rest is to go again at once. `[spec]`
     ///
-    /// A list that names strangers or nobody is not believed.
-    async fn read_missing(&self, missing: &[String], mut part: Part, settled: &Sender) {
-        let named: HashSet<&str> = missing.iter().map(String::as_str).collect();
-        let gone = part.take(|pending| named.contains(pending.file_id().as_str()));
-        doubt_all(&mut part);
+    /// A list that names strangers or nobody is not believed: false.
+    fn settle_missing(&self, batch: &mut Batch, missing: &[&str], decisions: &Decisions) -> bool {
+        let named: HashSet<&str> = missing.iter().copied().collect();
+        let gone = batch.take(|id| named.contains(id.file_id().as_str()));
         let is_believable = !gone.is_empty() && gone.len() == named.len();
         if is_believable {
-            for pending in gone {
-                give(settled, part.decided(pending, Final::Missing));
+            batch.doubt(Doubt::Weak);
+            for id in gone {
+                self.push(batch.decided(id, Final::Missing), decisions);
             }
-            self.settle_part(part, settled).await;
         } else {
-            part.pendings.extend(gone);
-            self.settle_singly(part, settled).await;
+            batch.ids.extend(gone);
+            batch.doubt(Doubt::Ambiguous);
         }
+        is_believable
     }
 
-    fn learn_batch_limit(&self, most: usize) {
-        if most < self.batch_limit.get() {
-            self.batch_limit.set(most);
-            tracing::warn!(most, "ImageKit takes fewer IDs a request than asked for");
+    fn interrupt(&self, mut batch: Batch, decisions: &Decisions) {
+        for id in batch.take(|_| true) {
+            self.push(batch.interrupted(id), decisions);
         }
-    }
-
-    fn give_up_batches(&self) {
-        if self.batch_limit.replace(1) > 1 {
-            tracing::warn!("this host does not delete in batches; going on one by one");
-        }
-    }
-}
-
-/// Decides the IDs that are listed as deleted and nowhere else; the others stay in the part, in doubt.
-fn settle_listed(part: &mut Part, body: &BatchBody, settled: &Sender) {
-    let listed: HashSet<&str> = body
-        .successfully_deleted_file_ids
-        .iter()
-        .flatten()
-        .map(String::as_str)
-        .collect();
-    let errors: HashMap<&str, Option<&str>> = body
-        .errors
-        .iter()
-        .flatten()
-        .map(|error| (error.file_id.as_str(), error.error.as_deref()))
-        .collect();
-    let is_deleted = |id: &str| listed.contains(id) && !errors.contains_key(id);
-    for pending in part.take(|pending| is_deleted(pending.file_id().as_str())) {
-        give(settled, part.decided(pending, Final::Deleted));
-    }
-    doubt_all(part);
-    for (file_id, error) in errors {
-        tracing::debug!(
-            file_id,
-            error,
-            "the batch could not tell, asking by the single call"
-        );
-    }
-}
-
-fn doubt_all(part: &mut Part) {
-    part.pendings
-        .iter_mut()
-        .for_each(super::part::Pending::set_doubt);
-}
-
-fn release(mut part: Part, settled: &Sender) {
-    for pending in part.take(|_| true) {
-        give(settled, part.interrupted(pending));
     }
 }

@@ -1,11 +1,11 @@
-//! Classification: what one exchange means for the IDs that it named.
+//! Classification: what one response means for the IDs that its request named.
 //!
-//! What all endpoints have in common is said in `line`; here is what a final answer to a deletion says.
+//! What all endpoints have in common is said in `api`; here is what a final response to a deletion says.
 
-use crate::client::{Body, Exchange, Response};
-use crate::line::verdict::{Verdict, not_imagekit, shared, unreadable};
+use crate::api::class::{Class, file_404, not_imagekit, shared, unusable_success};
+use crate::client::{Response, Sent};
 
-/// What a final answer of `DELETE /v1/files/{fileId}` says.
+/// What a final response of `DELETE /v1/files/{fileId}` says.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum One {
     Deleted,
@@ -13,13 +13,13 @@ pub(super) enum One {
     Refused,
 }
 
-/// What a final answer of the batch endpoint says.
-#[derive(Debug, Clone, PartialEq, Eq)]
+/// What a final response of the batch endpoint says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Many {
     /// 2xx: what was deleted is listed.
     Listed,
     /// 404 with `missingFileIds`: nothing was deleted. `[spec]`
-    Missing(Vec<String>),
+    Missing,
     /// A 404 without a usable list, or a 2xx without any.
     Unlisted,
     /// The host has no such route.
@@ -30,65 +30,38 @@ pub(super) enum Many {
     Refused,
 }
 
-/// Classifies the answer of the single-file endpoint.
-pub(super) fn one(exchange: &Exchange) -> Verdict<One> {
-    shared(exchange).unwrap_or_else(|response| match response.status {
-        204 => Verdict::Final(One::Deleted),
-        404 => match (&response.body, response.is_imagekit()) {
-            (Body::Json(_), true) => Verdict::Final(One::Missing),
-            _ => unreadable(response),
-        },
-        200..=299 => unreadable(response),
-        _ => Verdict::Final(One::Refused),
+/// Classifies the response of the single-file endpoint.
+pub(super) fn one(sent: &Sent) -> Class<One> {
+    shared(sent).unwrap_or_else(|response| match response.status {
+        204 => Class::Final(One::Deleted),
+        404 => file_404(response, One::Missing),
+        200..=299 => unusable_success(response),
+        _ => Class::Final(One::Refused),
     })
 }
 
-/// Classifies the answer of the batch endpoint.
-pub(super) fn many(exchange: &Exchange) -> Verdict<Many> {
-    shared(exchange).unwrap_or_else(|response| match response.status {
-        200..=299 => match response.batch_body() {
-            Some(body) if body.successfully_deleted_file_ids.is_some() || body.errors.is_some() => {
-                Verdict::Final(Many::Listed)
-            }
-            // A success of ImageKit's that lists nobody says of nobody what became of it.
-            _ if response.body != Body::Cut && response.is_imagekit() => {
-                Verdict::Final(Many::Unlisted)
-            }
-            _ => unreadable(response),
-        },
-        404 => batch_404(response),
-        405 => Verdict::Final(Many::NoRoute),
-        400 => Verdict::Final(most_items(response).map_or(Many::Refused, Many::AtMost)),
-        _ => Verdict::Final(Many::Refused),
+/// Classifies the response of the batch endpoint.
+pub(super) fn many(sent: &Sent) -> Class<Many> {
+    shared(sent).unwrap_or_else(|response| match response.status {
+        200..=299 if response.is_batch_list() => Class::Final(Many::Listed),
+        // A success of ImageKit's that lists nobody says of nobody what became of it.
+        200..=299 if response.is_imagekit_success() => Class::Final(Many::Unlisted),
+        200..=299 => not_imagekit(response),
+        404 if !response.is_imagekit_404() => not_imagekit(response),
+        404 if response.missing_file_ids().is_some() => Class::Final(Many::Missing),
+        404 if response.is_about_the_route() => Class::Final(Many::NoRoute),
+        404 => Class::Final(Many::Unlisted),
+        405 => Class::Final(Many::NoRoute),
+        400 => Class::Final(max_items(response).map_or(Many::Refused, Many::AtMost)),
+        _ => Class::Final(Many::Refused),
     })
-}
-
-fn batch_404(response: &Response) -> Verdict<Many> {
-    if response.body == Body::Cut {
-        return unreadable(response);
-    }
-    if let Some(missing) = response.batch_body().and_then(|body| body.missing_file_ids) {
-        return Verdict::Final(Many::Missing(missing));
-    }
-    match &response.body {
-        Body::Json(_)
-            if response
-                .message()
-                .is_some_and(|message| message.contains("exist")) =>
-        {
-            Verdict::Final(Many::Unlisted)
-        }
-        Body::Json(_) => Verdict::Final(Many::NoRoute),
-        _ if response.is_imagekit() => Verdict::Final(Many::NoRoute),
-        _ => not_imagekit(response),
-    }
 }
 
 /// N of "fileIds cannot have more than N items." `[spec]`
-fn most_items(response: &Response) -> Option<usize> {
+fn max_items(response: &Response) -> Option<usize> {
     let (_, rest) = response.message()?.split_once("more than ")?;
-    let most = rest.split_whitespace().next()?.parse().ok()?;
-    (most > 0).then_some(most)
+    let max = rest.split_whitespace().next()?.parse().ok()?;
+    (max > 0).then_some(max)
 }
 
 #[cfg(test)]
@@ -96,21 +69,21 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-    use crate::client::SendError;
-    use crate::line::verdict::{Arrival, Transient};
+    use crate::api::class::{Arrival, Transient};
+    use crate::client::{Body, SendError, Unreadable};
     use crate::outcome::ErrorCode;
     use crate::stop::Reason;
     use crate::throttle::Pace;
 
-    const fn transient<F>(error: ErrorCode, arrival: Arrival) -> Verdict<F> {
-        Verdict::Transient(Transient { error, arrival })
+    const fn transient<F>(error: ErrorCode, arrival: Arrival) -> Class<F> {
+        Class::Transient(Transient { error, arrival })
     }
 
     #[expect(
         clippy::unnecessary_wraps,
-        reason = "the tables hold exchanges, answered or not"
+        reason = "the tables hold sents, answered or not"
     )]
-    fn answer(status: u16, body: Body) -> Exchange {
+    fn answer(status: u16, body: Body) -> Sent {
         Ok(Response {
             status,
             request_id: None,
@@ -120,20 +93,20 @@ mod tests {
         })
     }
 
-    fn says(status: u16, message: &str) -> Exchange {
+    fn says(status: u16, message: &str) -> Sent {
         answer(
             status,
             Body::Json(json!({"message": message, "help": "support"})),
         )
     }
 
-    fn html(status: u16) -> Exchange {
+    fn html(status: u16) -> Sent {
         answer(status, Body::Foreign("<html>hello</html>".into()))
     }
 
-    fn aborts<F>(verdict: Verdict<F>) -> u8 {
-        match verdict {
-            Verdict::Abort(reason, _) => reason.exit_code(),
+    fn aborts<F>(class: &Class<F>) -> u8 {
+        match class {
+            Class::Abort(Reason::NotImageKit(_), _) => 3,
             _ => 0,
         }
     }
@@ -146,32 +119,32 @@ mod tests {
             (
                 "deleted [spec]",
                 answer(204, Body::Empty),
-                Verdict::Final(One::Deleted),
+                Class::Final(One::Deleted),
             ),
             (
                 "not there [spec]",
                 says(404, "The requested file does not exist."),
-                Verdict::Final(One::Missing),
+                Class::Final(One::Missing),
             ),
             (
                 "a bad id is final for the id [spec]",
                 says(400, "invalid fileId parameter"),
-                Verdict::Final(One::Refused),
+                Class::Final(One::Refused),
             ),
             (
                 "no route, not the key [seen]",
                 says(403, "Invalid CSRF Token"),
-                Verdict::Final(One::Refused),
+                Class::Final(One::Refused),
             ),
             (
                 "any other 4xx refuses the id",
                 says(422, "no"),
-                Verdict::Final(One::Refused),
+                Class::Final(One::Refused),
             ),
             (
                 "errors are not always JSON",
                 html(400),
-                Verdict::Final(One::Refused),
+                Class::Final(One::Refused),
             ),
             (
                 "only a 204 deletes",
@@ -180,7 +153,7 @@ mod tests {
             ),
             (
                 "half an answer is none",
-                answer(404, Body::Cut),
+                answer(404, Body::Unreadable(Unreadable::Broken)),
                 transient(ErrorCode::BadResponse, Possible),
             ),
             (
@@ -196,7 +169,7 @@ mod tests {
             (
                 "everybody waits",
                 says(429, "rate limit exceeded"),
-                Verdict::Throttled,
+                Class::Throttled,
             ),
             (
                 "may have been done",
@@ -224,8 +197,8 @@ mod tests {
                 transient(ErrorCode::Connection, Possible),
             ),
         ];
-        for (reason, exchange, verdict) in table {
-            assert_eq!(one(&exchange), verdict, "{reason}: {exchange:?}");
+        for (reason, sent, verdict) in table {
+            assert_eq!(one(&sent), verdict, "{reason}: {sent:?}");
         }
     }
 
@@ -234,69 +207,95 @@ mod tests {
         for status in [401, 403] {
             assert!(matches!(
                 one(&says(status, "no")),
-                Verdict::Abort(Reason::KeyRefused(_), Arrival::Nothing)
+                Class::Abort(Reason::KeyRefused(_), Arrival::Nothing)
             ));
         }
         for status in [200, 301, 302, 404, 407] {
-            assert_eq!(aborts(one(&html(status))), 3, "{status}");
-            assert_eq!(aborts(many(&html(status))), 3, "{status}");
+            assert_eq!(aborts(&one(&html(status))), 3, "{status}");
+            assert_eq!(aborts(&many(&html(status))), 3, "{status}");
         }
-        // Another API's JSON says nothing about ImageKit's files.
-        assert_eq!(
-            aborts(one(&answer(
-                404,
-                Body::Json(json!({"message": "Not Found"}))
-            ))),
-            3
-        );
-        assert_eq!(aborts(one(&answer(404, Body::Json(json!([]))))), 3);
+        // Another API's JSON, or a route that does not exist, says nothing about ImageKit's files.
+        for json in [
+            json!({"success": false, "errors": ["no"]}),
+            json!(null),
+            json!([]),
+            json!({"help": 1}),
+            json!({"message": "Not Found"}),
+            json!({"message": "The requested file does not exist."}),
+            json!({"message": 1, "help": "x"}),
+        ] {
+            assert_eq!(
+                aborts(&one(&answer(404, Body::Json(json.clone())))),
+                3,
+                "{json}"
+            );
+            assert_eq!(
+                aborts(&many(&answer(404, Body::Json(json.clone())))),
+                3,
+                "{json}"
+            );
+        }
+        for message in ["Not Found", "Cannot DELETE /v1/files/a", "No such route."] {
+            assert_eq!(aborts(&one(&says(404, message))), 3, "{message}");
+        }
+        let password = Err(SendError::ProxyPassword);
+        assert_eq!((aborts(&one(&password)), aborts(&many(&password))), (3, 3));
+    }
+
+    #[test]
+    fn what_does_not_come_whole_is_asked_again_whatever_its_status() {
+        for status in [200, 400, 401, 403, 404, 409, 422] {
+            for (why, error) in [
+                (Unreadable::Broken, ErrorCode::BadResponse),
+                (Unreadable::TimedOut, ErrorCode::Timeout),
+            ] {
+                let sent = answer(status, Body::Unreadable(why));
+                assert_eq!(one(&sent), transient(error, Arrival::Possible), "{status}");
+                assert_eq!(many(&sent), transient(error, Arrival::Possible), "{status}");
+            }
+        }
+        let shortage = Err(SendError::Shortage("too many open files".into()));
+        assert_eq!(one(&shortage), Class::Shortage);
     }
 
     #[test]
     fn each_batch_answer_has_its_meaning() {
-        let missing =
-            json!({"message": "The requested file(s) does not exist.", "missingFileIds": ["a"]});
+        let missing = json!({"message": "The requested file(s) does not exist.", "help": "", "missingFileIds": ["a"]});
         let table = [
             (
                 answer(200, Body::Json(json!({"successfullyDeletedFileIds": []}))),
-                Verdict::Final(Many::Listed),
+                Class::Final(Many::Listed),
             ),
             (
                 answer(207, Body::Json(json!({"errors": []}))),
-                Verdict::Final(Many::Listed),
+                Class::Final(Many::Listed),
             ),
             (
                 answer(404, Body::Json(missing)),
-                Verdict::Final(Many::Missing(vec!["a".into()])),
+                Class::Final(Many::Missing),
             ),
             (
                 says(404, "The requested file(s) does not exist."),
-                Verdict::Final(Many::Unlisted),
+                Class::Final(Many::Unlisted),
             ),
-            (
-                answer(404, Body::Json(json!({"message": "Not Found"}))),
-                Verdict::Final(Many::NoRoute),
-            ),
-            (
-                says(405, "Method not allowed"),
-                Verdict::Final(Many::NoRoute),
-            ),
+            (says(404, "Not Found"), Class::Final(Many::NoRoute)),
+            (says(405, "Method not allowed"), Class::Final(Many::NoRoute)),
             (
                 says(400, "fileIds cannot have more than 50 items."),
-                Verdict::Final(Many::AtMost(50)),
+                Class::Final(Many::AtMost(50)),
             ),
             (
                 says(400, "fileIds should be an Array."),
-                Verdict::Final(Many::Refused),
+                Class::Final(Many::Refused),
             ),
             (
-                answer(200, Body::Cut),
+                answer(200, Body::Unreadable(Unreadable::Broken)),
                 transient(ErrorCode::BadResponse, Arrival::Possible),
             ),
-            (says(200, "ok"), Verdict::Final(Many::Unlisted)),
+            (says(200, "ok"), Class::Final(Many::Unlisted)),
         ];
-        for (exchange, verdict) in table {
-            assert_eq!(many(&exchange), verdict, "{exchange:?}");
+        for (sent, verdict) in table {
+            assert_eq!(many(&sent), verdict, "{sent:?}");
         }
     }
 }

@@ -1,292 +1,305 @@
 //! The deleter: the life of one group of IDs, from its first request to one decision for each ID.
 //!
-//! A group comes in, a stream of [`Settled`] leaves: each ID the moment it is decided.
-//! The only loop that retries, and the only owner of what is *ambiguous* about an ID.
-//! Each attempt goes the same way: a turn from the throttle, the intent on disk, one
-//! exchange, then its classification.
+//! A group comes in, and each ID leaves as a [`Decision`] the moment it is decided. The only owner of what is
+//! *ambiguous* about an ID. Requests are repeated in `api`; here is what each attempt means for the IDs that it named:
+//! the intent on disk before it, the doubt after it.
 
 mod batch;
 mod classify;
-mod part;
-mod truth;
+mod decide;
+mod inflight;
+mod route;
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 
-use futures::channel::mpsc;
-use futures::stream::{self, FuturesUnordered, LocalBoxStream};
-use futures::{FutureExt, StreamExt};
+use futures::StreamExt;
+use futures::stream::FuturesUnordered;
 
-use crate::client::{Exchange, Response};
+use crate::api::class::{Arrival, Class, Transient};
+use crate::api::{Api, Call, End, IsRetry};
+use crate::client::{Client, Sent};
 use crate::journal::{Intent, Journal};
-use crate::line::verdict::{Arrival, Transient, Verdict};
-use crate::line::{Exchanged, Line, Trial};
 use crate::outcome::{ErrorCode, Outcome};
 use crate::stop::Reason;
-use crate::target::{FileId, Target};
-use crate::throttle::{Counted, Endpoint};
+use crate::target::Target;
+use crate::throttle::{Endpoint, IsProbe};
 
 use classify::One;
-use part::Part;
-use truth::Final;
-
-/// How many 5xx answers a batch gets before it is halved: an answer, unlike a lost one, is likely about its IDs.
-const SERVER_ERRORS_A_BATCH: u32 = 3;
+use decide::Final;
+use inflight::Batch;
+use route::BatchRoute;
 
 /// What the deleter gives back for an ID.
 #[derive(Debug)]
-pub enum Settled {
+pub enum Decision {
     /// It is decided.
-    Decided {
+    Done {
         /// What is known of it.
         outcome: Outcome,
-        /// What stands on disk as perhaps in the air, to be held until the outcome is recorded: its slot must
-        /// not be used again before the row that replaces it stands. `None` for what was never sent.
+        /// What stands on disk as perhaps in flight, to be held until the outcome is recorded: its slot must not be
+        /// used again before the row that replaces it stands. `None` for what was never sent.
         intent: Option<Rc<Intent>>,
     },
-    /// A stop left it untouched: nothing may be claimed, and no row is due.
-    Released(Target),
+    /// A stop left it: nothing may be claimed, and no row is due.
+    Skipped {
+        /// What stands on disk for it, to be held until the run ends; `None` where there is no doubt.
+        in_doubt: Option<Rc<Intent>>,
+    },
 }
+
+/// Where decisions go, in the order in which they are made.
+pub type Decisions = RefCell<Vec<Decision>>;
 
 /// Deletes groups of IDs.
 #[derive(Debug)]
 pub struct Deleter {
-    line: Rc<Line>,
+    api: Rc<Api>,
     journal: Journal,
-    /// The most IDs that the host takes in one request, as far as it told; 1 where it has no batch route.
-    batch_limit: Cell<usize>,
+    route: BatchRoute,
+    /// IDs that were sent, and are neither decided nor known to be untouched.
+    in_doubt: Cell<u64>,
 }
 
-enum Next<F> {
-    Final(F, Response),
-    Again,
-    GivenUp,
-    /// The host takes fewer IDs a request than this part has, as another answer told meanwhile.
-    TooLarge,
-    Stopped,
-}
-
-/// Why a request was not sent.
+/// Why a request is not sent after all.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Unsent {
+    /// The host takes fewer IDs per request, as another response said meanwhile.
     TooLarge,
+    /// In an outage a single call is to find out whether the API works again.
+    ProbeSingly,
     Stopped,
 }
 
 impl Deleter {
-    /// A deleter that sends over `line`, `batch_size` IDs a request at the most, after `journal` holds the intent.
-    /// A batch size of 1 uses the single-file endpoint throughout.
-    pub fn new(line: Rc<Line>, journal: Journal, batch_size: usize) -> Self {
+    /// A deleter that sends through `api`, at most `batch_size` IDs per request, after `journal` holds the intent. A
+    /// batch size of 1 uses the single-file endpoint throughout.
+    pub fn new(api: Rc<Api>, journal: Journal, batch_size: usize) -> Self {
         Self {
-            line,
+            api,
             journal,
-            batch_limit: Cell::new(batch_size.max(1)),
+            route: BatchRoute::new(batch_size),
+            in_doubt: Cell::new(0),
         }
     }
 
     /// How many IDs a group should have now: `--batch-size`, or less where the host takes less.
     pub fn group_size(&self) -> usize {
-        self.batch_limit.get()
+        self.route.limit()
     }
 
-    /// Settles one group: a stream of each ID's decision, as soon as it is known.
+    /// IDs that were sent and are neither decided nor known to be untouched.
+    pub fn in_doubt(&self) -> u64 {
+        self.in_doubt.get()
+    }
+
+    /// Settles one group; each decision is pushed as soon as it is made.
     ///
-    /// A group of n IDs costs at most `3 * n * max_attempts` requests, 429s and outages not counted: every
-    /// request belongs to a single call (n of them), to a batch that is halved when its attempts are used up
-    /// (at most n - 1 halvings), or to a batch that an answer made smaller (at most n times).
-    pub fn settle(&self, targets: Vec<Target>) -> LocalBoxStream<'_, Settled> {
-        let part = Part::new(targets, self.line.next_group());
-        if part.len() == 1 {
-            return stream::once(self.settle_one(part)).boxed_local();
-        }
-        let (settled, receiver) = mpsc::unbounded();
-        let work = async move { self.settle_part(part, &settled).await };
-        stream::select(receiver, work.into_stream().filter_map(async |()| None)).boxed_local()
-    }
-
-    /// Settles each ID of a part by a single call, all at once as far as the throttle lets them.
-    async fn settle_singly(&self, part: Part, settled: &mpsc::UnboundedSender<Settled>) {
-        let Part {
-            pendings, intent, ..
-        } = part;
-        let mut singles: FuturesUnordered<_> = pendings
-            .into_iter()
-            .map(|pending| {
-                self.settle_one(Part {
-                    pendings: vec![pending],
-                    group: self.line.next_group(),
-                    intent: intent.clone(),
-                })
-            })
-            .collect();
-        while let Some(one) = singles.next().await {
-            give(settled, one);
-        }
-    }
-
-    async fn settle_one(&self, mut part: Part) -> Settled {
-        let mut tries = 0;
-        let last = loop {
-            match self
-                .attempt(Endpoint::Delete, &mut part, &mut tries, classify::one)
-                .await
-            {
-                Next::Again | Next::TooLarge => {}
-                Next::Final(One::Deleted, _) => break Final::Deleted,
-                Next::Final(One::Missing, _) => break Final::Missing,
-                Next::Final(One::Refused, _) => break Final::Refused,
-                Next::GivenUp => break Final::Exhausted,
-                Next::Stopped => {
-                    let pending = part.take_only();
-                    return part.interrupted(pending);
-                }
-            }
-        };
-        let pending = part.take_only();
-        part.decided(pending, last)
-    }
-
-    /// One attempt and, where it is worth another, the wait before that.
-    async fn attempt<F>(
-        &self,
-        endpoint: Endpoint,
-        part: &mut Part,
-        tries: &mut u32,
-        classify: fn(&Exchange) -> Verdict<F>,
-    ) -> Next<F> {
-        let exchanged = match self.exchange(endpoint, part, classify).await {
-            Ok(exchanged) => exchanged,
-            Err(Unsent::TooLarge) => return Next::TooLarge,
-            Err(Unsent::Stopped) => return Next::Stopped,
-        };
-        let Exchanged {
-            exchange,
-            verdict,
-            counted,
-        } = exchanged;
-        part.note(&exchange);
-        match &verdict {
-            Verdict::Transient(transient) => part.fail(*transient),
-            Verdict::Abort(_, arrival @ Arrival::Possible) => {
-                part.fail(Transient {
-                    error: ErrorCode::BadResponse,
-                    arrival: *arrival,
-                });
-            }
-            Verdict::Final(_) | Verdict::Throttled | Verdict::Abort(_, Arrival::Nothing) => {}
-        }
-        match (verdict, exchange) {
-            (Verdict::Final(answer), Ok(response)) => Next::Final(answer, response),
-            (Verdict::Transient(transient), exchange) => {
-                self.withdraw_if_free(part);
-                let hint = exchange.ok().and_then(|response| response.retry_after);
-                *tries += u32::from(counted == Counted::Yes);
-                if *tries >= self.most_tries(endpoint, transient) {
-                    return Next::GivenUp;
-                }
-                if counted == Counted::Yes && !self.line.wait(*tries, hint).await {
-                    return Next::Stopped;
-                }
-                Next::Again
-            }
-            (Verdict::Abort(reason, _), _) => {
-                self.line.stop().trip(reason);
-                self.withdraw_if_free(part);
-                Next::Stopped
-            }
-            (Verdict::Throttled | Verdict::Final(_), _) => {
-                self.withdraw_if_free(part);
-                Next::Again
-            }
-        }
-    }
-
-    /// A turn, the intent, one exchange.
-    async fn exchange<F>(
-        &self,
-        endpoint: Endpoint,
-        part: &mut Part,
-        classify: fn(&Exchange) -> Verdict<F>,
-    ) -> Result<Exchanged<F>, Unsent> {
-        let turn = self.line.turn(endpoint).await.ok_or(Unsent::Stopped)?;
-        if endpoint == Endpoint::DeleteBatch && part.len() > self.group_size() {
-            return Err(Unsent::TooLarge);
-        }
-        self.intend(part)?;
-        let trial = if part.was_attempted() {
-            Trial::Again
+    /// A group of n IDs costs at most `3 * n * max_attempts` requests, 429s and outages not counted: every request
+    /// belongs to a single call (n of them), to a batch that is halved when its attempts are used up (at most n - 1
+    /// halvings), or to a batch that a response made smaller (at most n times).
+    pub async fn settle(&self, targets: Vec<Target>, decisions: &Decisions) {
+        let batch = Batch::new(targets, self.api.next_group());
+        if batch.len() == 1 {
+            self.settle_one(batch, decisions).await;
         } else {
-            Trial::First
-        };
-        part.begin_attempt();
-        let sent = self.send(endpoint, part);
-        let exchanged = self.line.exchange(turn, part.group, trial, classify, sent);
-        Ok(exchanged.await)
+            self.settle_batch(batch, decisions).await;
+        }
     }
 
-    async fn send(&self, endpoint: Endpoint, part: &Part) -> Exchange {
-        let file_ids: Vec<&FileId> = part.pendings.iter().map(part::Pending::file_id).collect();
-        let exchange = match (endpoint, file_ids.as_slice()) {
-            (Endpoint::Delete, [file_id]) => self.line.client().delete(file_id).await,
-            _ => self.line.client().delete_batch(&file_ids).await,
+    /// Settles each ID of a batch by a single call, all at once as far as the throttle lets them.
+    async fn settle_singly(&self, batch: Batch, decisions: &Decisions) {
+        let Batch { ids, intent, .. } = batch;
+        let singles = ids.into_iter().map(|id| Batch {
+            ids: vec![id],
+            group: self.api.next_group(),
+            intent: intent.clone(),
+        });
+        let mut singles: FuturesUnordered<_> = singles
+            .map(|single| self.settle_one(single, decisions))
+            .collect();
+        drop(intent);
+        while singles.next().await.is_some() {}
+    }
+
+    async fn settle_one(&self, batch: Batch, decisions: &Decisions) {
+        let mut single = Deletion {
+            deleter: self,
+            endpoint: Endpoint::Delete,
+            batch,
+            classify: classify::one,
         };
-        log(endpoint, part, &exchange);
-        exchange
+        let last = match self.api.call(&mut single).await {
+            End::Final(One::Deleted, _) => Some(Final::Deleted),
+            End::Final(One::Missing, _) => Some(Final::Missing),
+            End::Final(One::Refused, _) => Some(Final::Refused),
+            End::GivenUp(_) => Some(Final::Exhausted),
+            End::Unsent(_) | End::Stopped => None,
+            End::KeyRefused(words) => {
+                self.api.stop().trip(Reason::KeyRefused(words));
+                None
+            }
+        };
+        let mut batch = single.batch;
+        for id in batch.take(|_| true) {
+            let decision = match last {
+                Some(last) => batch.decided(id, last),
+                None => batch.interrupted(id),
+            };
+            self.push(decision, decisions);
+        }
+    }
+
+    fn push(&self, decision: Decision, decisions: &Decisions) {
+        let is_settled = match &decision {
+            Decision::Done { intent, .. } => intent.is_some(),
+            Decision::Skipped { .. } => false,
+        };
+        self.in_doubt
+            .set(self.in_doubt.get().saturating_sub(u64::from(is_settled)));
+        decisions.borrow_mut().push(decision);
     }
 
     /// Puts the IDs on disk before they are sent, unless they stand there already.
-    fn intend(&self, part: &mut Part) -> Result<(), Unsent> {
-        if part.intent.is_none() {
-            match self.journal.intend(&part.targets()) {
-                Ok(intent) => part.intent = Some(Rc::new(intent)),
+    fn intend(&self, batch: &mut Batch) -> Result<(), Unsent> {
+        if batch.intent.is_none() {
+            match self.journal.intend(&batch.targets()) {
+                Ok(intent) => batch.intent = Some(Rc::new(intent)),
                 Err(error) => {
-                    self.line
-                        .stop()
-                        .trip(Reason::ReportBroken(error.to_string()));
+                    self.report_broken(&error);
                     return Err(Unsent::Stopped);
                 }
             }
+            self.in_doubt.set(self.in_doubt.get() + batch.len() as u64);
         }
         Ok(())
     }
 
-    /// Takes the intent off the disk where no attempt of this run can have deleted anything, so that a
-    /// crash during the wait leaves no doubt that is none.
-    fn withdraw_if_free(&self, part: &mut Part) {
-        if !part.is_free_of_doubt() {
+    /// Takes the intent off the disk where no attempt of this run can have deleted anything, so that a crash during
+    /// the wait leaves no doubt that is none.
+    fn withdraw_if_free(&self, batch: &mut Batch) {
+        if !batch.is_free_of_doubt() {
             return;
         }
-        if let Some(Ok(intent)) = part.intent.take().map(Rc::try_unwrap)
+        let Some(intent) = batch.intent.take() else {
+            return;
+        };
+        self.in_doubt
+            .set(self.in_doubt.get().saturating_sub(batch.len() as u64));
+        if let Ok(intent) = Rc::try_unwrap(intent)
             && let Err(error) = intent.withdraw()
         {
-            self.line
-                .stop()
-                .trip(Reason::ReportBroken(error.to_string()));
+            self.report_broken(&error);
         }
     }
 
-    fn most_tries(&self, endpoint: Endpoint, transient: Transient) -> u32 {
-        match (endpoint, transient.error) {
-            (Endpoint::DeleteBatch, ErrorCode::ServerError) => {
-                self.line.max_attempts().min(SERVER_ERRORS_A_BATCH)
+    fn report_broken(&self, error: &impl std::fmt::Display) {
+        let reason = Reason::ReportBroken(error.to_string());
+        self.api.stop().trip(reason);
+    }
+}
+
+/// One deletion of one or many IDs, repeated until it is answered.
+struct Deletion<'a, A> {
+    deleter: &'a Deleter,
+    endpoint: Endpoint,
+    batch: Batch,
+    classify: fn(&Sent) -> Class<A>,
+}
+
+impl<A> Call for Deletion<'_, A> {
+    type Answer = A;
+    type Unsent = Unsent;
+
+    fn endpoint(&self) -> Endpoint {
+        self.endpoint
+    }
+
+    fn group(&self) -> u64 {
+        self.batch.group
+    }
+
+    fn begin(&mut self, probe: IsProbe) -> Result<IsRetry, Unsent> {
+        let route = &self.deleter.route;
+        match self.endpoint {
+            Endpoint::DeleteBatch if self.batch.len() > route.limit() => {
+                return Err(Unsent::TooLarge);
             }
-            _ => self.line.max_attempts(),
+            Endpoint::DeleteBatch if probe == IsProbe::Yes && !route.may_probe() => {
+                return Err(Unsent::ProbeSingly);
+            }
+            Endpoint::DeleteBatch => {}
+            _ => route.probed_singly(),
+        }
+        self.deleter.intend(&mut self.batch)?;
+        let is_retry = match self.batch.attempts() {
+            0 => IsRetry::No,
+            _ => IsRetry::Yes,
+        };
+        self.batch.begin_attempt();
+        Ok(is_retry)
+    }
+
+    async fn send(&self, client: &Client) -> Sent {
+        match (self.endpoint, self.batch.ids.as_slice()) {
+            (Endpoint::Delete, [id]) => client.delete(id.file_id()).await,
+            (_, ids) => {
+                let file_ids: Vec<_> = ids.iter().map(inflight::InFlight::file_id).collect();
+                client.delete_batch(&file_ids).await
+            }
+        }
+    }
+
+    fn classify(&self, sent: &Sent) -> Class<A> {
+        (self.classify)(sent)
+    }
+
+    fn ended(&mut self, sent: &Sent, class: &Class<A>) {
+        log(self.endpoint, &self.batch, sent);
+        self.note_route(class);
+        self.batch.note(sent);
+        match class {
+            Class::Final(_) => return,
+            Class::Transient(transient) => self.batch.fail(*transient),
+            Class::Abort(_, Arrival::Possible) => self.batch.fail(Transient {
+                error: ErrorCode::BadResponse,
+                arrival: Arrival::Possible,
+            }),
+            Class::Throttled | Class::Shortage | Class::Abort(_, Arrival::Nothing) => {}
+        }
+        self.deleter.withdraw_if_free(&mut self.batch);
+    }
+
+    /// A 5xx, unlike a lost response, is likely about the IDs of a batch: it is halved sooner.
+    fn max_attempts(&self, transient: Transient, max: u32) -> u32 {
+        const MAX_SERVER_ERRORS: u32 = 3;
+        match (self.endpoint, transient.error) {
+            (Endpoint::DeleteBatch, ErrorCode::ServerError) => max.min(MAX_SERVER_ERRORS),
+            _ => max,
         }
     }
 }
 
-fn give(settled: &mpsc::UnboundedSender<Settled>, one: Settled) {
-    // The receiver is polled together with the sender's future, so it is there.
-    let _ = settled.unbounded_send(one);
+impl<A> Deletion<'_, A> {
+    fn note_route(&self, class: &Class<A>) {
+        let route = &self.deleter.route;
+        match (self.endpoint, class) {
+            (Endpoint::DeleteBatch, Class::Final(_)) => route.worked(),
+            (Endpoint::DeleteBatch, Class::Transient(_)) => route.failed(),
+            (Endpoint::Delete, Class::Final(_)) => route.single_worked(),
+            _ => {}
+        }
+    }
 }
 
 /// Each attempt with all its IDs, so that any of them can be followed.
-fn log(endpoint: Endpoint, part: &Part, exchange: &Exchange) {
+fn log(endpoint: Endpoint, batch: &Batch, sent: &Sent) {
     if !tracing::enabled!(tracing::Level::DEBUG) {
         return;
     }
-    let (endpoint, group, attempt) = (endpoint.as_str(), part.group, part.attempts());
-    let file_ids = part.file_ids();
-    match exchange {
+    let (endpoint, group, attempt) = (endpoint.as_str(), batch.group, batch.attempts());
+    let file_ids = batch.file_ids();
+    match sent {
         Ok(response) => tracing::debug!(
             endpoint,
             group,

@@ -11,22 +11,25 @@ mod stats;
 use std::cell::{Cell, RefCell};
 use std::convert::Infallible;
 use std::fmt::Display;
+use std::future::{Future, poll_fn};
 use std::io;
-use std::pin::pin;
+use std::pin::{Pin, pin};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures::future::LocalBoxFuture;
-use futures::stream::{self, FuturesUnordered, LocalBoxStream};
+use std::task::Poll;
+
+use futures::future::{FusedFuture, LocalBoxFuture};
+use futures::stream::FuturesUnordered;
 use futures::{FutureExt, Stream, StreamExt};
 use tokio::select;
 use tokio::task::spawn_blocking;
 use tokio::time::{MissedTickBehavior, interval};
 
-use crate::deleter::{Deleter, Settled};
+use crate::api::Api;
+use crate::deleter::{Decision, Decisions, Deleter};
 use crate::journal::Intent;
-use crate::line::Line;
 use crate::outcome::Outcome;
 use crate::purge::PurgeCache;
 use crate::report::{
@@ -44,9 +47,6 @@ pub use stats::{Expected, Kept, RunKind, RunStats, Total};
 /// Groups under way beyond `--concurrency`: while some wait for their next attempt others go on, and an outage shows
 /// in different groups even where one request at a time is sent.
 const SPARE_GROUPS: usize = 8;
-
-/// How many decisions are recorded with one write, where that many are ready.
-const MAX_RECORDED: usize = 128;
 
 /// Rows survive a power cut to within this time.
 const FLUSH_EACH: Duration = Duration::from_secs(1);
@@ -99,7 +99,7 @@ impl Ending {
 #[derive(Debug)]
 pub struct Job {
     settings: Settings,
-    line: Rc<Line>,
+    api: Rc<Api>,
     stop: Stop,
     deleter: Deleter,
     /// `None` where nothing is purged.
@@ -112,15 +112,15 @@ pub struct Job {
     stats: Rc<RunStats>,
     /// A row could not be written: none is any more.
     is_broken: Cell<bool>,
-    /// What stands in the state in place of rows that were not written.
-    unrecorded: RefCell<Vec<Option<Rc<Intent>>>>,
+    /// What stands in the state in place of rows: those that could not be written, and those of IDs in doubt.
+    held: RefCell<Vec<Rc<Intent>>>,
 }
 
 impl Job {
     /// A job over an opened report, which begins now in `stats`; `Err` if the report cannot be kept flushed.
     pub fn new(
         opened: Opened,
-        line: Rc<Line>,
+        api: Rc<Api>,
         settings: Settings,
         stats: Rc<RunStats>,
     ) -> io::Result<Self> {
@@ -132,20 +132,20 @@ impl Job {
             ..
         } = opened;
         stats.begin(settled, pending_purges.len() as u64);
-        let purge = || PurgeCache::new(Rc::clone(&line));
+        let purge = || PurgeCache::new(Rc::clone(&api));
         Ok(Self {
             settings,
-            stop: line.stop().clone(),
-            deleter: Deleter::new(Rc::clone(&line), report.journal(), settings.batch_size),
+            stop: api.stop().clone(),
+            deleter: Deleter::new(Rc::clone(&api), report.journal(), settings.batch_size),
             cache: report.is_purging().then(purge),
             flusher: report.flusher()?.map(Arc::new),
-            line,
+            api,
             report: report.into(),
             index: index.into(),
             pending_purges,
             stats,
             is_broken: Cell::new(false),
-            unrecorded: RefCell::default(),
+            held: RefCell::default(),
         })
     }
 
@@ -156,7 +156,7 @@ impl Job {
     ) {
         let mut pending = std::mem::take(&mut self.pending_purges);
         let job = &*self;
-        let throttle = job.line.throttle();
+        let throttle = job.api.throttle();
         select! {
             biased;
             () = job.work(records, &mut pending) => {}
@@ -184,11 +184,10 @@ impl Job {
             &self.stop,
             &backlog,
         );
-        let settled = groups
-            .map(|group| self.settle(group))
-            .flatten_unordered(self.settings.concurrency + SPARE_GROUPS)
-            .ready_chunks(MAX_RECORDED);
-        let mut settled = pin!(settled.fuse());
+        let decisions = Decisions::default();
+        let most = self.settings.concurrency + SPARE_GROUPS;
+        let deleting = groups.for_each_concurrent(most, |group| self.delete(group, &decisions));
+        let mut deleting = pin!(deleting.fuse());
         let mut purges = Purges::new();
         loop {
             self.begin_pending(pending, &mut purges);
@@ -196,7 +195,9 @@ impl Job {
             select! {
                 biased;
                 Some(outcome) = purges.next(), if !purges.is_empty() => self.record_purged(outcome),
-                Some(chunk) = settled.next() => self.record_decided(chunk, &mut purges),
+                made = next_decisions(deleting.as_mut(), &decisions), if !deleting.is_terminated() => {
+                    self.record_decided(made, &mut purges);
+                }
                 else => break,
             }
         }
@@ -247,55 +248,26 @@ impl Job {
         }
     }
 
-    fn settle(&self, group: Group) -> LocalBoxStream<'_, Settled> {
-        let rows = stream::iter(group.rows).map(|outcome| Settled::Decided {
-            outcome,
-            intent: None,
-        });
-        if group.targets.is_empty() {
-            return rows.boxed_local();
+    /// Settles one group. Once a file is gone nobody can tell its URL: where it is to be purged it is looked up before.
+    async fn delete(&self, group: Group, decisions: &Decisions) {
+        let Group { mut targets, rows } = group;
+        decisions.borrow_mut().extend(rows.into_iter().map(unsent));
+        if let Some(cache) = self.cache.as_ref().filter(|_| !targets.is_empty()) {
+            let (files, rejected) = cache.find_urls(targets).await;
+            targets = files;
+            let rows = rejected.into_iter();
+            let rows = rows.filter_map(|rejected| self.reject(rejected));
+            decisions.borrow_mut().extend(rows);
         }
-        let targets = match &self.cache {
-            None => self.deleter.settle(group.targets),
-            Some(cache) => self.settle_with_urls(group.targets, cache),
-        };
-        if rows.size_hint().0 == 0 {
-            targets
-        } else {
-            rows.chain(targets).boxed_local()
+        if !targets.is_empty() {
+            self.deleter.settle(targets, decisions).await;
         }
-    }
-
-    /// Once a file is gone nobody can tell its URL: it is looked up before.
-    fn settle_with_urls<'a>(
-        &'a self,
-        targets: Vec<Target>,
-        cache: &'a PurgeCache,
-    ) -> LocalBoxStream<'a, Settled> {
-        stream::once(async move {
-            let (targets, rejected) = cache.find_urls(targets).await;
-            let rows: Vec<Settled> = rejected
-                .into_iter()
-                .filter_map(|rejected| self.reject(rejected))
-                .collect();
-            let settled = if targets.is_empty() {
-                stream::empty().boxed_local()
-            } else {
-                self.deleter.settle(targets)
-            };
-            stream::iter(rows).chain(settled)
-        })
-        .flatten()
-        .boxed_local()
     }
 
     /// The row of a record that turned out not to be of a file; `None` if it stands already.
-    fn reject(&self, rejected: Rejected) -> Option<Settled> {
+    fn reject(&self, rejected: Rejected) -> Option<Decision> {
         match self.index.borrow_mut().admit_rejected(rejected) {
-            Admission::Decided(outcome) => Some(Settled::Decided {
-                outcome: *outcome,
-                intent: None,
-            }),
+            Admission::Decided(outcome) => Some(unsent(*outcome)),
             Admission::Send(_) | Admission::Settled => {
                 self.stats.add_skipped();
                 None
@@ -304,9 +276,18 @@ impl Job {
     }
 
     /// Records what was decided, and begins the purges that follow from it.
-    fn record_decided<'a>(&'a self, chunk: Vec<Settled>, purges: &mut Purges<'a>) {
-        let (mut outcomes, intents): (Vec<Outcome>, Vec<_>) =
-            chunk.into_iter().filter_map(decided).unzip();
+    fn record_decided<'a>(&'a self, decisions: Vec<Decision>, purges: &mut Purges<'a>) {
+        let mut outcomes = Vec::with_capacity(decisions.len());
+        let mut intents = Vec::with_capacity(decisions.len());
+        for decision in decisions {
+            match decision {
+                Decision::Done { outcome, intent } => {
+                    outcomes.push(outcome);
+                    intents.extend(intent);
+                }
+                Decision::Skipped { in_doubt } => self.held.borrow_mut().extend(in_doubt),
+            }
+        }
         if let Some(cache) = &self.cache {
             for outcome in &mut outcomes {
                 cache.decide_unasked(outcome);
@@ -318,9 +299,9 @@ impl Job {
         self.stats.add_decided(&outcomes[..rows]);
         if rows < outcomes.len() {
             let lost = outcomes[rows..].iter();
-            self.stats
-                .add_in_doubt(lost.filter(|outcome| outcome.attempts > 0).count());
-            self.unrecorded.borrow_mut().extend(intents);
+            let lost = lost.filter(|outcome| outcome.attempts > 0).count();
+            self.stats.add_in_doubt(lost as u64);
+            self.held.borrow_mut().extend(intents);
             return;
         }
         if let Some(reason) = self.settings.limits.exceeded(&self.stats) {
@@ -412,6 +393,8 @@ impl Job {
     /// Ends an orderly run: the report is made whole and closed, and the account tells what it holds. `Err` if a run
     /// whose host was never reached cannot take its report away again.
     pub fn close(self) -> Result<Ending, ReportError> {
+        // What is held stands in the state until the report is closed.
+        let _held = self.held.into_inner();
         let (report, mut index) = (self.report.into_inner(), self.index.into_inner());
         let reason = self.stop.reason();
         if let Some(Reason::Unreachable(_)) = &reason {
@@ -434,6 +417,7 @@ impl Job {
         if reason.is_none() {
             self.stats.complete();
         }
+        self.stats.add_in_doubt(self.deleter.in_doubt());
         self.stats.close(&finished);
         self.stats.end();
         Ok(ending(self.stop.reason()))
@@ -445,6 +429,7 @@ impl Job {
         let (mut report, mut index) = (self.report.borrow_mut(), self.index.borrow_mut());
         let (finished, released) = report.leave(&mut index);
         self.stop.trip(reason);
+        self.stats.add_in_doubt(self.deleter.in_doubt());
         self.stats.close(&finished);
         self.stats.end();
         (ending(self.stop.reason()), released)
@@ -457,9 +442,27 @@ fn ending(reason: Option<Reason>) -> Ending {
     reason.map_or(Ending::Completed, Ending::Stopped)
 }
 
-fn decided(settled: Settled) -> Option<(Outcome, Option<Rc<Intent>>)> {
-    match settled {
-        Settled::Decided { outcome, intent } => Some((outcome, intent)),
-        Settled::Released(_) => None,
+/// The decision on a record that is never sent.
+fn unsent(outcome: Outcome) -> Decision {
+    Decision::Done {
+        outcome,
+        intent: None,
     }
+}
+
+/// Lets the deletions go on until some decisions were made or there is nothing left to delete.
+async fn next_decisions(
+    mut deleting: Pin<&mut impl Future<Output = ()>>,
+    decisions: &Decisions,
+) -> Vec<Decision> {
+    poll_fn(|context| {
+        let is_over = deleting.as_mut().poll(context).is_ready();
+        let made = decisions.take();
+        if is_over || !made.is_empty() {
+            Poll::Ready(made)
+        } else {
+            Poll::Pending
+        }
+    })
+    .await
 }

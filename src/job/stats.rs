@@ -11,7 +11,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 use tokio::time::Instant;
 
-use crate::line::Line;
+use crate::api::Api;
 use crate::outcome::{Outcome, Purge, Status};
 use crate::report::{Counts, Finished, PurgeCounts};
 use crate::stop::Stop;
@@ -26,7 +26,7 @@ pub struct RunStats {
     started: Cell<Moment>,
     ended: Cell<Option<Moment>>,
     /// Requests, retries, limits and pauses are counted where requests are made; unset until there is a connection.
-    line: OnceCell<Rc<Line>>,
+    api: OnceCell<Rc<Api>>,
     total: OnceCell<Arc<Total>>,
     admitted: Cell<u64>,
     /// Admitted records whose row stood in the report already.
@@ -123,7 +123,7 @@ impl RunStats {
             stop,
             started: Cell::new(Moment::now()),
             ended: Cell::new(None),
-            line: OnceCell::new(),
+            api: OnceCell::new(),
             total: OnceCell::new(),
             admitted: Cell::new(0),
             skipped: Cell::new(0),
@@ -140,9 +140,9 @@ impl RunStats {
         }
     }
 
-    /// Counts the requests made by `line`, too. Only the first call has an effect.
-    pub fn connect(&self, line: Rc<Line>) {
-        let _ = self.line.set(line);
+    /// Counts the requests made by `api`, too. Only the first call has an effect.
+    pub fn connect(&self, api: Rc<Api>) {
+        let _ = self.api.set(api);
     }
 
     /// How many records there will be. Only the first call has an effect.
@@ -202,8 +202,8 @@ impl RunStats {
     }
 
     /// This many IDs were sent and will have no row from this run.
-    pub(super) fn add_in_doubt(&self, ids: usize) {
-        bump(&self.in_doubt, ids as u64);
+    pub(super) fn add_in_doubt(&self, ids: u64) {
+        bump(&self.in_doubt, ids);
     }
 
     /// These lists of exceptions name nothing of the input.
@@ -399,28 +399,28 @@ impl RunStats {
 
     /// Requests sent, of any kind.
     pub fn requests(&self) -> u64 {
-        self.line().map_or(0, |line| line.traffic().requests())
+        self.api().map_or(0, |api| api.traffic().requests())
     }
 
     /// Requests that named an ID again.
     pub fn retries(&self) -> u64 {
-        self.line().map_or(0, |line| line.traffic().retries())
+        self.api().map_or(0, |api| api.traffic().retries())
     }
 
     /// Requests that deleted one ID by the single-file endpoint.
     pub fn single_requests(&self) -> u64 {
-        self.line().map_or(0, |line| line.traffic().singles())
+        self.api().map_or(0, |api| api.traffic().singles())
     }
 
-    /// Requests that were answered or failed, by HTTP status; see [`NO_ANSWER`](crate::line::NO_ANSWER).
+    /// Requests that were answered or failed, by HTTP status; see [`NO_ANSWER`](crate::api::NO_ANSWER).
     pub fn requests_by_status(&self) -> BTreeMap<u16, u64> {
-        self.line()
-            .map_or_else(BTreeMap::new, |line| line.traffic().by_status())
+        self.api()
+            .map_or_else(BTreeMap::new, |api| api.traffic().by_status())
     }
 
     /// Requests that were answered or failed.
     pub fn requests_ended(&self) -> u64 {
-        self.line().map_or(0, |line| line.traffic().landed())
+        self.api().map_or(0, |api| api.traffic().landed())
     }
 
     /// 429s.
@@ -449,11 +449,11 @@ impl RunStats {
 
     /// What holds requests back; `None` before there is a connection.
     pub fn throttle(&self) -> Option<Arc<Throttle>> {
-        Some(self.line()?.throttle())
+        Some(self.api()?.throttle())
     }
 
-    fn line(&self) -> Option<&Line> {
-        self.line.get().map(|line| &**line)
+    fn api(&self) -> Option<&Api> {
+        self.api.get().map(|api| &**api)
     }
 }
 

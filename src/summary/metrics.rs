@@ -4,8 +4,8 @@ use std::fmt::Write as _;
 
 use jiff::Timestamp;
 
+use crate::api::NO_ANSWER;
 use crate::job::{Expected, RunStats};
-use crate::line::NO_ANSWER;
 use crate::outcome::Status;
 
 const PREFIX: &str = "imagekit_bulk_delete";

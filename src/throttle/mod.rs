@@ -39,6 +39,15 @@ pub enum Counted {
     No,
 }
 
+/// Whether the API as a whole is failing, so that a request finds out if it works again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum IsProbe {
+    /// It is an ordinary request.
+    No,
+    /// It is a probe.
+    Yes,
+}
+
 /// Whether a failed attempt got an answer at all.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Heard {
@@ -140,16 +149,24 @@ impl Throttle {
         }
     }
 
+    /// A permit, if one request may leave at once and nobody waits before it.
+    pub fn try_turn(&self, endpoint: Endpoint) -> Option<Turn<'_>> {
+        let _nobody_waits = self.queues[endpoint as usize].try_lock().ok()?;
+        match self.try_acquire(endpoint) {
+            Admit::Now(sent) => Some(self.turn_of(endpoint, sent)),
+            Admit::AfterAnAnswer | Admit::At(_) => None,
+        }
+    }
+
+    /// The longest time without one success.
+    pub fn max_outage(&self) -> Duration {
+        self.max_outage
+    }
+
     /// Waits until one request may leave. First come, first served for each endpoint; dropping the future
     /// gives the place up, dropping the turn unused says that nothing left.
     pub async fn turn(&self, endpoint: Endpoint) -> Turn<'_> {
-        let queue = &self.queues[endpoint as usize];
-        if let Ok(_nobody_waits) = queue.try_lock()
-            && let Admit::Now(sent) = self.try_acquire(endpoint)
-        {
-            return self.turn_of(endpoint, sent);
-        }
-        let _first_in_line = queue.lock().await;
+        let _first_in_line = self.queues[endpoint as usize].lock().await;
         loop {
             let mut changed = std::pin::pin!(self.changed.notified());
             changed.as_mut().enable();
@@ -319,9 +336,13 @@ pub struct Turn<'a> {
 }
 
 impl Turn<'_> {
-    /// Of which endpoint it is.
-    pub(crate) fn endpoint(&self) -> Endpoint {
-        self.endpoint
+    /// Whether it finds out if the API works again.
+    pub fn probe(&self) -> IsProbe {
+        if self.throttle.state().outage.next_try().is_some() {
+            IsProbe::Yes
+        } else {
+            IsProbe::No
+        }
     }
 
     /// The API works: any answer of its own but a 429 and a 5xx.

@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use super::Trial;
-use crate::client::Exchange;
+use super::IsRetry;
+use crate::client::Sent;
 use crate::throttle::Endpoint;
 
 /// Stands among the statuses for a request that got no answer.
@@ -48,19 +48,17 @@ impl Traffic {
     }
 
     /// Counts a request that leaves now.
-    pub(super) fn sent(&self, endpoint: Endpoint, trial: Trial) {
+    pub(super) fn sent(&self, endpoint: Endpoint, is_retry: IsRetry) {
         self.requests.fetch_add(1, Ordering::Relaxed);
         self.retries
-            .fetch_add(u64::from(trial == Trial::Again), Ordering::Relaxed);
+            .fetch_add(u64::from(is_retry == IsRetry::Yes), Ordering::Relaxed);
         self.singles
             .fetch_add(u64::from(endpoint == Endpoint::Delete), Ordering::Relaxed);
     }
 
     /// Counts what came of it.
-    pub(super) fn answered(&self, exchange: &Exchange) {
-        let status = exchange
-            .as_ref()
-            .map_or(NO_ANSWER, |response| response.status);
+    pub(super) fn answered(&self, sent: &Sent) {
+        let status = sent.as_ref().map_or(NO_ANSWER, |response| response.status);
         *self.counts().entry(status).or_default() += 1;
     }
 
