@@ -302,5 +302,19 @@ fn every_sample_runs_in_the_sandbox_and_shows_what_can_happen() {
             );
         }
     }
-    assert_eq!(samples, 3);
+    assert_eq!(samples, 5);
+}
+
+#[test]
+fn the_sample_of_what_to_keep_protects_files_of_the_export() {
+    let folder = folder();
+    let server = Sandbox::start(Script::plain()).unwrap();
+    let command = "imagekit-bulk-delete --sandbox --except samples/keep.csv -o out.csv samples/media-library-export.csv";
+    let (code, said) = run(command, folder.path(), &server);
+    let report = Report::read(&folder.path().join("out.sandbox.csv"));
+    let keep = fs::read_to_string("samples/keep.csv").unwrap();
+    let kept: Vec<&str> = keep.lines().skip(1).map(|line| &line[..24]).collect();
+    assert_eq!(code, 1, "two records are invalid: {said}");
+    assert_eq!(report.count("excluded"), kept.len(), "{said}");
+    assert!(kept.iter().all(|id| report.row(id).status == "excluded"));
 }

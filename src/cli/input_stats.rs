@@ -4,7 +4,7 @@ use std::collections::{HashSet, VecDeque};
 
 use imagekit_bulk_delete::purge::{is_remembered, purged_url};
 use imagekit_bulk_delete::report::{Counted, ResumeIndex};
-use imagekit_bulk_delete::source::{SourceError, Sources};
+use imagekit_bulk_delete::source::{RecordStream, SourceError};
 use imagekit_bulk_delete::target::{Record, Rejected, Target};
 
 /// So many first and last IDs, and invalid records, are shown.
@@ -42,17 +42,21 @@ pub(crate) struct InputStats {
     pub(crate) last: VecDeque<String>,
 }
 
-/// Reads all inputs once; they must be re-readable if they are to be read again.
+/// Reads all inputs to their end, on two threads: one finds records, the other looks their IDs up.
 pub(crate) fn collect(
-    sources: &mut Sources,
+    records: &mut RecordStream,
     index: &mut ResumeIndex,
 ) -> Result<InputStats, SourceError> {
     let mut stats = InputStats::default();
-    for record in sources.records() {
-        stats.records += 1;
-        match record? {
-            Record::Target(target) => stats.add(&target, index),
-            Record::Rejected(rejected) => stats.add_invalid(&rejected),
+    while let Some(records) = records.blocking_next() {
+        let records = records?;
+        index.prefetch(&records);
+        stats.records += records.len() as u64;
+        for record in records {
+            match record {
+                Record::Target(target) => stats.add(&target, index),
+                Record::Rejected(rejected) => stats.add_invalid(&rejected),
+            }
         }
     }
     Ok(stats)

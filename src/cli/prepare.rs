@@ -151,9 +151,11 @@ pub(crate) struct Counted {
 pub(crate) async fn count(mut sources: Sources, mut index: ResumeIndex) -> Result<Counted> {
     let counting = spawn_blocking(move || -> Result<Counted, SourceError> {
         sources.spool()?;
-        let stats = input_stats::collect(&mut sources, &mut index)?;
+        let mut records = sources.stream()?;
+        let stats = input_stats::collect(&mut records, &mut index)?;
+        let sources = records.into_sources();
         Ok(Counted {
-            sources: Box::new(sources),
+            sources: Box::new(sources.expect("they are handed back at the end")),
             index: Box::new(index),
             stats,
         })

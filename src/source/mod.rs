@@ -25,7 +25,7 @@ pub use format::Foreign;
 pub use header::{Column, Header, Options};
 pub use input::Input;
 pub use records::{Records, Skipped};
-pub use stream::RecordStream;
+pub use stream::{Chunk, RecordStream};
 
 use bytes::Bytes;
 use header::{Ahead, Layout};

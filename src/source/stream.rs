@@ -21,13 +21,16 @@ const MAX_BYTES: usize = 256 * 1024;
 /// Chunks between the reading thread and the run.
 const CHUNKS_AHEAD: usize = 4;
 
-type Chunk = Result<Vec<Record>, SourceError>;
+/// Records that follow one another, or why there are no more.
+pub type Chunk = Result<Vec<Record>, SourceError>;
 
 /// The records of all inputs, read ahead on a thread of its own.
 #[derive(Debug)]
 pub struct RecordStream {
     chunks: Receiver<Chunk>,
     reader: Option<JoinHandle<Sources>>,
+    /// Handed back by the reader at its end.
+    sources: Option<Sources>,
     name: String,
     skipped: Arc<Skipped>,
 }
@@ -44,6 +47,7 @@ impl Sources {
         Ok(RecordStream {
             chunks,
             reader: Some(reader),
+            sources: None,
             name,
             skipped,
         })
@@ -86,6 +90,31 @@ impl RecordStream {
     pub fn skipped(&self) -> Vec<String> {
         self.skipped.notices()
     }
+
+    /// The next chunk, for a thread that may block; `None` at the end.
+    pub fn blocking_next(&mut self) -> Option<Chunk> {
+        let chunk = self.chunks.blocking_recv();
+        chunk.or_else(|| self.end().map(Err))
+    }
+
+    /// The inputs once they were read to their end; `None` before.
+    pub fn into_sources(self) -> Option<Sources> {
+        self.sources
+    }
+
+    /// What is wrong at the end of the last chunk.
+    fn end(&mut self) -> Option<SourceError> {
+        match self.reader.take()?.join() {
+            // All of it was handed over; what is written to the files from now on belongs to the next run.
+            Ok(sources) => self.sources.insert(sources).check_lengths().err(),
+            // The end of a reader that died is not the end of the input.
+            Err(_) => Some(SourceError::Broken {
+                input: self.name.clone(),
+                line: 0,
+                source: io::Error::other("the reader died, which is a fault of this program"),
+            }),
+        }
+    }
 }
 
 impl Stream for RecordStream {
@@ -93,21 +122,6 @@ impl Stream for RecordStream {
 
     fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Chunk>> {
         let chunk = ready!(self.chunks.poll_recv(context));
-        let ended = if chunk.is_none() {
-            self.reader.take()
-        } else {
-            None
-        };
-        let fault = ended.and_then(|reader| match reader.join() {
-            // All of it was handed over; what is written to the files from now on belongs to the next run.
-            Ok(sources) => sources.check_lengths().err(),
-            // The end of a reader that died is not the end of the input.
-            Err(_) => Some(SourceError::Broken {
-                input: self.name.clone(),
-                line: 0,
-                source: io::Error::other("the reader died, which is a fault of this program"),
-            }),
-        });
-        Poll::Ready(chunk.or(fault.map(Err)))
+        Poll::Ready(chunk.or_else(|| self.end().map(Err)))
     }
 }
