@@ -18,14 +18,17 @@ use rustix::fs::OFlags;
 use super::open::{self, OpenError, Opened, Opening, Place, Undo, new_header, with_suffix};
 use super::purges::Tracker;
 use super::read::{self, End, Kind, Placed, Reader};
-use super::row::{self, HEADER};
+use super::row::{self, HEADER, Row};
 use super::{PendingPurges, Report, ResumeIndex, end_mark};
 use crate::journal::{self, Extent, Found, InFlight, REHEARSAL_HOST, StateFile, StateHeader};
-use crate::outcome::{ErrorCode, Outcome, Status};
+use crate::outcome::{ErrorCode, Outcome, Purge, Status};
 use crate::target::Origin;
 
 /// Everybody may write to such a folder, and only remove what is their own.
 const STICKY: u32 = 0o1000;
+
+/// Rows that are taken in together.
+const ROWS_AT_ONCE: usize = 64;
 
 /// Looks at what earlier runs left and changes nothing: for a dry run.
 pub fn inspect(
@@ -217,11 +220,13 @@ impl Loaded {
         let mut reader = Reader::new(file).map_err(place.io())?;
         let mut check = Check::new(&evidence);
         let mut landing = Landing::new(&evidence);
+        let mut waiting = Waiting::default();
         while let Some(placed) = reader.next().map_err(place.io())? {
-            loaded.take_in(&placed);
+            loaded.take_in(&placed, &mut waiting);
             landing.take_in(&placed);
             check.take_in(reader.extent, reader.number());
         }
+        loaded.index.load_all(waiting.take());
         loaded.extent = reader.extent;
         loaded.index.is_untidy = reader.is_untidy;
         loaded.end = reader.end();
@@ -241,11 +246,39 @@ impl Loaded {
         Ok(loaded)
     }
 
-    fn take_in(&mut self, placed: &Placed<'_>) {
+    fn take_in(&mut self, placed: &Placed<'_>, waiting: &mut Waiting) {
         let row = placed.row;
-        self.index.load(row.file_id(), row.status(), row.purge());
+        if waiting.add(row) == ROWS_AT_ONCE {
+            self.index.load_all(waiting.take());
+        }
         self.tracker.load(placed);
         self.is_rehearsal |= row.is_of_a_rehearsal();
+    }
+}
+
+/// Rows that were read and are not taken in yet; their room is used again.
+#[derive(Default)]
+struct Waiting {
+    rows: Vec<(String, Status, Option<Purge>)>,
+    count: usize,
+}
+
+impl Waiting {
+    /// Adds a row; how many there are.
+    fn add(&mut self, row: Row<'_>) -> usize {
+        if self.count == self.rows.len() {
+            self.rows.push((String::new(), Status::Unknown, None));
+        }
+        let (file_id, status, purge) = &mut self.rows[self.count];
+        file_id.clear();
+        file_id.push_str(row.file_id());
+        (*status, *purge) = (row.status(), row.purge());
+        self.count += 1;
+        self.count
+    }
+
+    fn take(&mut self) -> &[(String, Status, Option<Purge>)] {
+        &self.rows[..std::mem::take(&mut self.count)]
     }
 }
 

@@ -68,7 +68,10 @@ pub(super) fn write(row: &mut String, outcome: &Outcome) {
 #[derive(Debug, Default)]
 pub(super) struct Cells {
     text: String,
-    ends: [usize; COLUMNS],
+    /// Where each cell begins and ends in the text.
+    places: [(usize, usize); COLUMNS],
+    status: Option<Status>,
+    purge: Option<Purge>,
 }
 
 /// Why a row's bytes are no row.
@@ -84,7 +87,14 @@ impl Cells {
     /// Reads one row, its line break included, exactly as [`write`] writes it: anything else is not ours.
     pub(super) fn read(&mut self, row: &[u8]) -> Result<Row<'_>, NoRow> {
         let text = std::str::from_utf8(row).map_err(|_| NoRow::Wrong)?;
-        self.split(text)?;
+        self.text.clear();
+        if row.contains(&b'"') {
+            self.split_quoted(text)?;
+        } else {
+            self.split(text)?;
+        }
+        self.status = Status::parse(self.cell_at(1));
+        self.purge = Purge::parse(self.cell_at(12));
         let row = self.row();
         if row.is_ours() {
             Ok(row)
@@ -114,12 +124,33 @@ impl Cells {
         cells
     }
 
+    /// The cells of most rows stand as they are.
     fn split(&mut self, row: &str) -> Result<(), NoRow> {
-        self.text.clear();
+        let cells = row.strip_suffix('\n').ok_or(NoRow::Wrong)?;
+        self.text.push_str(cells);
+        let (mut column, mut begin) = (0, 0);
+        for (at, byte) in cells.bytes().enumerate() {
+            if byte == b',' && column + 1 < COLUMNS {
+                self.places[column] = (begin, at);
+                (column, begin) = (column + 1, at + 1);
+            } else if matches!(byte, b',' | b'\n') {
+                return Err(NoRow::Wrong);
+            }
+        }
+        self.places[column] = (begin, cells.len());
+        if column + 1 == COLUMNS {
+            Ok(())
+        } else {
+            Err(NoRow::Wrong)
+        }
+    }
+
+    fn split_quoted(&mut self, row: &str) -> Result<(), NoRow> {
         let mut rest = row;
         for column in 0..COLUMNS {
+            let begin = self.text.len();
             let after = self.cell(rest)?;
-            self.ends[column] = self.text.len();
+            self.places[column] = (begin, self.text.len());
             let separator = if column + 1 < COLUMNS { ',' } else { '\n' };
             rest = rest[after..].strip_prefix(separator).ok_or(NoRow::Wrong)?;
         }
@@ -154,8 +185,8 @@ impl Cells {
     }
 
     fn cell_at(&self, column: usize) -> &str {
-        let begin = column.checked_sub(1).map_or(0, |before| self.ends[before]);
-        &self.text[begin..self.ends[column]]
+        let (begin, end) = self.places[column];
+        &self.text[begin..end]
     }
 }
 
@@ -172,12 +203,12 @@ impl<'a> Row<'a> {
     }
 
     pub(super) fn status(self) -> Status {
-        // Checked when it was read.
-        Status::parse(self.cells.cell_at(1)).unwrap_or(Status::Unknown)
+        // A row without one is none of ours.
+        self.cells.status.unwrap_or(Status::Unknown)
     }
 
     pub(super) fn purge(self) -> Option<Purge> {
-        Purge::parse(self.cells.cell_at(12))
+        self.cells.purge
     }
 
     /// The `url` cell.
@@ -202,7 +233,7 @@ impl<'a> Row<'a> {
                     like => byte == *like,
                 })
         };
-        let Some(status) = Status::parse(cell(1)) else {
+        let Some(status) = self.cells.status else {
             return false;
         };
         let has_possible_id = !status.is_own()
@@ -215,7 +246,7 @@ impl<'a> Row<'a> {
             && is_number(cell(5))
             && is_time(cell(6))
             && is_number(cell(8))
-            && (cell(12).is_empty() || Purge::parse(cell(12)).is_some())
+            && (cell(12).is_empty() || self.cells.purge.is_some())
             && [7, 10, 13]
                 .iter()
                 .all(|column| !cell(*column).bytes().any(|byte| byte < b' '))
