@@ -83,6 +83,7 @@ fn a_key_typed_where_another_value_belongs_is_refused_and_never_repeated() {
         format!("--column {KEY}"),
         format!("--delimiter {KEY}"),
         format!("--report {KEY}"),
+        format!("--report {KEY}.csv"),
         format!("--html {KEY}"),
         format!("--summary-json {KEY}"),
         format!("--metrics-file {KEY}"),
