@@ -14,6 +14,9 @@ const PROXY_PASSWORD: &str = "proxy authorization required";
 /// What it says of one that refuses for another reason.
 const TUNNEL: &str = "unsuccessful";
 
+/// What rustls says before it says what is wrong with a certificate.
+const CERTIFICATE: &str = "invalid peer certificate: ";
+
 /// Why a request has no response.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 pub enum SendError {
@@ -65,12 +68,27 @@ fn words(cause: &(dyn Error + 'static)) -> String {
     if text.ends_with(TUNNEL) {
         return "the proxy did not make the connection (CONNECT)".into();
     }
-    if text.contains("certificate") {
-        return format!(
-            "{text}; if a certificate authority of your own signed it, name its file by SSL_CERT_FILE"
-        );
+    match text.strip_prefix(CERTIFICATE) {
+        Some(why) => format!(
+            "{}; if a certificate authority of your own signed it, name its file by SSL_CERT_FILE",
+            certificate_words(why)
+        ),
+        None => text,
     }
-    text
+}
+
+/// What is wrong with the host's certificate, and what to look at.
+fn certificate_words(why: &str) -> String {
+    const CLOCK: &str = "check this machine's clock, or ask whoever runs the host";
+    if why.contains("expired") {
+        format!("its certificate has expired: {CLOCK}")
+    } else if why.contains("not valid yet") {
+        format!("its certificate is not valid yet: {CLOCK}")
+    } else if why.contains("UnknownIssuer") {
+        "its certificate was signed by an authority that this machine does not trust".into()
+    } else {
+        format!("its certificate is not accepted: {why}")
+    }
 }
 
 /// Whether the cause is a limit of this machine and says nothing of the other side.
