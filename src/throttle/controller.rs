@@ -1,16 +1,16 @@
 //! The controller of `--rate auto`: finds the limit of one endpoint, stays just under it, follows it. Arithmetic only.
 //!
-//! Two things hold requests back. *Windows* that ImageKit told are kept by counting what we sent; short ones
-//! are also spread evenly. And a *rate* of our own covers what nobody told: at first it doubles from the
-//! documented limit until something is learnt; later, each refusal that no window explains (another client takes
-//! its share, the limit is a bucket, there are no headers) sets it to just below what was really let
-//! through since the refusal before, and it grows again, slowly at first.
+//! Two things hold requests back. *Windows* that ImageKit stated: what we sent is counted in each, and short ones
+//! are also spread evenly. And a *rate* of our own for limits that nobody stated: at first it doubles from the
+//! documented limit until something is refused; later it follows what the server grants (another client has a share
+//! of the limit, the limit is a bucket, there are no headers).
 
 use std::time::Duration;
 
 use tokio::time::Instant;
 
 use super::jitter::Jitter;
+use super::own_rate::{Granted, OwnRate};
 use super::rate::Pace;
 use super::sends::Sends;
 use super::window::Window;
@@ -18,38 +18,24 @@ use super::window::Window;
 /// A server that invents a new window with each answer must not fill the memory.
 const MAX_WINDOWS: usize = 8;
 
-/// Windows up to this are spread evenly; in longer ones requests leave as fast as the others let them.
-const SHORT: Duration = Duration::from_secs(2);
+/// Windows up to this are spread evenly, and what left before one was stated may be refused for as long; in longer
+/// windows requests leave as fast as the others let them.
+pub(super) const SHORT: Duration = Duration::from_secs(2);
 
-/// In a longer window requests leave so much faster than its limit would have it on the average, and then wait:
-/// a run that ends within the window ends sooner, and others are not shut out for most of it.
-const OVERSHOOT: f64 = 2.5;
-
-/// What was sent so long ago counts in a window that is told now.
+/// How far back requests count in a window that is stated now.
 const LOOK_BACK: Duration = Duration::from_secs(15);
 
-/// What a timer may be late is made good again, and no more.
+/// How much time a late timer may make good.
 const LATENESS: Duration = Duration::from_millis(25);
 
 /// While nothing is refused the rate doubles at most this often.
 const DOUBLING: Duration = Duration::from_millis(200);
 
-/// A refusal that tells no limit, before so many were let through, tells nothing of the rate.
+/// A refusal that states no limit, before this many requests were let through, says nothing about the rate.
 const MIN_ACCEPTED: f64 = 2.0;
 
-/// After a refusal that nothing explains: this part of what was let through.
-const STEP_BACK: f64 = 0.95;
-
-/// But at least this part of the rate before, as one short moment may mislead: less where ImageKit told nothing
-/// that speaks for the rate.
-const MIN_STEP: f64 = 0.4;
-const MIN_STEP_KNOWN: f64 = 0.75;
-
-/// After a window was told at last, what had left before may be refused for so long.
-const SETTLING: Duration = Duration::from_secs(1);
-
-/// How fast the rate grows again: by the square of the seconds since the refusal.
-const GROWTH: f64 = 0.002;
+/// The largest part of a window by which its interval is prolonged against uneven round trips.
+const MAX_GUARD: u32 = 16;
 
 /// No limit makes a request wait longer than this.
 const MAX_WAIT: Duration = Duration::from_mins(5);
@@ -66,8 +52,7 @@ pub(super) struct Controller {
     windows: Vec<Window>,
     /// What was sent before a window was known; it counts there too.
     earlier: Sends,
-    /// Requests a second; infinite where the windows alone decide.
-    rate: f64,
+    rate: OwnRate,
     phase: Phase,
     burst: f64,
     tokens: f64,
@@ -77,17 +62,19 @@ pub(super) struct Controller {
     is_binding: bool,
     jitter: Jitter,
     cycle: Cycle,
+    /// With `--rate N`, which one refusal does not change: refused again before this, it does.
+    follower: Option<Instant>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Phase {
     /// Nothing was refused yet.
-    Discovering { doubled: Instant, is_told: bool },
+    Discovering { doubled: Instant },
     /// The limit was met at least once.
-    Steady { grown: Instant },
+    Steady,
 }
 
-/// From one refusal to the next; what was let through in between is what the server grants.
+/// From one refusal that nothing explains to the next.
 #[derive(Debug, Clone, Copy)]
 struct Cycle {
     began: Instant,
@@ -105,11 +92,8 @@ impl Controller {
         Self {
             windows: Vec::new(),
             earlier: Sends::over(LOOK_BACK),
-            rate: documented.per_second,
-            phase: Phase::Discovering {
-                doubled: now,
-                is_told: false,
-            },
+            rate: OwnRate::new(documented.per_second, now),
+            phase: Phase::Discovering { doubled: now },
             burst: documented.burst,
             tokens: documented.burst,
             refilled: now,
@@ -123,6 +107,7 @@ impl Controller {
                 explained: None,
                 is_unexplained: false,
             },
+            follower: None,
         }
     }
 
@@ -133,7 +118,8 @@ impl Controller {
             burst: 1.0,
         };
         Self {
-            phase: Phase::Steady { grown: now },
+            phase: Phase::Steady,
+            follower: Some(now),
             ..Self::new(unlimited, now)
         }
     }
@@ -145,11 +131,11 @@ impl Controller {
 
     /// Requests a second as things are; infinite if nothing holds them back.
     pub(super) fn rate(&self, now: Instant) -> f64 {
-        let told = self
+        let stated = self
             .windows
             .iter()
             .map(|window| window.allowed(now) / window.interval.as_secs_f64());
-        told.fold(self.rate, f64::min)
+        stated.fold(self.rate.per_second(), f64::min)
     }
 
     /// When the next request may leave; `None` if it may now.
@@ -160,16 +146,16 @@ impl Controller {
             now + Duration::from_secs_f64(((1.0 - self.tokens) / spread).min(1e6))
                 .max(Duration::from_micros(1))
         });
-        self.is_binding |= by_rate.is_some() && self.rate <= spread;
+        self.is_binding |= by_rate.is_some() && self.rate.per_second() <= spread;
         let guard = self.jitter.guard();
-        let by_windows = if self.is_discovering() {
-            None
-        } else {
-            self.windows
-                .iter_mut()
-                .filter_map(|window| window.full_until(now, guard.min(window.interval / 25)))
-                .max()
-        };
+        let is_discovering = self.is_discovering();
+        let by_windows = self
+            .windows
+            .iter_mut()
+            // The documented burst may be more than a short window grants.
+            .filter(|window| !(is_discovering && window.is_short()))
+            .filter_map(|window| window.full_until(now, guard.min(window.interval / MAX_GUARD)))
+            .max();
         let longest = self.last_left.map(|left| left + MAX_WAIT);
         by_rate
             .max(by_windows)
@@ -195,26 +181,23 @@ impl Controller {
         let is_news = self.learn(pace, now).is_some_and(|update| update.is_news);
         self.cycle.accepted += 1.0;
         let is_after_refusal = self.cycle.refused.is_none_or(|refused| sent >= refused);
-        match &mut self.phase {
-            Phase::Discovering { is_told, .. } if is_news => {
-                *is_told = true;
-                self.rate = self.told_rate(now);
+        match self.phase {
+            Phase::Discovering { .. } if is_news => {
+                let stated = self.short_rate(now);
+                self.rate.set(self.rate.per_second().min(stated));
             }
-            Phase::Discovering {
-                doubled,
-                is_told: false,
-            } => {
-                if self.is_binding && sent >= *doubled && now >= *doubled + DOUBLING {
-                    self.rate *= 2.0;
-                    *doubled = now;
+            Phase::Discovering { doubled } => {
+                if self.is_binding && sent >= doubled && now >= doubled + DOUBLING {
+                    self.rate.set(2.0 * self.rate.per_second());
+                    self.phase = Phase::Discovering { doubled: now };
                     self.is_binding = false;
                 }
             }
-            Phase::Steady { .. } if is_after_refusal => {
+            Phase::Steady if is_after_refusal => {
                 self.step_back(now);
-                self.grow(now);
+                self.rate.grow(std::mem::take(&mut self.is_binding), now);
             }
-            Phase::Discovering { is_told: true, .. } | Phase::Steady { .. } => {}
+            Phase::Steady => {}
         }
     }
 
@@ -236,25 +219,28 @@ impl Controller {
         let is_explained = update.is_some_and(|update| {
             let window = &mut self.windows[update.window];
             let is_exceeded = window.begin_anew_if_exceeded(now, in_flight);
-            let is_soon = self
-                .cycle
-                .explained
-                .is_some_and(|explained| now < explained + window.interval.clamp(SETTLING, SHORT));
-            let is_explained =
-                update.is_news || is_exceeded || is_soon || self.phase.is_discovering();
-            if is_explained && window.interval <= SHORT {
-                self.rate = f64::INFINITY;
-            } else if is_explained {
-                let told = window.allowed(now) / window.interval.as_secs_f64();
-                self.rate = self.rate.min(told * OVERSHOOT);
+            let explained = self.cycle.explained;
+            let is_soon = explained.is_some_and(|explained| now < explained + SHORT);
+            let is_first = window.is_short() && self.phase.is_discovering();
+            let is_explained = update.is_news || is_exceeded || is_soon || is_first;
+            if (update.is_news || is_first) && window.is_short() {
+                self.rate.set(f64::INFINITY);
             }
             is_explained
         });
+        let pause = pace.wait.unwrap_or_default().min(MAX_WAIT);
+        let again_before = self.follower.as_mut();
+        let is_forgiven = again_before
+            .is_some_and(|before| now >= std::mem::replace(before, now + pause + LOOK_BACK));
         self.cycle.refused = Some(now);
-        self.cycle.is_unexplained = !is_explained;
-        self.phase = Phase::Steady { grown: now };
+        self.cycle.is_unexplained = !is_explained && !is_forgiven;
+        self.phase = Phase::Steady;
         self.burst = 1.0;
         self.tokens = 0.0;
+        if is_forgiven {
+            self.cycle.accepted = 0.0;
+            self.cycle.began = now + pause;
+        }
         if is_explained {
             let is_over = |explained: &Instant| now >= *explained + SHORT;
             self.cycle.explained = self.cycle.explained.filter(|at| !is_over(at)).or(Some(now));
@@ -267,9 +253,10 @@ impl Controller {
         self.phase.is_discovering()
     }
 
-    fn told_rate(&self, now: Instant) -> f64 {
-        self.windows
-            .iter()
+    /// What the windows that are spread allow, in requests a second.
+    fn short_rate(&self, now: Instant) -> f64 {
+        let short = self.windows.iter().filter(|window| window.is_short());
+        short
             .map(|window| window.allowed(now) / window.interval.as_secs_f64())
             .fold(f64::INFINITY, f64::min)
     }
@@ -279,12 +266,12 @@ impl Controller {
         let guard = self.jitter.guard();
         self.windows
             .iter()
-            .filter(|window| window.interval <= SHORT)
+            .filter(|window| window.is_short())
             .map(|window| {
-                let span = window.interval + guard.min(window.interval / 25);
+                let span = window.interval + guard.min(window.interval / MAX_GUARD);
                 window.allowed(now) / span.as_secs_f64()
             })
-            .fold(self.rate, f64::min)
+            .fold(self.rate.per_second(), f64::min)
     }
 
     fn refill(&mut self, now: Instant) {
@@ -324,40 +311,20 @@ impl Controller {
         })
     }
 
-    /// After a refusal that nothing explains: the rate becomes a little less than what was let through since
-    /// the refusal before. That holds for a bucket, for a window and for a share of either.
+    /// After a refusal that nothing explains, once it is known how long it blocked.
     fn step_back(&mut self, now: Instant) {
         if !std::mem::take(&mut self.cycle.is_unexplained) {
             return;
         }
-        let elapsed = now.duration_since(self.cycle.began).as_secs_f64().max(0.05);
-        let granted = self.cycle.accepted / elapsed;
-        let before = self.rate.min(self.told_rate(now));
-        let before = if before.is_finite() {
-            before.max(granted)
-        } else {
-            granted
+        let granted = Granted {
+            accepted: self.cycle.accepted,
+            elapsed: now.duration_since(self.cycle.began),
+            blocked: now.duration_since(self.cycle.refused.unwrap_or(now)),
         };
-        let least = if self.windows.is_empty() {
-            MIN_STEP
-        } else {
-            MIN_STEP_KNOWN
-        };
-        self.rate = (granted * STEP_BACK).clamp(before * least, before * STEP_BACK);
-        self.cycle.began = now;
-        self.cycle.accepted = 0.0;
-        self.phase = Phase::Steady { grown: now };
-    }
-
-    fn grow(&mut self, now: Instant) {
-        let Phase::Steady { grown } = &mut self.phase else {
-            return;
-        };
-        let passed = now.duration_since(*grown).as_secs_f64().min(1.0);
-        *grown = now;
-        if std::mem::take(&mut self.is_binding) {
-            let calm = now.duration_since(self.cycle.began).as_secs_f64();
-            self.rate *= (2.0 * GROWTH * calm.min(60.0) * passed).exp();
+        let before = self.rate.per_second().min(self.short_rate(now));
+        if self.rate.step_back(granted, before, now) {
+            self.cycle.began = now;
+            self.cycle.accepted = 0.0;
         }
     }
 }

@@ -8,6 +8,7 @@ mod controller;
 mod endpoint;
 mod jitter;
 mod outage;
+mod own_rate;
 mod pauses;
 mod rate;
 mod sends;
@@ -95,6 +96,8 @@ pub struct Throttle {
     queues: [tokio::sync::Mutex<()>; Endpoint::ALL.len()],
     state: Mutex<State>,
     changed: Notify,
+    /// Wakes whoever waits for the throttle to give up.
+    failed: Notify,
 }
 
 #[derive(Debug)]
@@ -146,6 +149,7 @@ impl Throttle {
                 pauses: Pauses::default(),
             }),
             changed: Notify::new(),
+            failed: Notify::new(),
         }
     }
 
@@ -213,24 +217,26 @@ impl Throttle {
         by_limiter.min(self.max_per_second)
     }
 
-    /// Completes when `max_outage` has passed without one success: in an outage, under 429s without a stated
-    /// end, or where only what always fails is left. Safe to drop and call again.
+    /// Completes when `max_outage` has passed without one success: in an outage, under 429s, or where only what
+    /// always fails is left. An end that a 429 states is waited for. Safe to drop and call again.
     pub async fn gave_up(&self) {
         loop {
-            let mut changed = std::pin::pin!(self.changed.notified());
-            changed.as_mut().enable();
+            let mut failed = std::pin::pin!(self.failed.notified());
+            failed.as_mut().enable();
             let (is_hopeless, since) = {
                 let state = self.state();
                 (state.is_hopeless, state.failing_since())
             };
-            match since.map(|since| since + self.max_outage) {
+            // One that lies beyond all time never comes.
+            let deadline = since.and_then(|since| since.checked_add(self.max_outage));
+            match deadline {
                 _ if is_hopeless => return,
                 Some(deadline) if deadline <= Instant::now() => return,
                 Some(deadline) => select! {
                     () = sleep_until(deadline) => {}
-                    () = changed => {}
+                    () = failed => {}
                 },
-                None => changed.await,
+                None => failed.await,
             }
         }
     }
@@ -320,10 +326,14 @@ impl State {
         let pause_ms = u64::try_from(paused.by.as_millis()).unwrap_or(u64::MAX);
         tracing::info!(endpoint = endpoint.as_str(), pause_ms, "paused by a 429");
         self.pauses.note(endpoint, Timestamp::now(), paused.by);
-        if !paused.has_end {
-            self.is_endless = true;
-            self.outage.unanswered(now);
-        }
+        self.outage.unanswered(now);
+        self.is_endless |= !paused.has_end;
+    }
+
+    /// A failure came now: whether nothing has succeeded for too long.
+    fn note_failure(&mut self, now: Instant, max_outage: Duration) {
+        let failing = self.outage.since().map(|since| now.duration_since(since));
+        self.is_hopeless |= failing.is_some_and(|failing| failing >= max_outage);
     }
 }
 
@@ -354,7 +364,11 @@ impl Turn<'_> {
 
     /// A 429.
     pub fn throttled(self, pace: &Pace) {
-        self.throttle.state().pause(self.endpoint, self.sent, pace);
+        let mut state = self.throttle.state();
+        state.pause(self.endpoint, self.sent, pace);
+        state.note_failure(Instant::now(), self.throttle.max_outage);
+        drop(state);
+        self.throttle.failed.notify_waiters();
     }
 
     /// A 5xx, a time-out, a broken connection; `group` is the group of IDs that it was about.
@@ -368,11 +382,12 @@ impl Turn<'_> {
             return Counted::Yes;
         }
         let is_outage = state.outage.failed(group, now, fastrand::f64());
-        let failing = state.outage.since().map(|since| now.duration_since(since));
-        state.is_hopeless |= failing.is_some_and(|failing| failing >= self.throttle.max_outage);
+        state.note_failure(now, self.throttle.max_outage);
         if is_outage && !was_outage {
             tracing::warn!("ImageKit is not answering; it is tried one request at a time");
         }
+        drop(state);
+        self.throttle.failed.notify_waiters();
         if is_outage { Counted::No } else { Counted::Yes }
     }
 }

@@ -4,13 +4,19 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
+use super::controller::SHORT;
+use super::own_rate::growth;
 use super::sends::Sends;
 
 /// A limit that was last heard of so long ago, and is kept all that time, is tried out anew.
 const STALE_AFTER: Duration = Duration::from_mins(1);
 
-/// How fast the trying out grows: by the square of the seconds, 5 % after 5 s, 22 % after 10 s.
-const GROWTH: f64 = 0.002;
+/// Seconds until 110 % of a limit is tried, 180 % after twice as many.
+const TRIED_OUT: f64 = 10.0;
+
+/// The share of a window as long as this that is not used at once, so that other clients of the account find room.
+const RESERVE: f64 = 0.05;
+const LONG: Duration = Duration::from_secs(30);
 
 /// One window as ImageKit told it, and our own requests in it.
 #[derive(Debug)]
@@ -44,7 +50,12 @@ impl Window {
     pub(super) fn allowed(&self, now: Instant) -> f64 {
         let quiet = now.duration_since(self.told_at);
         let tried_out = quiet.saturating_sub(STALE_AFTER.max(2 * self.interval));
-        self.limit as f64 * (GROWTH * tried_out.as_secs_f64().powi(2)).min(3.0).exp()
+        self.limit as f64 * growth(tried_out.as_secs_f64() / TRIED_OUT).min(20.0)
+    }
+
+    /// Whether requests are spread evenly over it.
+    pub(super) fn is_short(&self) -> bool {
+        self.interval <= SHORT
     }
 
     /// Notes a request that leaves now.
@@ -77,13 +88,26 @@ impl Window {
         let allowed = self.allowed(now).max(1.0);
         let mut count = self.sends.count as f64;
         if count + 1.0 <= allowed {
-            return None;
+            let unused = 1.0 - (count + 1.0) / allowed;
+            return self.opens_at(unused).filter(|at| *at > now);
         }
         let leaves_room = self.sends.moments.iter().find(|moment| {
             count -= moment.count as f64;
             count + 1.0 <= allowed
         });
         leaves_room.map(|moment| moment.last + span)
+    }
+
+    /// When the request that leaves this share unused may be sent: the last requests of a long window are spread
+    /// over the time until its oldest has left it.
+    fn opens_at(&self, unused: f64) -> Option<Instant> {
+        let oldest = self
+            .sends
+            .moments
+            .front()
+            .filter(|_| self.interval >= LONG)?;
+        let open = (1.0 - unused / RESERVE).max(0.0);
+        Some(oldest.last + self.interval.mul_f64(open))
     }
 }
 
@@ -119,9 +143,9 @@ mod tests {
         let start = Instant::now();
         let mut window = Window::new(100, SECOND, &Sends::default(), start);
         assert!((window.allowed(start + STALE_AFTER) - 100.0).abs() < 0.01);
-        assert!((window.allowed(start + STALE_AFTER + 5 * SECOND) - 105.1).abs() < 0.1);
-        assert!(!window.told(100, start + STALE_AFTER + 5 * SECOND));
-        assert!((window.allowed(start + STALE_AFTER + 6 * SECOND) - 100.0).abs() < 0.01);
+        assert!((window.allowed(start + STALE_AFTER + 10 * SECOND) - 110.0).abs() < 0.1);
+        assert!(!window.told(100, start + STALE_AFTER + 10 * SECOND));
+        assert!((window.allowed(start + STALE_AFTER + 11 * SECOND) - 100.0).abs() < 0.01);
         assert!(window.told(50, start + 2 * STALE_AFTER));
     }
 
