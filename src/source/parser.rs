@@ -105,6 +105,8 @@ enum Scan {
     Unquoted(usize),
     /// At this place, and a quote was opened at the other.
     Quoted { at: usize, opened: usize },
+    /// Its end is at this place.
+    Done(usize),
 }
 
 /// How far a record goes.
@@ -270,18 +272,22 @@ impl Parser {
         loop {
             let next = match self.scan {
                 Scan::BeforeRecord => return Ok(Found::More),
+                Scan::Done(end) => return Ok(Found::End(end)),
                 Scan::Unquoted(at) => self.find_unquoted(at),
                 Scan::Quoted { at, opened } => self.find_quoted(at, opened)?,
             };
             if let Some(found) = next {
                 let end = match found {
                     Found::End(end) => end,
-                    _ => self.filled,
+                    Found::More | Found::Nothing => self.filled,
                 };
                 if end - self.start > MAX_RECORD {
                     return Err(
                         self.broken_at(0, "the record that begins here is longer than 1 MiB")
                     );
+                }
+                if matches!(found, Found::End(_)) {
+                    self.scan = Scan::Done(end);
                 }
                 return Ok(found);
             }
@@ -404,6 +410,7 @@ impl Parser {
             self.scan = match self.scan {
                 Scan::BeforeRecord => Scan::BeforeRecord,
                 Scan::Unquoted(at) => Scan::Unquoted(at - self.start),
+                Scan::Done(end) => Scan::Done(end - self.start),
                 Scan::Quoted { at, opened } => Scan::Quoted {
                     at: at - self.start,
                     opened: opened - self.start,
