@@ -124,6 +124,7 @@ fn a_list_may_come_by_a_pipe_and_several_are_one() {
         .option("--except - --except b.txt --except c.txt --rate unlimited");
     keep(&scene, "b.txt", list(&all[1..3]));
     keep(&scene, "c.txt", list(&ids(40)[30..]));
+    let scene = scene.option("--summary-json s.json");
     let ran = scene.run_with_stdin(format!("fileId\n{}\n", all[0]));
     ran.exits(0)
         .says("--except c.txt names nothing in this input");
@@ -133,6 +134,9 @@ fn a_list_may_come_by_a_pipe_and_several_are_one() {
         ran.stderr
     );
     assert_eq!(scene.report().count("excluded"), 3);
+    let json: Value = serde_json::from_slice(&fs::read(scene.path("s.json")).unwrap()).unwrap();
+    let lists = &json["options"]["except"];
+    assert_eq!(*lists, serde_json::json!(["-", "b.txt", "c.txt"]));
     let mut child = scene.command();
     child.args(["--overwrite", "-"]).stdin(Stdio::null());
     let both = Ran::new(child.output().unwrap(), scene.folder.path());
@@ -319,4 +323,35 @@ proptest! {
             }
         }
     }
+}
+
+/// The most memory that a dry run over one ID had at once while it kept this many others, in bytes.
+#[cfg(target_os = "linux")]
+fn peak_with(count: u64) -> u64 {
+    let scene = Scene::with_files(Script::plain(), &ids(1)).option("--dry-run --except keep.txt");
+    let others: Vec<String> = (1..=count).map(id).collect();
+    keep(&scene, "keep.txt", list(&others));
+    let mut child = Scene::start(&mut scene.command());
+    let status = format!("/proc/{}/status", child.id());
+    let mut peak = 0;
+    fixture::wait_until(|| {
+        let text = fs::read_to_string(&status).unwrap_or_default();
+        let line = text.lines().find_map(|line| line.strip_prefix("VmHWM:"));
+        let kilobytes = line.and_then(|line| line.trim().strip_suffix(" kB")?.parse::<u64>().ok());
+        peak = peak.max(kilobytes.unwrap_or_default() * 1024);
+        child.try_wait().unwrap().is_some()
+    });
+    peak
+}
+
+#[test]
+#[cfg(target_os = "linux")]
+fn a_protected_id_takes_at_most_32_bytes() {
+    // The lists are read once more at the end, since they name nothing: the peak is seen.
+    let (few, many) = (peak_with(100_000), peak_with(1_000_000));
+    let each = (many - few) / 900_000;
+    assert!(
+        (8..=32).contains(&each),
+        "{each} bytes an ID: {few}, {many}"
+    );
 }

@@ -296,8 +296,12 @@ fn options(command: &Command, matches: &ArgMatches) -> Map<String, Value> {
         let name = argument.get_long()?;
         let id = argument.get_id().as_str();
         let value = if argument.get_action().takes_values() {
-            let raw = matches.try_get_raw(id).ok()??.next()?;
-            value(&raw.to_string_lossy())
+            let raw = matches.try_get_raw(id).ok()??;
+            let mut values: Vec<Value> = raw.map(|raw| value(&raw.to_string_lossy())).collect();
+            match values.len() {
+                0 | 1 => values.pop()?,
+                _ => Value::Array(values),
+            }
         } else {
             Value::Bool(matches.try_get_one::<bool>(id).ok()?.copied()?)
         };
