@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
-use crate::target::{Origin, Reject, Rejected, Target};
+use crate::target::{Doubt, Origin, Reject, Rejected, Target};
 
 /// How the request ids of a rehearsal in the sandbox begin (contract: Sandbox).
 pub const REHEARSAL_PREFIX: &str = "sandbox-";
@@ -284,7 +284,7 @@ impl Outcome {
     /// `unknown`: it was sent.
     pub fn excluded(target: Target) -> Self {
         let file_id = target.file_id.as_str().into();
-        let (status, error, message) = if target.doubt {
+        let (status, error, message) = if target.doubt == Doubt::Ambiguous {
             (
                 Status::Unknown,
                 ErrorCode::Interrupted,

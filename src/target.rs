@@ -131,8 +131,20 @@ pub struct Target {
     pub file_id: FileId,
     /// Where it stood.
     pub origin: Origin,
-    /// Whether an earlier, interrupted run may have deleted it without knowing (contract: ambiguous).
-    pub doubt: bool,
+    /// Whether an earlier run may have deleted it without knowing (contract: ambiguous).
+    pub doubt: Doubt,
+}
+
+/// Whether a file may have been deleted without anybody saying so; the stronger the later (contract: Truth).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
+pub enum Doubt {
+    /// No ambiguous attempt, in this run or an interrupted one.
+    #[default]
+    None,
+    /// Only a batch 404 that named other IDs, by which ImageKit says that nothing was deleted. `[spec]`
+    Weak,
+    /// At least one ambiguous attempt.
+    Ambiguous,
 }
 
 /// A record of which nothing is ever sent.

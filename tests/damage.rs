@@ -18,7 +18,7 @@ use imagekit_bulk_delete::outcome::{ErrorCode, Outcome, Status};
 use imagekit_bulk_delete::report::{
     self, Admission, Destination, Ending, Existing, OpenError, Opened, Request,
 };
-use imagekit_bulk_delete::target::{FileId, Origin, Rejected, Target};
+use imagekit_bulk_delete::target::{Doubt, FileId, Origin, Rejected, Target};
 use proptest::prelude::*;
 use tempfile::TempDir;
 
@@ -136,7 +136,7 @@ fn target(file_id: &str, line: u64) -> Target {
     Target {
         file_id: FileId::parse(file_id).unwrap(),
         origin,
-        doubt: false,
+        doubt: Doubt::None,
     }
 }
 
@@ -239,7 +239,7 @@ impl Scene {
         } else if self.there.remove(&file_id) {
             self.deleted.insert(file_id.clone());
             Status::Deleted
-        } else if !target.doubt {
+        } else if target.doubt == Doubt::None {
             Status::NotFound
         } else {
             Status::Gone

@@ -17,7 +17,7 @@ use imagekit_bulk_delete::report::{
     self, Admission, Destination, Ending, Existing, Opened, Request,
 };
 use imagekit_bulk_delete::sandbox::{Fault, Script};
-use imagekit_bulk_delete::target::{FileId, Origin, Target};
+use imagekit_bulk_delete::target::{Doubt, FileId, Origin, Target};
 use tempfile::TempDir;
 
 /// Which files the server has, and which a request of ours deleted.
@@ -46,7 +46,7 @@ fn target(id: &str, line: u64) -> Target {
     Target {
         file_id: FileId::parse(id).unwrap(),
         origin,
-        doubt: false,
+        doubt: Doubt::None,
     }
 }
 
@@ -203,7 +203,10 @@ impl Job1 {
         if fails {
             return outcome(target, Status::Failed);
         }
-        let status = match (self.server.delete(target.file_id.as_str()), target.doubt) {
+        let status = match (
+            self.server.delete(target.file_id.as_str()),
+            target.doubt != Doubt::None,
+        ) {
             (true, _) => Status::Deleted,
             (false, true) => Status::Gone,
             (false, false) => Status::NotFound,

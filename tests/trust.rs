@@ -582,3 +582,59 @@ fn a_report_of_somebody_else_in_a_folder_of_all_is_refused() {
         scene.run_with("--resume").exits(0);
     }
 }
+
+#[test]
+fn a_batch_that_was_refused_for_others_leaves_no_rows_at_a_stop_and_its_doubt_in_the_state() {
+    let all = ids(12);
+    let script = Script {
+        faults_at: [(3, Fault::Status(400))].into(),
+        ..Script::plain()
+    };
+    let scene = Scene::new(script).input("ids.txt", list(&all));
+    scene.server.ledger().put_all(all[1..].iter().cloned());
+    let mut slow = scene.command();
+    slow.args(["--batch-size", "12", "--rate", "2/m"]);
+    let child = Scene::start(&mut slow);
+    scene.wait_for_requests(1);
+    wait_until(|| scene.report().count("not_found") == 1);
+    signal(&child, "TERM");
+    Ran::new(child.wait_with_output().unwrap(), scene.folder.path()).exits(143);
+    let rows = scene.report().rows.len();
+    assert_eq!(rows, 1, "ImageKit says that nothing was deleted");
+    assert!(scene.path("ids.report.csv.state").exists());
+    scene.run_with(&format!("--resume {SINGLY}")).exits(1);
+    let report = scene.report();
+    report.has_a_row_for_each_of(&all);
+    scene.check_truth(&report);
+    let second = &report.row(&all[2]).status;
+    assert_eq!(second, "failed", "a weak doubt does not outweigh a refusal");
+    assert_eq!((report.count("deleted"), report.count("failed")), (10, 1));
+}
+
+#[test]
+fn a_weak_doubt_is_kept_until_its_id_has_a_row() {
+    let all = ids(6);
+    let scene = Scene::new(Script::plain()).input("ids.txt", list(&all));
+    let ledger = scene.server.ledger();
+    ledger.put_all(all[1..].iter().cloned());
+    let mut slow = scene.command();
+    slow.args(["--batch-size", "6", "--rate", "2/m"]);
+    let child = Scene::start(&mut slow);
+    wait_until(|| scene.report_path().exists() && scene.report().count("not_found") == 1);
+    signal(&child, "INT");
+    Ran::new(child.wait_with_output().unwrap(), scene.folder.path()).exits(130);
+    // Another job deletes two of them, and this one goes on over a shorter list first.
+    fs::write(scene.path("ids.txt"), list(&all[1..3])).unwrap();
+    scene.run_with("-o other.csv --rate unlimited").exits(0);
+    fs::write(scene.path("ids.txt"), list(&all[4..])).unwrap();
+    scene.run_with(&format!("--resume {SINGLY}")).exits(0);
+    assert!(
+        scene.path("ids.report.csv.state").exists(),
+        "it keeps the doubt"
+    );
+    fs::write(scene.path("ids.txt"), list(&all)).unwrap();
+    scene.run_with(&format!("--resume {SINGLY}")).exits(0);
+    let report = scene.report();
+    assert_eq!((report.count("gone"), report.count("not_found")), (2, 1));
+    assert!(!scene.path("ids.report.csv.state").exists());
+}

@@ -8,12 +8,13 @@ use std::collections::HashSet;
 use futures::future::join_all;
 
 use super::classify::{self, Many};
-use super::decide::{Doubt, Final};
+use super::decide::Final;
 use super::inflight::Batch;
 use super::{Decisions, Deleter, Deletion, Unsent};
 use crate::api::End;
 use crate::client::{BatchBody, Response};
 use crate::stop::Reason;
+use crate::target::Doubt;
 use crate::throttle::Endpoint;
 
 /// IDs of a batch whose attempts are used up that are tried by the single call before it is halved: they tell whether

@@ -2,6 +2,7 @@
 //! that may be claimed (contract: Truth).
 
 use crate::outcome::Status;
+use crate::target::Doubt;
 
 /// What the final response for an ID was.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -14,17 +15,6 @@ pub(super) enum Final {
     Refused,
     /// Attempts used up, or stopped, without a final response.
     Exhausted,
-}
-
-/// Whether the file may have been deleted without anybody saying so; the stronger the later.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) enum Doubt {
-    /// No ambiguous attempt, in this run or an interrupted one.
-    None,
-    /// Only a batch 404 that named other IDs, by which ImageKit says that nothing was deleted. `[spec]`
-    Weak,
-    /// At least one ambiguous attempt.
-    Ambiguous,
 }
 
 /// The status that may be claimed.

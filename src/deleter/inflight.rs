@@ -6,12 +6,12 @@ use jiff::Timestamp;
 use tokio::time::Instant;
 
 use super::Decision;
-use super::decide::{self, Doubt, Final};
+use super::decide::{self, Final};
 use crate::api::class::{Arrival, Transient};
 use crate::client::Sent;
 use crate::journal::Intent;
 use crate::outcome::{ErrorCode, Outcome, Status};
-use crate::target::{FileId, Target};
+use crate::target::{Doubt, FileId, Target};
 
 /// One ID on its way to a decision.
 #[derive(Debug)]
@@ -86,11 +86,7 @@ impl InFlight {
 
     /// The outcome that the last response and the doubt allow.
     fn decide(self, last: Final) -> Outcome {
-        let doubt = if self.target.doubt {
-            Doubt::Ambiguous
-        } else {
-            self.doubt
-        };
+        let doubt = self.doubt.max(self.target.doubt);
         let status = decide::status(last, doubt);
         let error = match last {
             Final::Deleted => None,

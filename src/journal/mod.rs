@@ -21,7 +21,7 @@ pub(crate) use file::{StateError, StateFile, is_in_place, peek};
 pub(crate) use header::{Extent, StateHeader, boot};
 pub use header::{Job, REHEARSAL_HOST};
 
-use crate::target::{MAX_ID_BYTES, Target};
+use crate::target::{Doubt, MAX_ID_BYTES, Target};
 use header::{Block, ROOM, VERSION};
 
 /// Before a slot's text: the report's extent (8 + 4), what the slot is (4), the text's length (4), a checksum (4).
@@ -60,6 +60,8 @@ enum Kind {
     InFlight = 2,
     /// IDs in doubt that have no row to say so.
     InDoubt = 3,
+    /// IDs in weak doubt only.
+    InWeakDoubt = 5,
     /// The mark behind the last slot.
     End = 4,
 }
@@ -72,6 +74,8 @@ pub(crate) struct InFlight {
     pub(crate) url: Option<String>,
     /// The report's rows when the ID was sent, in bytes: a row behind them is newer.
     pub(crate) sent_at: u64,
+    /// How much in doubt it is, if it is no longer in flight.
+    pub(crate) doubt: Doubt,
 }
 
 /// What a state says.
@@ -191,13 +195,8 @@ impl Journal {
             let mut bytes = block(header)?;
             let slots = shared.doubts(in_doubt)?;
             let used = slots.len() as u64;
-            for (number, text) in (0..).zip(&slots) {
-                bytes.extend_from_slice(&shared.slot(
-                    number,
-                    Kind::InDoubt,
-                    Extent::EMPTY,
-                    text,
-                )?);
+            for (number, (kind, text)) in (0..).zip(&slots) {
+                bytes.extend_from_slice(&shared.slot(number, *kind, Extent::EMPTY, text)?);
                 bytes.resize(usize::try_from(shared.place(number + 1)).unwrap_or(0), 0);
             }
             bytes.extend_from_slice(&shared.slot(used, Kind::End, Extent::EMPTY, "")?);
@@ -276,27 +275,27 @@ impl Shared {
         self.file.write_all_at(&slots.bytes, self.place(slot))
     }
 
-    /// The texts of the slots that hold these IDs.
-    fn doubts(&self, in_doubt: &[InFlight]) -> io::Result<Vec<String>> {
+    /// The slots that hold these IDs: what they are, and their texts.
+    fn doubts(&self, in_doubt: &[InFlight]) -> io::Result<Vec<(Kind, String)>> {
         let room = usize::try_from(self.stride).map_err(io::Error::other)? - PREFIX;
-        let mut slots = Vec::new();
-        let mut text = Vec::new();
+        let mut slots: Vec<(Kind, String)> = Vec::new();
         for one in in_doubt {
-            let begin = text.len();
-            write_line(
-                &mut text,
-                &one.file_id,
-                one.line,
-                self.kept(one.url.as_deref()),
-            );
-            if text.len() > room {
-                let last = text.split_off(begin);
-                slots.push(std::mem::replace(&mut text, last));
+            let kind = match one.doubt {
+                Doubt::Weak => Kind::InWeakDoubt,
+                Doubt::None | Doubt::Ambiguous => Kind::InDoubt,
+            };
+            let mut line = Vec::new();
+            let url = self.kept(one.url.as_deref());
+            write_line(&mut line, &one.file_id, one.line, url);
+            let line = String::from_utf8(line).map_err(io::Error::other)?;
+            match slots.last_mut() {
+                Some((last, text)) if *last == kind && text.len() + line.len() <= room => {
+                    text.push_str(&line);
+                }
+                _ => slots.push((kind, line)),
             }
         }
-        slots.extend((!text.is_empty()).then_some(text));
-        let texts = slots.into_iter().map(String::from_utf8);
-        texts.collect::<Result<_, _>>().map_err(io::Error::other)
+        Ok(slots)
     }
 
     fn kept<'a>(&self, url: Option<&'a str>) -> Option<&'a str> {
@@ -418,10 +417,15 @@ fn read_slots(slots: &[u8], header: &StateHeader) -> Found {
                 let listed = text.lines().map(|line| read_line(line, extent.bytes));
                 let listed: Option<Vec<InFlight>> = listed.collect();
                 found.is_damaged |= listed.is_none();
+                let in_doubt = |doubt| move |one| InFlight { doubt, ..one };
+                let listed = listed.unwrap_or_default().into_iter();
                 match kind {
-                    Kind::InDoubt => found.in_doubt.extend(listed.unwrap_or_default()),
+                    Kind::InDoubt => found
+                        .in_doubt
+                        .extend(listed.map(in_doubt(Doubt::Ambiguous))),
+                    Kind::InWeakDoubt => found.in_doubt.extend(listed.map(in_doubt(Doubt::Weak))),
                     Kind::InFlight | Kind::Empty | Kind::End => {
-                        found.in_flight.extend(listed.unwrap_or_default());
+                        found.in_flight.extend(listed);
                         found.extents.push(extent);
                     }
                 }
@@ -456,7 +460,13 @@ fn open(slot: &[u8], run: u64, number: u64) -> Option<(Kind, Extent, &str)> {
     if int(20)? != checksum(whole, run, number) {
         return None;
     }
-    let kinds = [Kind::Empty, Kind::InFlight, Kind::InDoubt, Kind::End];
+    let kinds = [
+        Kind::Empty,
+        Kind::InFlight,
+        Kind::InDoubt,
+        Kind::InWeakDoubt,
+        Kind::End,
+    ];
     let kind = int(12)?;
     let kind = kinds.into_iter().find(|known| *known as u32 == kind)?;
     let extent = Extent {
@@ -495,6 +505,7 @@ fn read_line(line: &str, sent_at: u64) -> Option<InFlight> {
         line: parts.next()?.parse().ok()?,
         url: parts.next().map(Into::into),
         sent_at,
+        doubt: Doubt::None,
     })
 }
 

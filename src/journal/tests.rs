@@ -15,7 +15,7 @@ fn target(id: &str, line: u64) -> Target {
     Target {
         file_id: FileId::parse(id).unwrap(),
         origin,
-        doubt: false,
+        doubt: Doubt::None,
     }
 }
 
@@ -25,6 +25,7 @@ fn in_doubt(id: &str) -> InFlight {
         line: 3,
         url: None,
         sent_at: 0,
+        doubt: Doubt::Ambiguous,
     }
 }
 
@@ -131,7 +132,10 @@ fn a_state_that_lost_or_changed_anything_is_damaged() {
 
 #[test]
 fn doubts_stay_however_many_they_are_and_whatever_is_sent_after_them() {
-    let doubts: Vec<InFlight> = (0..500).map(|n| in_doubt(&format!("id-{n}"))).collect();
+    let mut doubts: Vec<InFlight> = (0..500).map(|n| in_doubt(&format!("id-{n}"))).collect();
+    for weak in doubts.iter_mut().step_by(7) {
+        weak.doubt = Doubt::Weak;
+    }
     let (file, journal) = begun(&doubts);
     let intent = journal.intend(&[&target("a", 1)]).unwrap();
     drop(intent);

@@ -12,6 +12,7 @@ use super::{
 };
 use crate::journal::{InFlight, StateFile, StateHeader};
 use crate::outcome::{Outcome, Purge, Status};
+use crate::target::Doubt;
 
 /// How a run ended, as far as the report must know.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -155,7 +156,11 @@ impl Report {
             let left = report
                 .and_then(|report| resume::without_row(report, begin, behind, in_flight))
                 .map_err(|source| self.error(source))?;
-            in_doubt.extend(left);
+            // Any graver doubt has an `unknown` row.
+            in_doubt.extend(left.into_iter().map(|sent| InFlight {
+                doubt: Doubt::Weak,
+                ..sent
+            }));
         }
         Ok(in_doubt)
     }

@@ -10,7 +10,7 @@ use super::{Counts, Finished, PurgeCounts};
 use crate::id_set::{Count, Flags, IdSet};
 use crate::journal::InFlight;
 use crate::outcome::{Outcome, Purge, Status};
-use crate::target::{Record, Rejected, Target};
+use crate::target::{Doubt, Record, Rejected, Target};
 
 /// What becomes of a record, by what is known of its ID.
 #[derive(Debug)]
@@ -72,12 +72,14 @@ impl ResumeIndex {
             if status.is_some_and(Status::settles_id) {
                 return Admission::Settled;
             }
-            target.doubt = self.is_all_in_doubt
-                || status == Some(Status::Unknown)
-                || !self.in_doubt.is_empty() && self.in_doubt.contains_key(file_id);
-            if flags.has(Flags::EXCEPTED) {
-                return Admission::Decided(Box::new(Outcome::excluded(target)));
-            }
+            target.doubt = if self.is_all_in_doubt || status == Some(Status::Unknown) {
+                Doubt::Ambiguous
+            } else if self.in_doubt.is_empty() {
+                Doubt::None
+            } else {
+                let kept = self.in_doubt.get(file_id);
+                kept.map_or(Doubt::None, |sent| sent.doubt)
+            };
             if !self.urls.is_empty() && target.origin.url.is_none() {
                 target.origin.url = self.urls.remove(file_id);
             }
@@ -203,6 +205,7 @@ impl ResumeIndex {
                 line: 0,
                 url: None,
                 sent_at: 0,
+                doubt: Doubt::Ambiguous,
             });
         }
     }

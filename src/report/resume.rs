@@ -22,7 +22,7 @@ use super::row::{self, HEADER, Row};
 use super::{PendingPurges, Report, ResumeIndex, end_mark};
 use crate::journal::{self, Extent, Found, InFlight, REHEARSAL_HOST, StateFile, StateHeader};
 use crate::outcome::{ErrorCode, Outcome, Purge, Status};
-use crate::target::Origin;
+use crate::target::{Doubt, Origin};
 
 /// Everybody may write to such a folder, and only remove what is their own.
 const STICKY: u32 = 0o1000;
@@ -136,6 +136,7 @@ impl Opening<'_> {
                 line: 0,
                 url: None,
                 sent_at: 0,
+                doubt: Doubt::Ambiguous,
             });
         }
         Ok(())
@@ -446,7 +447,7 @@ impl Landing {
     }
 }
 
-/// IDs of a run's own slots that have no row behind the place where they were sent.
+/// IDs of a run's own slots, which a stop left in weak doubt: they have no row behind the place where they were sent.
 pub(super) fn without_row(
     report: File,
     begin: u64,

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use super::parser::{Parser, Row};
 use super::{Source, SourceError};
 use crate::secret;
-use crate::target::{FileId, Origin, Record, Reject, Rejected, Target, clean};
+use crate::target::{Doubt, FileId, Origin, Record, Reject, Rejected, Target, clean};
 
 /// The longest URL that is kept, in bytes; servers take none that is longer.
 const MAX_URL: usize = 8 * 1024;
@@ -129,7 +129,7 @@ impl Source {
                     return Record::Target(Target {
                         file_id,
                         origin,
-                        doubt: false,
+                        doubt: Doubt::None,
                     });
                 }
                 Err(reason) => reason.into(),

@@ -169,7 +169,7 @@ fn write_key(key: &mut String, outcome: &Outcome, message: &str) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::target::{FileId, Target};
+    use crate::target::{Doubt, FileId, Target};
 
     fn failure(id: &str, message: &str) -> Outcome {
         let target = Target {
@@ -179,7 +179,7 @@ mod tests {
                 input: "ids.txt".into(),
                 url: None,
             },
-            doubt: false,
+            doubt: Doubt::None,
         };
         Outcome {
             status: Status::Failed,
