@@ -238,7 +238,6 @@ impl Layout {
 
     /// What a person should know: which line was taken as the header, and which column is read.
     pub(super) fn notice(&self, name: &str) -> Option<String> {
-        let name = if name == "-" { "stdin" } else { name };
         let column = self.id + 1;
         let delimiter = match self.delimiter {
             _ if !self.is_delimiter_found => String::new(),

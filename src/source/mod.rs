@@ -14,7 +14,6 @@ mod parser;
 mod records;
 mod stream;
 
-use std::fmt::Write as _;
 use std::io;
 use std::sync::Arc;
 
@@ -144,7 +143,7 @@ pub enum SourceError {
         source: io::Error,
     },
     /// It broke while it was read.
-    #[error("{input} line {line}: {source}; mend the input and go on with --resume")]
+    #[error("{input} line {line}: {source}; mend the input, then continue with --resume")]
     Broken {
         /// The input's name.
         input: String,
@@ -191,7 +190,7 @@ impl Sources {
             .iter()
             .map(|input| {
                 let source = Source::open(input, options)?;
-                notices.extend(source.layout.notice(&source.name));
+                notices.extend(source.layout.notice(source.shown()));
                 Ok(source)
             })
             .collect::<Result<_, _>>()?;
@@ -219,20 +218,8 @@ impl Sources {
 
     /// All names, for people.
     pub fn names(&self) -> String {
-        let mut names = String::new();
-        for (index, source) in self.inputs.iter().enumerate() {
-            let separator = if index == 0 { "" } else { ", " };
-            let _ = write!(
-                names,
-                "{separator}{}",
-                if &*source.name == "-" {
-                    "stdin"
-                } else {
-                    &source.name
-                }
-            );
-        }
-        names
+        let names: Vec<&str> = self.inputs.iter().map(Source::shown).collect();
+        names.join(", ")
     }
 
     /// Copies pipes to unlinked temporary files, so that everything can be read twice.
@@ -240,7 +227,7 @@ impl Sources {
         for source in &mut self.inputs {
             let spooled = source.bytes.spool();
             let is_spooled = spooled.map_err(|error| SourceError::Spool {
-                input: source.name.to_string(),
+                input: source.shown().to_owned(),
                 source: error,
             })?;
             if is_spooled {
@@ -261,7 +248,7 @@ impl Sources {
         for source in &self.inputs {
             if let Some(file) = source.bytes.file() {
                 file.check_length().map_err(|error| SourceError::Broken {
-                    input: source.name.to_string(),
+                    input: source.shown().to_owned(),
                     line: source.line,
                     source: error,
                 })?;
@@ -274,18 +261,19 @@ impl Sources {
 impl Source {
     fn open(input: &Input, options: &Options) -> Result<Self, SourceError> {
         let name: Arc<str> = input.name().into();
+        let shown = shown(&name);
         let open = |source| SourceError::Open {
-            input: name.to_string(),
+            input: shown.to_owned(),
             source,
         };
         let bytes = Bytes::open(input).map_err(open)?;
-        let text = bytes.read().map_err(|error| unusable(&name, error))?;
+        let text = bytes.read().map_err(|error| unusable(shown, error))?;
         let mut parser = Parser::new(text, b',');
         let ahead = match bytes {
             Bytes::File(_) => Ahead::Free,
             Bytes::Pipe(_) => Ahead::MayBlock,
         };
-        let layout = Layout::detect(&name, &mut parser, options, ahead)?;
+        let layout = Layout::detect(shown, &mut parser, options, ahead)?;
         Ok(Self {
             name,
             bytes,
@@ -295,6 +283,11 @@ impl Source {
         })
     }
 
+    /// The name for people.
+    fn shown(&self) -> &str {
+        shown(&self.name)
+    }
+
     /// A parser that stands behind the header.
     fn parser(&mut self) -> Result<Parser, SourceError> {
         if let Some(parser) = self.parser.take() {
@@ -302,20 +295,25 @@ impl Source {
             return Ok(parser);
         }
         let broken = |source| SourceError::Broken {
-            input: self.name.to_string(),
+            input: self.shown().to_owned(),
             line: 1,
             source,
         };
         if self.bytes.file().is_none() {
             return Err(SourceError::ReadTwice {
-                input: self.name.to_string(),
+                input: self.shown().to_owned(),
             });
         }
         let mut parser = Parser::new(self.bytes.read().map_err(broken)?, self.layout.delimiter);
         let skipped = self.layout.skip_header(&mut parser);
-        skipped.map_err(|broken| broken.at(&self.name))?;
+        skipped.map_err(|broken| broken.at(self.shown()))?;
         Ok(parser)
     }
+}
+
+/// An input's name for people.
+fn shown(name: &str) -> &str {
+    if name == "-" { "stdin" } else { name }
 }
 
 fn unusable(name: &str, source: io::Error) -> SourceError {

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::parser::{Parser, Row};
-use super::{Source, SourceError};
+use super::{Source, SourceError, shown};
 use crate::secret;
 use crate::target::{Doubt, FileId, Origin, Record, Reject, Rejected, Target, clean};
 
@@ -76,7 +76,7 @@ impl<'a> Records<'a> {
                 none => none.insert(source.parser()?),
             };
             let row = parser.next_row();
-            if let Some(row) = row.map_err(|broken| broken.at(&source.name))? {
+            if let Some(row) = row.map_err(|broken| broken.at(shown(&source.name)))? {
                 let id = row.cell(source.layout.id);
                 if source.layout.is_header_again(&row, id) {
                     self.skipped.headers.fetch_add(1, Ordering::Relaxed);

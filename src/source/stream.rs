@@ -39,7 +39,7 @@ impl Sources {
     /// Begins to read on a thread of its own; fails where none can start.
     pub fn stream(self) -> Result<RecordStream, SourceError> {
         let (sender, chunks) = channel(CHUNKS_AHEAD);
-        let (name, skipped) = (self.first_name().to_owned(), self.skipped());
+        let (name, skipped) = (self.names(), self.skipped());
         let reader = Builder::new()
             .name("input".into())
             .spawn(move || self.send(&sender))
