@@ -4,6 +4,7 @@
 
 mod fixture;
 
+use std::collections::HashSet;
 use std::time::Duration;
 
 use fixture::{Scene, id, ids, list, signal};
@@ -131,27 +132,34 @@ proptest! {
     }
 
     #[test]
-    fn a_kill_and_a_resume_lose_nothing_and_claim_nothing(
+    fn a_stop_or_a_kill_and_a_resume_lose_nothing_and_claim_nothing(
         habits in habits(),
         sizes in prop::collection::vec(prop_oneof![Just(1_usize), 2..=100_usize], 3),
-        kills in prop::collection::vec(0..60_u64, 2),
+        ends in prop::collection::vec((0..60_u64, prop_oneof![Just("KILL"), Just("INT")]), 2),
     ) {
         let (scene, all) = habits.scene(200);
-        for (size, kill_after) in sizes.iter().zip(&kills) {
+        for (size, (end_after, name)) in sizes.iter().zip(&ends) {
             let options = format!("--resume --max-attempts 3 --batch-size {size}");
             let mut child = Scene::start(scene.command().args(options.split(' ')));
             let before = scene.server.ledger().request_count();
             let deadline = std::time::Instant::now() + Duration::from_secs(20);
-            while scene.server.ledger().request_count() < before + kill_after
+            while scene.server.ledger().request_count() < before + end_after
                 && child.try_wait().unwrap().is_none()
                 && std::time::Instant::now() < deadline
             {
                 std::thread::sleep(Duration::from_micros(200));
             }
             if child.try_wait().unwrap().is_none() {
-                signal(&child, "KILL");
+                signal(&child, name);
             }
-            child.wait().unwrap();
+            let status = child.wait().unwrap();
+            // Only after a kill may rows be left that later ones replace.
+            if status.code().is_some() && scene.report_path().exists() {
+                let report = scene.report();
+                scene.check_truth(&report);
+                let named: HashSet<_> = report.rows.iter().map(|row| &row.file_id).collect();
+                prop_assert_eq!(named.len(), report.rows.len(), "not made whole");
+            }
         }
         let ran = scene.run_with(&format!("--resume --max-attempts 6 --batch-size {}", sizes[2]));
         prop_assert!(matches!(ran.code, 0 | 1), "{}: {}", ran.code, ran.stderr);
