@@ -75,9 +75,8 @@ impl Terminal {
     }
 
     fn line_with(&self, words: &str) -> Option<String> {
-        let contents = self.contents();
-        let mut lines = contents.lines();
-        lines.find(|line| line.contains(words)).map(str::to_owned)
+        let mut rows = (0..ROWS).map(|row| self.row(row));
+        rows.find(|row| row.contains(words))
     }
 
     /// Waits for words on the screen; all that changes in place must be whole lines then.
@@ -85,7 +84,7 @@ impl Terminal {
     fn shows(&mut self, words: &str) -> String {
         let deadline = Instant::now() + Duration::from_secs(30);
         loop {
-            if let Some(line) = self.line_with(words) {
+            if let Some(line) = self.line_with(words).filter(|_| !self.is_changing()) {
                 self.has_whole_lines();
                 return line;
             }
@@ -101,14 +100,14 @@ impl Terminal {
     /// Waits until words are gone again.
     #[track_caller]
     fn no_longer_shows(&mut self, words: &str) {
-        while self.line_with(words).is_some() {
+        while self.line_with(words).is_some() || self.is_changing() {
             assert!(self.listen(), "{words:?} stayed:\n{}", self.contents());
         }
         self.has_whole_lines();
     }
 
-    /// No line of the progress runs over the edge, there are two to four of them and nothing below, and the cursor
-    /// rests where they begin.
+    /// No line of the progress runs over the edge, there are two to four of them, nothing above that is left of
+    /// earlier ones and nothing below, and the cursor rests at the start of the last.
     #[track_caller]
     fn has_whole_lines(&self) {
         let screen = self.screen.screen();
@@ -116,37 +115,73 @@ impl Terminal {
             return;
         };
         let contents = self.contents();
-        assert_eq!(screen.cursor_position(), (first, 0), "{contents}");
         let is_blank = |row: &u16| self.row(*row).is_empty();
         let end = (first..ROWS).find(is_blank).unwrap_or(ROWS);
         assert!((2..=4).contains(&(end - first)), "{contents}");
+        assert_eq!(screen.cursor_position(), (end - 1, 0), "{contents}");
         assert!((end..ROWS).all(|row| is_blank(&row)), "{contents}");
-        assert!(
-            (first..end).all(|row| !screen.row_wrapped(row)),
-            "{contents}"
-        );
+        // A line that ran over the edge would fill its row.
+        let columns = screen.size().1.get().into();
+        let is_short = |row: u16| self.row(row).chars().count() < columns;
+        assert!((first + 1..end).all(is_short), "{contents}");
         let bars = (0..ROWS).filter(|row| self.row(*row).starts_with('['));
         assert_eq!(bars.count(), 1, "{contents}");
+        let counts = (0..first).filter(|row| self.row(*row).contains(" deleted"));
+        assert_eq!(counts.count(), 0, "{contents}");
     }
 
-    /// The window is made this wide.
+    /// The window is made this wide between two changes; what stands is cut at the edge.
     fn narrow(&mut self, columns: u16) {
+        self.stop();
         let process = self.session.get_process_mut();
         process.set_window_size(columns, ROWS).unwrap();
         let size = |number| NonZeroU16::new(number).unwrap();
         self.screen.screen_mut().set_size(size(ROWS), size(columns));
+        self.signal("-CONT");
+    }
+
+    /// Stops the program, and takes in what it wrote until then.
+    fn stop(&mut self) {
+        self.signal("-STOP");
+        let pid = self.session.get_process().pid().to_string();
+        let is_stopped = || {
+            let stat = std::fs::read_to_string(format!("/proc/{pid}/stat"));
+            stat.unwrap().contains(") T ")
+        };
+        while !is_stopped() {
+            thread::yield_now();
+        }
+        let mut before = None;
+        while before != Some(self.raw.len()) {
+            before = Some(self.raw.len());
+            assert!(self.listen(), "{}", self.contents());
+        }
+    }
+
+    fn signal(&self, name: &str) {
+        let pid = self.session.get_process().pid().to_string();
+        let kill = Command::new("kill").args([name, &pid]).status();
+        assert!(kill.unwrap().success());
     }
 
     fn row(&self, row: u16) -> String {
         let screen = self.screen.screen();
         let columns = screen.size().1.get();
-        screen.rows(0, columns).nth(row.into()).unwrap_or_default()
+        let text = screen.rows(0, columns).nth(row.into()).unwrap_or_default();
+        text.trim_end().into()
+    }
+
+    /// A change of the progress is under way.
+    fn is_changing(&self) -> bool {
+        let has_bar = (0..ROWS).any(|row| self.row(row).starts_with('['));
+        has_bar && !self.is_at_rest()
     }
 
     /// The cursor is where it rests between two changes.
     fn is_at_rest(&self) -> bool {
         let (row, column) = self.screen.screen().cursor_position();
-        column == 0 && self.row(row).starts_with('[')
+        let is_last = row + 1 == ROWS || self.row(row + 1).is_empty();
+        column == 0 && is_last && !self.row(row).is_empty()
     }
 
     fn press(&mut self, keys: &[u8]) {
@@ -168,9 +203,19 @@ impl Terminal {
     }
 }
 
-/// Nothing that changed in place is left.
+/// Nothing that changed in place is left, not even a hole.
 #[track_caller]
 fn nothing_is_left_but_the_summary(screen: &str) {
+    nothing_that_changed_is_left(screen);
+    assert!(
+        screen.contains(" request") && screen.contains("report: ids.report.csv"),
+        "{screen}"
+    );
+    assert!(!screen.contains("\n\n"), "no hole:\n{screen}");
+}
+
+#[track_caller]
+fn nothing_that_changed_is_left(screen: &str) {
     for left_over in [
         "[=",
         "[>",
@@ -185,11 +230,6 @@ fn nothing_is_left_but_the_summary(screen: &str) {
             "{left_over:?} is left:\n{screen}"
         );
     }
-    assert!(
-        screen.contains(" request") && screen.contains("report: ids.report.csv"),
-        "{screen}"
-    );
-    assert!(!screen.contains("\n\n"), "no hole:\n{screen}");
 }
 
 /// At each width, side by side.
@@ -234,13 +274,13 @@ fn a_run_shows_how_far_it_is_how_fast_and_how_long_it_will_take() {
 }
 
 #[test]
-fn enter_and_a_narrower_window_leave_no_pieces_behind() {
+fn enter_leaves_an_empty_line_and_a_narrower_window_nothing() {
     let scene = scene(Script::plain()).option("--rate 20");
     let mut terminal = Terminal::run(&scene, 120, "", &[]);
     terminal.shows(" deleted");
     for columns in [120, 90, 60] {
         terminal.narrow(columns);
-        for typed in ["", "\r", "abc\r", "\r\r"] {
+        for typed in ["", "\r", "abc\r", "x"] {
             let before = terminal.line_with("/20,000");
             terminal.press(typed.as_bytes());
             // The next change of the numbers: what was typed is written over by then.
@@ -254,7 +294,55 @@ fn enter_and_a_narrower_window_leave_no_pieces_behind() {
     let (code, screen) = terminal.end();
     assert_eq!(code, 130, "{screen}");
     assert!(!screen.contains("abc"), "{screen}");
-    nothing_is_left_but_the_summary(&screen);
+    nothing_that_changed_is_left(&screen);
+    let rows: Vec<String> = (0..ROWS).map(|row| terminal.row(row)).collect();
+    let rows = rows.join("\n");
+    let empty = rows.trim_end().lines().filter(|row| row.is_empty());
+    assert_eq!(empty.count(), 6, "one for each Enter: {rows}");
+}
+
+#[test]
+fn after_a_stop_and_a_continue_nothing_of_others_is_written_over() {
+    let scene = scene(Script::plain()).option("--rate 20");
+    let mut terminal = Terminal::run(&scene, 100, "", &[]);
+    terminal.shows(" deleted");
+    terminal.stop();
+    let shell = "^Z\r\n[1]+  Stopped\r\n$ fg\r\nimagekit-bulk-delete\r\n";
+    terminal.screen.process(shell.as_bytes());
+    // So long a stop is taken for one.
+    thread::sleep(Duration::from_secs(4));
+    let before = terminal.raw.len();
+    terminal.signal("-CONT");
+    while terminal.raw.len() == before || !terminal.is_at_rest() {
+        assert!(terminal.listen(), "{}", terminal.contents());
+    }
+    for words in ["[1]+  Stopped", "$ fg", "imagekit-bulk-delete"] {
+        assert!(
+            terminal.line_with(words).is_some(),
+            "{}",
+            terminal.contents()
+        );
+    }
+    terminal.press(CTRL_C);
+    assert_eq!(terminal.end().0, 130);
+}
+
+#[test]
+fn a_check_shows_how_far_it_is_and_leaves_nothing_of_that() {
+    let script = Script {
+        latency: Duration::from_millis(400)..Duration::from_millis(500),
+        ..Script::plain()
+    };
+    let scene = Scene::with_files(script, &ids(1_000))
+        .without("--yes")
+        .option("--dry-run --check -j 2");
+    let mut terminal = Terminal::run(&scene, 60, "", &[]);
+    terminal.shows(" asked for, ");
+    let (code, screen) = terminal.end();
+    assert_eq!(code, 0, "{screen}");
+    assert!(screen.contains("1,000 of 1,000 exist"), "{screen}");
+    assert!(!screen.contains("asked for"), "{screen}");
+    assert!(!screen.contains("\n\n"), "no hole:\n{screen}");
 }
 
 #[test]
@@ -443,12 +531,11 @@ fn log_lines_do_not_tear_the_bar_nor_the_bar_them() {
         parsed.count() >= 200,
         "an attempt and a decision for each ID"
     );
-    assert!(raw.contains("\x1b[K"), "and there was a bar");
+    assert!(raw.contains("\x1b[2K"), "and there was a bar");
 }
 
 /// What is left without the sequences that move the cursor, clear and colour.
 fn without_escapes(raw: &str) -> String {
-    let raw = raw.replace("\x1b7", "").replace("\x1b8", "");
     let mut parts = raw.split("\x1b[");
     let first = parts.next().unwrap_or_default().to_owned();
     let behind = |part: &str| {
@@ -717,16 +804,8 @@ fn after_a_stop_and_a_continue_the_question_is_asked_again() {
     let scene = Scene::with_files(Script::plain(), &ids(5)).without("--yes");
     let mut terminal = Terminal::run(&scene, 100, "", &[]);
     terminal.shows("Type y");
-    let pid = terminal.session.get_process().pid().to_string();
-    for name in ["-STOP", "-CONT"] {
-        assert!(
-            Command::new("kill")
-                .args([name, &pid])
-                .status()
-                .unwrap()
-                .success()
-        );
-    }
+    terminal.signal("-STOP");
+    terminal.signal("-CONT");
     let asked_again =
         |terminal: &Terminal| terminal.contents().matches("Delete 5 files").count() == 2;
     let deadline = Instant::now() + Duration::from_secs(30);

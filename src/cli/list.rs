@@ -81,7 +81,6 @@ impl Listing<'_> {
             never = self.exports.keep(Rc::clone(&self.stats)) => match never {},
             ended = list::run(&query, &line, &mut sheet, each) => ended,
         };
-        self.progress.clear();
         self.stats.end();
         self.finish(ended, sheet, &so_far.get())
     }

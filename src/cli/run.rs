@@ -249,7 +249,6 @@ impl Run<'_> {
             never = self.exports.keep(Rc::clone(stats)) => match never {},
             () = job.run(&mut records) => None,
         };
-        progress.clear();
         job.note_exceptions(&mut except);
         for notice in records.skipped() {
             progress.notice(&notice);

@@ -1,22 +1,22 @@
 //! The progress on stderr: lines that change in place on a terminal, a plain line now and then elsewhere.
 //!
-//! It only looks at the account of the run. Whatever else is said
-//! on stderr goes through here too, so that neither tears the other.
+//! On a terminal it is a bar of indicatif, which draws it by a template (`view`). The progress only looks at the
+//! account of the run. Whatever else is said on stderr goes through here too, so that neither tears the other.
 
 mod eta;
 mod style;
-mod terminal;
 mod view;
 
 use std::convert::Infallible;
 use std::io::{self, IsTerminal, Write};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use imagekit_bulk_delete::job::RunStats;
 use imagekit_bulk_delete::secret;
 use imagekit_bulk_delete::summary::Summary;
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressState, ProgressStyle};
 use jiff::Timestamp;
+use rustix::termios::tcgetwinsize;
 use serde_json::Value;
 use tokio::time::{Instant, MissedTickBehavior, interval};
 use tracing_subscriber::fmt::MakeWriter;
@@ -24,17 +24,22 @@ use tracing_subscriber::fmt::MakeWriter;
 use crate::cli::{Display, LogFormat, ProgressMode};
 pub(crate) use style::sanitize;
 use style::{Colours, Span, Style};
-use terminal::{Line, Terminal};
 use view::{Forecasts, View};
 
-const REDRAW: Duration = Duration::from_millis(200);
+const REDRAW: Duration = Duration::from_millis(100);
 const LOOK: Duration = Duration::from_secs(1);
 const PLAIN_LINE: Duration = Duration::from_secs(30);
+
+/// After so long without a change the program was probably stopped (Ctrl-Z), and others wrote to the terminal.
+const STALE_AFTER: Duration = Duration::from_secs(3);
+
+/// What a terminal has if it does not say; indicatif takes the same.
+const USUAL_COLUMNS: u16 = 80;
 
 /// The one that writes to stderr while the run goes on.
 #[derive(Debug, Clone)]
 pub(crate) struct Progress {
-    terminal: Arc<Mutex<Terminal>>,
+    bar: ProgressBar,
     mode: ProgressMode,
     is_quiet: bool,
     colours: Colours,
@@ -66,7 +71,7 @@ impl Progress {
             Colours::No
         };
         Self {
-            terminal: Arc::default(),
+            bar: ProgressBar::hidden(),
             mode,
             is_quiet: display.quiet,
             colours,
@@ -81,46 +86,66 @@ impl Progress {
 
     /// Shows until it is dropped.
     pub(crate) async fn show(&self, stats: &RunStats) -> Infallible {
+        let mut forecasts = Forecasts::new(Instant::now());
+        let look = |now| View::take(stats, &mut forecasts, now);
+        let draw = |view: &View| {
+            let (done, total) = view.share().unwrap_or_default();
+            self.draw(view.style(columns(), self.colours), |state| {
+                state.set_len(total);
+                state.set_pos(done);
+            });
+        };
+        self.watch(look, draw, View::plain).await
+    }
+
+    /// Shows a line about a check or a list, until it is dropped.
+    pub(crate) async fn show_line(&self, line: impl Fn() -> String) -> Infallible {
+        let draw = |line: &String| self.draw(style::line_in_place(line, columns()), |_| ());
+        self.watch(|_| line(), draw, String::clone).await
+    }
+
+    /// Looks now and then; draws what it sees, or says it in a plain line.
+    async fn watch<Seen>(
+        &self,
+        mut look: impl FnMut(Instant) -> Seen,
+        draw: impl Fn(&Seen),
+        plain: impl Fn(&Seen) -> String,
+    ) -> Infallible {
         let every = match self.mode {
             ProgressMode::Bar => REDRAW,
             ProgressMode::Plain => LOOK,
             ProgressMode::None | ProgressMode::Auto => return std::future::pending().await,
         };
-        let mut forecasts = Forecasts::new(Instant::now());
+        let _until_dropped = Shown(&self.bar);
         let mut ticks = interval(every);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Skip);
         let mut told = ticks.tick().await;
         loop {
-            let now = ticks.tick().await;
-            let view = View::take(stats, &mut forecasts, now);
-            if self.mode == ProgressMode::Bar {
-                let lines = view.lines(terminal::columns(), self.colours);
-                self.terminal().show(lines);
-            } else if now >= told + PLAIN_LINE {
-                told = now;
-                self.say(&view.plain());
+            let expected = ticks.tick().await;
+            let now = Instant::now();
+            let seen = look(now);
+            if self.mode == ProgressMode::Plain {
+                if now >= told + PLAIN_LINE {
+                    told = now;
+                    self.say(&plain(&seen));
+                }
+                continue;
             }
+            if now >= expected + STALE_AFTER {
+                // A new target begins where the cursor is, and takes nothing away above it.
+                self.bar.set_draw_target(ProgressDrawTarget::stderr());
+            }
+            draw(&seen);
         }
     }
 
-    /// Shows a line about a check or a list, until it is dropped.
-    pub(crate) async fn show_line(&self, line: impl Fn() -> String) -> Infallible {
-        let every = match self.mode {
-            ProgressMode::Bar => REDRAW,
-            ProgressMode::Plain => PLAIN_LINE,
-            ProgressMode::None | ProgressMode::Auto => return std::future::pending().await,
-        };
-        let mut ticks = interval(every);
-        ticks.set_missed_tick_behavior(MissedTickBehavior::Skip);
-        ticks.tick().await;
-        loop {
-            ticks.tick().await;
-            if self.mode == ProgressMode::Bar {
-                self.terminal().show(vec![Line::plain(line())]);
-            } else {
-                self.say(&line());
-            }
+    fn draw(&self, style: ProgressStyle, set: impl FnOnce(&mut ProgressState)) {
+        self.bar.set_style(style);
+        if self.bar.is_hidden() {
+            self.bar.reset();
+            self.bar.set_draw_target(ProgressDrawTarget::stderr());
         }
+        self.bar.update(set);
     }
 
     /// Says what a person must know, even if told to be quiet.
@@ -160,11 +185,6 @@ impl Progress {
         self.say(&format!("{verdict}{}", rest.trim_end()));
     }
 
-    /// Takes the lines off the screen.
-    pub(crate) fn clear(&self) {
-        self.terminal().clear();
-    }
-
     /// Tells an error.
     pub(crate) fn error(&self, text: &str) {
         let text = sanitize(text.trim_end());
@@ -184,12 +204,28 @@ impl Progress {
     }
 
     fn print(&self, text: &str) {
-        self.terminal().print(&secret::scrub(text));
+        let text = secret::scrub(text);
+        // A closed stderr is no reason to stop deleting or recording.
+        self.bar
+            .suspend(|| drop(io::stderr().write_all(text.as_bytes())));
     }
+}
 
-    fn terminal(&self) -> MutexGuard<'_, Terminal> {
-        self.terminal.lock().unwrap_or_else(PoisonError::into_inner)
+/// Takes the bar off the screen when it is dropped.
+struct Shown<'a>(&'a ProgressBar);
+
+impl Drop for Shown<'_> {
+    fn drop(&mut self) {
+        self.0.finish_and_clear();
+        self.0.set_draw_target(ProgressDrawTarget::hidden());
     }
+}
+
+/// How many columns a line of words may have: one less than there are, as the last is where terminals differ.
+fn columns() -> usize {
+    let columns = tcgetwinsize(io::stderr()).map_or(0, |size| size.ws_col);
+    let columns = if columns == 0 { USUAL_COLUMNS } else { columns };
+    usize::from(columns - 1)
 }
 
 fn message(text: &str) -> Value {

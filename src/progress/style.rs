@@ -1,9 +1,14 @@
-//! Spans of text in a style, laid out in lines of a terminal.
+//! Lines that change in place, made of spans of text in a style.
 //!
 //! The styles are of the terminal's own sixteen colours, those that are read on light and on dark alike; each span
 //! says the same without its style.
 
-use super::terminal::Line;
+use std::fmt::Write;
+
+use indicatif::{ProgressState, ProgressStyle};
+
+/// Between two spans on one line.
+const GAP: &str = ", ";
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Style {
@@ -38,10 +43,6 @@ impl Span {
         Self::new(text, Style::Plain)
     }
 
-    fn width(&self) -> usize {
-        self.text.chars().count()
-    }
-
     /// The text in its style.
     pub(super) fn styled(&self, colours: Colours) -> String {
         let code = match (colours, self.style) {
@@ -54,47 +55,45 @@ impl Span {
     }
 }
 
-/// Puts spans side by side; where they do not fit, those at the end are left out.
-pub(super) fn one_line(spans: &[Span], gap: &str, columns: usize, colours: Colours) -> Line {
-    let mut line = Line::default();
+/// Puts spans side by side, in as many lines of so many columns as that takes. One that fits no line at all is cut.
+pub(super) fn wrapped(spans: &[Span], columns: usize, colours: Colours) -> String {
+    let mut text = String::new();
+    let mut width = 0;
     for span in spans {
-        if !push(&mut line, span, gap, columns, colours) {
-            break;
+        let cut: String = span.text.chars().take(columns).collect();
+        let more = cut.chars().count();
+        if width > 0 && width + GAP.len() + more <= columns {
+            text.push_str(GAP);
+            width += GAP.len() + more;
+        } else {
+            text.push_str(if width > 0 { "\n" } else { "" });
+            width = more;
         }
+        text.push_str(&Span::new(cut, span.style).styled(colours));
     }
-    line
+    text
 }
 
-/// Puts spans side by side, in as many lines as that takes.
-pub(super) fn lines(spans: &[Span], gap: &str, columns: usize, colours: Colours) -> Vec<Line> {
-    let mut lines = vec![Line::default()];
-    for span in spans {
-        let last = lines.len() - 1;
-        if !push(&mut lines[last], span, gap, columns, colours) {
-            let mut line = Line::default();
-            push(&mut line, span, gap, columns, colours);
-            lines.push(line);
-        }
-    }
-    lines.retain(|line| line.width > 0);
-    lines
+/// Lines that change in place: a template for indicatif.
+///
+/// An Enter typed below them leaves their first line behind, as indicatif counts its lines upwards from where the
+/// cursor rests: so that one is empty. The last one is filled up to the edge, and the cursor goes back to its start:
+/// `^C`, or whatever else is typed, is written over.
+pub(super) fn in_place(lines: &str) -> ProgressStyle {
+    ProgressStyle::with_template(&format!("\n{lines}{{wide_msg}}\x1b[G"))
+        .expect("each key of the template is a word")
 }
 
-/// False where it does not fit. One that fits no line at all is cut.
-fn push(line: &mut Line, span: &Span, gap: &str, columns: usize, colours: Colours) -> bool {
-    let gap = if line.width == 0 { "" } else { gap };
-    let width = line.width + gap.len() + span.width();
-    if width > columns && line.width > 0 {
-        return false;
+/// One line of words on a terminal of so many columns.
+pub(super) fn line_in_place(line: &str, columns: usize) -> ProgressStyle {
+    in_place("{line}").with_key("line", text(line.chars().take(columns).collect()))
+}
+
+/// What a key of the template stands for.
+pub(super) fn text(text: String) -> impl Fn(&ProgressState, &mut dyn Write) + Clone + Send + Sync {
+    move |_: &ProgressState, out: &mut dyn Write| {
+        let _ = out.write_str(&text);
     }
-    let cut = Span::new(
-        span.text.chars().take(columns).collect::<String>(),
-        span.style,
-    );
-    line.width = width.min(columns);
-    line.text.push_str(gap);
-    line.text.push_str(&cut.styled(colours));
-    true
 }
 
 /// Text that came from outside, with nothing in it that would move the cursor, colour the screen or turn the
@@ -122,31 +121,20 @@ mod tests {
         ]
     }
 
-    fn texts(lines: &[Line]) -> Vec<&str> {
-        lines.iter().map(|line| line.text.as_str()).collect()
-    }
-
     #[test]
-    fn what_does_not_fit_goes_into_a_line_of_its_own_or_is_left_out() {
-        let wide = lines(&spans(), ", ", 80, Colours::No);
-        assert_eq!(texts(&wide), ["12 deleted, 3 gone, 1 failed"]);
-        let narrow = lines(&spans(), ", ", 20, Colours::No);
-        assert_eq!(texts(&narrow), ["12 deleted, 3 gone", "1 failed"]);
-        let least = lines(&spans(), ", ", 6, Colours::No);
-        assert_eq!(texts(&least), ["12 del", "3 gone", "1 fail"]);
-        let line = one_line(&spans(), "  ", 20, Colours::No);
-        assert_eq!((line.text.as_str(), line.width), ("12 deleted  3 gone", 18));
+    fn what_does_not_fit_goes_into_a_line_of_its_own() {
+        let wide = wrapped(&spans(), 28, Colours::No);
+        assert_eq!(wide, "12 deleted, 3 gone, 1 failed");
+        let narrow = wrapped(&spans(), 27, Colours::No);
+        assert_eq!(narrow, "12 deleted, 3 gone\n1 failed");
+        let least = wrapped(&spans(), 6, Colours::No);
+        assert_eq!(least, "12 del\n3 gone\n1 fail");
     }
 
     #[test]
     fn style_takes_no_room() {
-        let styled_line = one_line(&spans(), ", ", 80, Colours::Yes);
-        let plain = one_line(&spans(), ", ", 80, Colours::No);
-        assert_eq!(styled_line.width, plain.width);
-        assert!(
-            styled_line
-                .text
-                .starts_with("\x1b[32m12 deleted\x1b[0m, 3 gone")
-        );
+        let styled = wrapped(&spans(), 28, Colours::Yes);
+        let expected = "\x1b[32m12 deleted\x1b[0m, 3 gone, \x1b[31m1 failed\x1b[0m";
+        assert_eq!(styled, expected);
     }
 }

@@ -6,15 +6,21 @@ use imagekit_bulk_delete::human::{counted, grouped, limit, seconds};
 use imagekit_bulk_delete::job::{Expected, RunStats};
 use imagekit_bulk_delete::outcome::{Purge, Status};
 use imagekit_bulk_delete::throttle::{Endpoint, SeenLimit, Waiting};
+use indicatif::ProgressStyle;
 use tokio::time::Instant;
 
 use super::eta::{Forecast, Seen, Speed, time_for};
-use super::style::{Colours, Span, Style, lines, one_line};
-use super::terminal::Line;
+use super::style::{Colours, Span, Style, in_place, text, wrapped};
 
-/// The bar is no longer than this, and left out where there is no room for so much.
-const MAX_BAR: usize = 40;
-const MIN_BAR: usize = 8;
+/// Where there is no room for a bar of so many cells, brackets included, the time so far is left out.
+const MIN_BAR: usize = 10;
+const MIN_BRACKETS: usize = 2;
+
+/// Between two numbers.
+const GAP: &str = "  ";
+
+/// A key of the template, and the number that it stands for.
+type Number = (&'static str, String);
 
 /// A pause that is over in a moment is not worth a word.
 const MIN_PAUSE: Duration = Duration::from_millis(300);
@@ -124,43 +130,49 @@ impl View {
         }
     }
 
-    /// The lines that stand on a terminal.
-    pub(super) fn lines(&self, columns: usize, colours: Colours) -> Vec<Line> {
-        let mut all = vec![self.first_line(columns, colours)];
-        all.extend(lines(&self.counts(), ", ", columns, colours));
-        all.extend(lines(&self.activity(), ", ", columns, colours));
-        all
+    /// What stands on a terminal of so many columns.
+    pub(super) fn style(&self, columns: usize, colours: Colours) -> ProgressStyle {
+        let numbers = self.numbers_for(columns);
+        let mut counts = wrapped(&self.counts(), columns, colours);
+        let activity = wrapped(&self.activity(), columns, colours);
+        if !counts.is_empty() && !activity.is_empty() {
+            counts.push('\n');
+        }
+        let bar = Span::new("{wide_bar}", Style::Good).styled(colours);
+        let bar = self.share().map(|_| format!("[{bar}] "));
+        let keys = numbers.iter().map(|(key, _)| format!("{{{key}}}"));
+        let first = bar.unwrap_or_default() + &keys.collect::<Vec<_>>().join(GAP);
+        let style = in_place(&format!("{first}\n{{counts}}{{activity}}"))
+            .progress_chars("=> ")
+            .with_key("counts", text(counts))
+            .with_key("activity", text(activity));
+        let with_key = |style: ProgressStyle, (key, number)| style.with_key(key, text(number));
+        numbers.into_iter().fold(style, with_key)
     }
 
-    /// The bar and the numbers; the time so far only where there is room for all of it.
-    fn first_line(&self, columns: usize, colours: Colours) -> Line {
-        let numbers = self.numbers();
-        let with_time = [numbers.clone(), vec![self.running()]].concat();
-        let line = |spans: &[Span]| one_line(spans, "  ", columns, colours);
-        let room = |line: &Line| columns.saturating_sub(line.width + 1);
-        let longer = line(&with_time);
-        let mut first = if self.share().is_none() || room(&longer) >= MIN_BAR {
-            longer
-        } else {
-            line(&numbers)
-        };
-        if let Some((bar, width)) = self.bar(room(&first), colours) {
-            first.text = format!("{bar} {}", first.text);
-            first.width += width + 1;
+    /// The numbers that there is room for.
+    fn numbers_for(&self, columns: usize) -> Vec<Number> {
+        let mut numbers = self.numbers();
+        let mut bar = MIN_BAR;
+        let width = |(_, number): &Number| number.chars().count() + GAP.len();
+        while numbers.len() > 1 && numbers.iter().map(width).sum::<usize>() + bar > columns {
+            numbers.pop();
+            bar = MIN_BRACKETS;
         }
-        first
+        numbers
     }
 
     /// One line for a log.
     pub(super) fn plain(&self) -> String {
-        let numbers = [self.numbers(), vec![self.running()]].concat();
-        let spans = [numbers, self.counts(), self.activity()].concat();
-        let texts: Vec<&str> = spans.iter().map(|span| span.text.trim_start()).collect();
-        texts.join(", ")
+        let numbers = self.numbers().into_iter().map(|(_, number)| number);
+        let words = [self.counts(), self.activity()].concat();
+        let all = numbers.chain(words.into_iter().map(|span| span.text));
+        let all: Vec<String> = all.collect();
+        all.join(", ").trim_start().into()
     }
 
     /// What the bar shows: how much of how much; `None` where nobody knows.
-    fn share(&self) -> Option<(u64, u64)> {
+    pub(super) fn share(&self) -> Option<(u64, u64)> {
         match (self.purges, self.total) {
             (Some(purges), _) if purges.is_alone => Some((purges.done, purges.total)),
             (_, Expected::Exact(total) | Expected::Estimate(total)) => Some((self.done, total)),
@@ -169,38 +181,30 @@ impl View {
     }
 
     /// The most telling first: those at the end are left out where there is no room.
-    fn numbers(&self) -> Vec<Span> {
+    fn numbers(&self) -> Vec<Number> {
+        let running = ("running", format!("running {}", whole(self.elapsed)));
         if let Some(purges) = self.purges.filter(|purges| purges.is_alone) {
-            return purges.numbers();
+            return [purges.numbers(), vec![running]].concat();
         }
         let done = grouped(self.done);
-        let mut spans = match self.total {
-            Expected::Unknown => vec![Span::plain(format!("{done} done"))],
-            Expected::Exact(total) => vec![
-                Span::plain(percent(self.done, total)),
-                Span::plain(format!("{done}/{}", grouped(total))),
-            ],
-            Expected::Estimate(total) => vec![
-                Span::plain(percent(self.done, total)),
-                Span::plain(format!("{done}/~{}", grouped(total))),
+        let (total, about) = match self.total {
+            Expected::Unknown => (None, ""),
+            Expected::Exact(total) => (Some(total), ""),
+            Expected::Estimate(total) => (Some(total), "~"),
+        };
+        let mut numbers = match total {
+            None => vec![("done", format!("{done} done"))],
+            Some(total) => vec![
+                ("share", percent(self.done, total)),
+                ("done", format!("{done}/{about}{}", grouped(total))),
             ],
         };
-        if let Some(records) = self.speed.and_then(|speed| speed.records) {
-            spans.push(Span::plain(format!("{} IDs/s", rounded(records))));
-        }
-        if let Some(time_left) = self.time_left {
-            let about = if matches!(self.total, Expected::Estimate(_)) {
-                "~"
-            } else {
-                ""
-            };
-            spans.push(Span::plain(format!("{about}{} left", whole(time_left))));
-        }
-        spans
-    }
-
-    fn running(&self) -> Span {
-        Span::plain(format!("running {}", whole(self.elapsed)))
+        let records = self.speed.and_then(|speed| speed.records);
+        numbers.extend(records.map(|rate| ("rate", format!("{} IDs/s", rounded(rate)))));
+        let left = |left| ("time_left", format!("{about}{} left", whole(left)));
+        numbers.extend(self.time_left.map(left));
+        numbers.push(running);
+        numbers
     }
 
     fn counts(&self) -> Vec<Span> {
@@ -255,23 +259,6 @@ impl View {
         let all = requests.into_iter().chain(why).chain(limit);
         all.map(Span::plain).collect()
     }
-
-    /// The bar, and how wide it is; `None` where there is no total or no room.
-    fn bar(&self, room: usize, colours: Colours) -> Option<(String, usize)> {
-        let (done, total) = self.share()?;
-        let width = room.min(MAX_BAR);
-        if width < MIN_BAR {
-            return None;
-        }
-        let cells = width - 2;
-        let full = usize::try_from(done.saturating_mul(cells as u64) / total.max(1))
-            .unwrap_or(cells)
-            .min(cells);
-        let head = if full < cells { ">" } else { "" };
-        let drawn = Span::new(format!("{}{head}", "=".repeat(full)), Style::Good).styled(colours);
-        let rest = " ".repeat(cells - full - head.len());
-        Some((format!("[{drawn}{rest}]"), width))
-    }
 }
 
 impl Purging {
@@ -301,11 +288,14 @@ impl Purging {
         format!("purging {}/{}", grouped(self.done), grouped(self.total))
     }
 
-    fn numbers(&self) -> Vec<Span> {
-        let time_left = self.time_left.map(|left| format!("{} left", whole(left)));
-        let share = percent(self.done, self.total);
-        let all = [Some(share), Some(self.words()), time_left];
-        all.into_iter().flatten().map(Span::plain).collect()
+    fn numbers(&self) -> Vec<Number> {
+        let mut numbers = vec![
+            ("share", percent(self.done, self.total)),
+            ("done", self.words()),
+        ];
+        let left = |left| ("time_left", format!("{} left", whole(left)));
+        numbers.extend(self.time_left.map(left));
+        numbers
     }
 }
 
