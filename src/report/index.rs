@@ -80,6 +80,9 @@ impl ResumeIndex {
                 let kept = self.in_doubt.get(file_id);
                 kept.map_or(Doubt::None, |sent| sent.doubt)
             };
+            if flags.has(Flags::EXCEPTED) {
+                return Admission::Decided(Box::new(Outcome::excluded(target)));
+            }
             if !self.urls.is_empty() && target.origin.url.is_none() {
                 target.origin.url = self.urls.remove(file_id);
             }
