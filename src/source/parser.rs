@@ -147,8 +147,8 @@ pub(super) struct Parser {
     rest: Rest,
     /// What was read is kept until the mark is returned to.
     is_marked: bool,
-    /// The line of `start`.
-    line: u64,
+    /// The line of `start`, which is read next.
+    pub(super) line: u64,
     is_after_cr: bool,
     scan: Scan,
     has_quotes: bool,
@@ -182,11 +182,6 @@ impl Parser {
             text: Vec::new(),
             ends: Vec::new(),
         }
-    }
-
-    /// The line that is read next.
-    pub(super) fn line(&self) -> u64 {
-        self.line
     }
 
     /// Keeps what is read from here on, to read it again.

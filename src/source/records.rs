@@ -84,7 +84,7 @@ impl<'a> Records<'a> {
                 }
                 return Ok(Some(source.record(&row, id, self.skipped)));
             }
-            source.line = parser.line();
+            source.line = parser.line;
             self.parser = None;
             self.current += 1;
         }
