@@ -323,6 +323,35 @@ fn a_finished_report_needs_no_state_and_a_copy_of_an_unfinished_one_is_not_trust
 }
 
 #[test]
+fn a_header_alone_is_no_finished_report_and_an_empty_file_is_none_at_all() {
+    let all = ids(12);
+    let scene = killed(&all);
+    let header = text(&scene)
+        .split_inclusive('\n')
+        .take(1)
+        .collect::<String>();
+    put(&scene, &header);
+    fs::remove_file(scene.path("ids.report.csv.state")).unwrap();
+    let report = ends_true(&scene, &all);
+    assert_eq!(report.count("not_found"), 0);
+
+    let scene = Scene::with_files(Script::plain(), &all[1..]).option(SINGLY);
+    fs::write(scene.path("ids.txt"), list(&all)).unwrap();
+    put(&scene, "");
+    let report = ends_true(&scene, &all);
+    assert_eq!(report.count("not_found"), 1);
+
+    // A job over an empty list is done, and says so.
+    let scene = Scene::new(Script::plain())
+        .input("ids.txt", "fileId\n")
+        .option(SINGLY);
+    scene.run().exits(0);
+    fs::write(scene.path("ids.txt"), list(&all)).unwrap();
+    let report = ends_true(&scene, &all);
+    assert_eq!(report.count("not_found"), 12);
+}
+
+#[test]
 fn doubt_outlives_a_run_over_a_shorter_list() {
     let all = ids(12);
     let scene = killed(&all);

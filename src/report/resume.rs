@@ -64,7 +64,7 @@ impl Opening<'_> {
             .open(&place.path)
             .map_err(place.io())?;
         check_owner(place, &file)?;
-        let evidence = Evidence::of(state.old.as_deref(), &file);
+        let mut evidence = Evidence::of(state.old.as_deref(), &file);
         let end_mark = evidence.end_mark;
         let old_header = evidence
             .found
@@ -73,7 +73,13 @@ impl Opening<'_> {
         self.check_job(old_header.as_ref())?;
         match read::kind(&file).map_err(place.io())? {
             Kind::Ours => {}
-            Kind::Empty => self.write_header(&mut file)?,
+            Kind::Empty => {
+                self.write_header(&mut file)?;
+                // Without a state or a mark it is a file that somebody made for us, not a report that was emptied.
+                if evidence.found.is_none() {
+                    evidence.end_mark = evidence.end_mark.or(Some(Extent::EMPTY));
+                }
+            }
             Kind::TornHeader if evidence.found.is_some() => {
                 file.set_len(0).map_err(place.io())?;
                 self.write_header(&mut file)?;
@@ -302,7 +308,6 @@ fn why_in_doubt(
             Some(mark) if mark.bytes > extent.bytes => {
                 Some(format!("{name} was cut after its job was done"))
             }
-            None if extent.bytes == 0 => None,
             _ => Some(format!(
                 "{name} has neither its state beside it nor the mark of a finished job"
             )),
