@@ -1,9 +1,10 @@
-//! The controller of `--rate auto`: finds the limit of one endpoint, stays just under it, follows it. Arithmetic only.
+//! The controller behind `--rate auto`: finds the limit of one endpoint, stays just below it, and follows it when it
+//! changes. Arithmetic only.
 //!
-//! Two things hold requests back. *Windows* that ImageKit stated: what we sent is counted in each, and short ones
-//! are also spread evenly. And a *rate* of our own for limits that nobody stated: at first it doubles from the
-//! documented limit until something is refused; later it follows what the server grants (another client has a share
-//! of the limit, the limit is a bucket, there are no headers).
+//! Two things hold requests back. Our requests are counted in each *window* that ImageKit stated, and spread evenly
+//! over short ones. And a *rate* of our own covers limits that no header stated (another client uses a share, the
+//! limit is a bucket, there are no headers): it doubles from the documented limit until a request is refused, then
+//! follows what the server grants.
 
 use std::time::Duration;
 
@@ -18,29 +19,29 @@ use super::window::Window;
 /// A server that invents a new window with each answer must not fill the memory.
 const MAX_WINDOWS: usize = 8;
 
-/// Windows up to this are spread evenly, and what left before one was stated may be refused for as long; in longer
-/// windows requests leave as fast as the others let them.
+/// Requests are spread evenly over windows up to this length, and once one is stated, requests already sent may be
+/// refused for as long. In longer windows requests leave as fast as everything else allows.
 pub(super) const SHORT: Duration = Duration::from_secs(2);
 
-/// How far back requests count in a window that is stated now.
+/// How far back earlier requests count in a newly stated window.
 const LOOK_BACK: Duration = Duration::from_secs(15);
 
-/// How much time a late timer may make good.
+/// How much lost time is made up for after a timer fires late.
 const LATENESS: Duration = Duration::from_millis(25);
 
-/// While nothing is refused the rate doubles at most this often.
+/// The shortest time between two doublings while nothing is refused.
 const DOUBLING: Duration = Duration::from_millis(200);
 
-/// A refusal that states no limit, before this many requests were let through, says nothing about the rate.
+/// A refusal without a stated limit says nothing about the rate before this many requests were accepted.
 const MIN_ACCEPTED: f64 = 2.0;
 
-/// The largest part of a window by which its interval is prolonged against uneven round trips.
+/// A window is lengthened by at most this fraction of it to allow for uneven round trips.
 const MAX_GUARD: u32 = 16;
 
-/// No limit makes a request wait longer than this.
+/// The longest that a limit makes a request wait.
 const MAX_WAIT: Duration = Duration::from_mins(5);
 
-/// One endpoint's limits, as documented before anything is learnt.
+/// The documented limits of one endpoint, where the search starts.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Documented {
     pub(super) per_second: f64,
@@ -50,7 +51,7 @@ pub(super) struct Documented {
 #[derive(Debug)]
 pub(super) struct Controller {
     windows: Vec<Window>,
-    /// What was sent before a window was known; it counts there too.
+    /// Requests sent lately: they count in a window that is stated later, too.
     earlier: Sends,
     rate: OwnRate,
     phase: Phase,
@@ -58,32 +59,32 @@ pub(super) struct Controller {
     tokens: f64,
     refilled: Instant,
     last_left: Option<Instant>,
-    /// The rate held requests back since the last answer: only then may it grow.
+    /// Whether the rate has held requests back since it last grew: only then may it grow.
     is_binding: bool,
     jitter: Jitter,
     cycle: Cycle,
-    /// With `--rate N`, which one refusal does not change: refused again before this, it does.
+    /// With `--rate N`: a refusal before this instant is the second in a row, and only that slows N down.
     follower: Option<Instant>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Phase {
-    /// Nothing was refused yet.
+    /// Nothing has been refused yet.
     Discovering { doubled: Instant },
-    /// The limit was met at least once.
+    /// The limit has been met at least once.
     Steady,
 }
 
-/// From one refusal that nothing explains to the next.
+/// The time from one unexplained refusal to the next.
 #[derive(Debug, Clone, Copy)]
 struct Cycle {
     began: Instant,
     accepted: f64,
-    /// When the last refusal came; requests that left before it belong to the same.
+    /// When the last refusal came; refusals of requests sent before that belong to it.
     refused: Option<Instant>,
-    /// When a refusal was explained by a window, and what left before was still to blame for a while.
+    /// When a window last explained a refusal.
     explained: Option<Instant>,
-    /// The last refusal has no explanation: the next acceptance sets the rate.
+    /// Whether the last refusal is unexplained: the next acceptance then sets the rate.
     is_unexplained: bool,
 }
 
@@ -111,7 +112,7 @@ impl Controller {
         }
     }
 
-    /// A controller that holds nothing back by itself until it has learnt something: `--rate N` is the pace.
+    /// A controller for `--rate N`, which holds nothing back until answers state a limit or refuse again and again.
     pub(super) fn follower(now: Instant) -> Self {
         let unlimited = Documented {
             per_second: f64::INFINITY,
@@ -124,12 +125,12 @@ impl Controller {
         }
     }
 
-    /// Windows as ImageKit told them.
+    /// The windows that ImageKit has stated.
     pub(super) fn windows(&self) -> &[Window] {
         &self.windows
     }
 
-    /// Requests a second as things are; infinite if nothing holds them back.
+    /// Requests per second allowed at present; infinite if nothing holds them back.
     pub(super) fn rate(&self, now: Instant) -> f64 {
         let stated = self
             .windows
@@ -138,7 +139,7 @@ impl Controller {
         stated.fold(self.rate.per_second(), f64::min)
     }
 
-    /// When the next request may leave; `None` if it may now.
+    /// When the next request may be sent; `None` if it may be sent now.
     pub(super) fn not_before(&mut self, now: Instant) -> Option<Instant> {
         self.refill(now);
         let spread = self.spread_rate(now);
@@ -163,7 +164,7 @@ impl Controller {
             .filter(|until| *until > now)
     }
 
-    /// A request leaves now.
+    /// A request is sent now.
     pub(super) fn left(&mut self, now: Instant) {
         self.refill(now);
         self.tokens = (self.tokens - 1.0).max(0.0);
@@ -175,16 +176,18 @@ impl Controller {
         }
     }
 
-    /// A request that left at `sent` was let through.
+    /// The request sent at `sent` was accepted.
     pub(super) fn accepted(&mut self, sent: Instant, now: Instant, pace: &Pace) {
         self.jitter.observe(now.duration_since(sent));
-        let is_news = self.learn(pace, now).is_some_and(|update| update.is_news);
+        let is_new = self.learn(pace, now).is_some_and(|update| update.is_new);
         self.cycle.accepted += 1.0;
         let is_after_refusal = self.cycle.refused.is_none_or(|refused| sent >= refused);
         match self.phase {
-            Phase::Discovering { .. } if is_news => {
+            Phase::Discovering { .. } if is_new => {
                 let stated = self.short_rate(now);
-                self.rate.set(self.rate.per_second().min(stated));
+                if stated.is_finite() {
+                    self.rate.set(stated);
+                }
             }
             Phase::Discovering { doubled } => {
                 if self.is_binding && sent >= doubled && now >= doubled + DOUBLING {
@@ -201,7 +204,7 @@ impl Controller {
         }
     }
 
-    /// A request that left at `sent` was refused by a 429; `in_flight` others are not answered yet.
+    /// The request sent at `sent` was refused by a 429; `in_flight` others are still unanswered.
     pub(super) fn refused(&mut self, sent: Instant, now: Instant, pace: &Pace, in_flight: u64) {
         self.jitter.observe(now.duration_since(sent));
         self.earlier.remove(sent);
@@ -213,7 +216,7 @@ impl Controller {
             return;
         }
         if update.is_none() && self.is_discovering() && self.cycle.accepted < MIN_ACCEPTED {
-            // It says that somebody used the limit up, not what it is: after the pause we begin as documented.
+            // Somebody used up the limit, whatever it is: after the pause we start from the documented one.
             return;
         }
         let is_explained = update.is_some_and(|update| {
@@ -222,8 +225,8 @@ impl Controller {
             let explained = self.cycle.explained;
             let is_soon = explained.is_some_and(|explained| now < explained + SHORT);
             let is_first = window.is_short() && self.phase.is_discovering();
-            let is_explained = update.is_news || is_exceeded || is_soon || is_first;
-            if (update.is_news || is_first) && window.is_short() {
+            let is_explained = update.is_new || is_exceeded || is_soon || is_first;
+            if (update.is_new || is_first) && window.is_short() {
                 self.rate.set(f64::INFINITY);
             }
             is_explained
@@ -253,7 +256,7 @@ impl Controller {
         self.phase.is_discovering()
     }
 
-    /// What the windows that are spread allow, in requests a second.
+    /// Requests per second that the short windows allow.
     fn short_rate(&self, now: Instant) -> f64 {
         let short = self.windows.iter().filter(|window| window.is_short());
         short
@@ -261,7 +264,7 @@ impl Controller {
             .fold(f64::INFINITY, f64::min)
     }
 
-    /// The rate at which requests are spread: the own one, or a short window's.
+    /// The rate at which requests are spread: our own, or a short window's.
     fn spread_rate(&self, now: Instant) -> f64 {
         let guard = self.jitter.guard();
         self.windows
@@ -286,7 +289,7 @@ impl Controller {
         }
     }
 
-    /// Keeps what the headers tell; `None` where they tell nothing usable.
+    /// Learns the window that the headers state; `None` if they state nothing usable.
     fn learn(&mut self, pace: &Pace, now: Instant) -> Option<WindowUpdate> {
         let (limit, interval) = pace.window()?;
         if let Some(known) = self
@@ -294,10 +297,10 @@ impl Controller {
             .iter()
             .position(|window| window.interval == interval)
         {
-            let is_news = self.windows[known].told(limit, now);
+            let is_new = self.windows[known].update(limit, now);
             return Some(WindowUpdate {
                 window: known,
-                is_news,
+                is_new,
             });
         }
         if self.windows.len() == MAX_WINDOWS {
@@ -307,11 +310,11 @@ impl Controller {
             .push(Window::new(limit, interval, &self.earlier, now));
         Some(WindowUpdate {
             window: self.windows.len() - 1,
-            is_news: true,
+            is_new: true,
         })
     }
 
-    /// After a refusal that nothing explains, once it is known how long it blocked.
+    /// Steps back from an unexplained refusal, once it is known how long it blocked.
     fn step_back(&mut self, now: Instant) {
         if !std::mem::take(&mut self.cycle.is_unexplained) {
             return;
@@ -338,5 +341,5 @@ impl Phase {
 #[derive(Debug, Clone, Copy)]
 struct WindowUpdate {
     window: usize,
-    is_news: bool,
+    is_new: bool,
 }

@@ -1,4 +1,4 @@
-//! The limiter of one endpoint: its pause, how many requests may leave together after it, and its controller.
+//! The limiter of one endpoint: its pause, its slow restart after a pause, and its controller.
 
 use std::time::Duration;
 
@@ -12,17 +12,17 @@ use crate::backoff::Backoff;
 /// A 429 never makes the run wait longer than this at a time, whatever it says.
 const MAX_PAUSE: Duration = Duration::from_mins(5);
 
-/// Nor shorter: a server that says "0 ms" would be asked without end.
+/// Nor shorter than this: a server that says "0 ms" would be hammered.
 const MIN_PAUSE: Duration = Duration::from_millis(20);
 
-/// After a pause so many may be in flight, and one more for each that succeeds: what was held up together does
-/// not run into the next 429 together.
+/// Requests in flight right after a pause; each success allows one more, so that the requests held up by one 429 do not
+/// all run into the next.
 const FIRST_AFTER_A_PAUSE: usize = 2;
 
-/// The first request of an endpoint goes alone: that reads work proves nothing about deleting.
+/// The first request to an endpoint goes alone: working reads prove nothing about deleting.
 const FIRST_EVER: usize = 1;
 
-/// The API calls that ImageKit limits; each has limits of its own.
+/// The API calls that ImageKit limits, each on its own.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Endpoint {
     /// `DELETE /v1/files/{fileId}`.
@@ -69,17 +69,17 @@ impl Endpoint {
 #[derive(Debug)]
 pub(super) struct EndpointLimiter {
     endpoint: Endpoint,
-    /// `None` with `--rate unlimited`: only pauses hold.
     controller: Controller,
+    /// False with `--rate unlimited`: only pauses hold requests back.
     is_paced: bool,
     paused_until: Option<Instant>,
-    /// Pauses in a row without a stated end.
+    /// Consecutive pauses without a stated end.
     endless_pauses: u32,
     in_flight: usize,
     ramp: Ramp,
 }
 
-/// Requests in flight since the last pause, and how many may be.
+/// Requests in flight since the last pause, and how many are allowed.
 #[derive(Debug, Clone, Copy)]
 struct Ramp {
     since: Instant,
@@ -90,13 +90,13 @@ struct Ramp {
 /// What a 429 did.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Paused {
-    /// By how much the waiting was prolonged.
+    /// By how much it extended the pause.
     pub(super) by: Duration,
-    /// The 429 said when it ends.
+    /// Whether the 429 said when the pause ends.
     pub(super) has_end: bool,
 }
 
-/// Why nothing leaves for an endpoint.
+/// Why no request may be sent now.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Held {
     Until(Instant),
@@ -125,7 +125,7 @@ impl EndpointLimiter {
         }
     }
 
-    /// Whether a request may leave; `not_before` is what holds all endpoints.
+    /// What holds the next request back, if anything; `not_before` applies to all endpoints.
     pub(super) fn held(&mut self, not_before: Option<Instant>, now: Instant) -> Option<Held> {
         if self.ramp.in_flight >= self.ramp.most {
             return Some(Held::UntilAnAnswer);
@@ -142,14 +142,14 @@ impl EndpointLimiter {
             .map(Held::Until)
     }
 
-    /// A request leaves now.
+    /// A request is sent now.
     pub(super) fn left(&mut self, now: Instant) {
         self.in_flight += 1;
         self.ramp.in_flight += 1;
         self.controller.left(now);
     }
 
-    /// A request that left at `sent` has come down, whatever came of it.
+    /// The request sent at `sent` has ended, whatever the outcome.
     pub(super) fn landed(&mut self, sent: Instant) {
         self.in_flight -= 1;
         if sent >= self.ramp.since {
@@ -157,7 +157,7 @@ impl EndpointLimiter {
         }
     }
 
-    /// A request that left at `sent` was let through.
+    /// The request sent at `sent` was accepted.
     pub(super) fn accepted(&mut self, sent: Instant, now: Instant, pace: &Pace) {
         if sent >= self.ramp.since {
             self.ramp.most = self.ramp.most.saturating_add(1);
@@ -166,9 +166,9 @@ impl EndpointLimiter {
         self.controller.accepted(sent, now, pace);
     }
 
-    /// A request that left at `sent` was refused by a 429.
+    /// The request sent at `sent` was refused by a 429.
     pub(super) fn refused(&mut self, sent: Instant, now: Instant, pace: &Pace) -> Paused {
-        // This one is not down yet.
+        // This one still counts.
         let others_in_flight = self.in_flight.saturating_sub(1) as u64;
         self.controller.refused(sent, now, pace, others_in_flight);
         let paused_already = self.paused_until.filter(|until| *until > now);
@@ -190,7 +190,7 @@ impl EndpointLimiter {
         }
     }
 
-    /// Answers to requests that left together are one refusal.
+    /// 429s to requests that were in flight together count as one.
     fn unstated_wait(&mut self, is_another: bool) -> Duration {
         self.endless_pauses += u32::from(is_another || self.endless_pauses == 0);
         let backoff = Backoff::default();
@@ -198,12 +198,12 @@ impl EndpointLimiter {
         backoff.delay(self.endless_pauses, Some(least), fastrand::f64())
     }
 
-    /// Until when a 429 holds the endpoint; `None` if none does.
+    /// When the current pause ends; `None` outside of a pause.
     pub(super) fn paused_until(&self, now: Instant) -> Option<Instant> {
         self.paused_until.filter(|until| *until > now)
     }
 
-    /// Requests a second as things are; infinite if nothing holds them back.
+    /// Requests per second allowed at present; infinite if nothing holds them back.
     pub(super) fn rate(&self, now: Instant) -> f64 {
         if self.is_paced {
             self.controller.rate(now)
@@ -212,7 +212,7 @@ impl EndpointLimiter {
         }
     }
 
-    /// Limits as ImageKit told them.
+    /// The limits that ImageKit has stated.
     pub(super) fn seen_limits(&self) -> impl Iterator<Item = SeenLimit> + '_ {
         self.controller.windows().iter().map(|window| SeenLimit {
             endpoint: self.endpoint,

@@ -1,8 +1,8 @@
-//! How unevenly requests arrive: from the round trips, as TCP does for its time-outs (RFC 6298). Arithmetic only.
+//! How unevenly requests arrive, estimated from round trips as TCP does for its time-outs (RFC 6298). Arithmetic only.
 
 use std::time::Duration;
 
-/// Smoothed mean and deviation of the round trips.
+/// Smoothed mean and deviation of round-trip times.
 #[derive(Debug, Clone, Copy, Default)]
 pub(super) struct Jitter {
     mean: Option<f64>,
@@ -19,8 +19,7 @@ impl Jitter {
         self.mean = Some(mean + error / 8.0);
     }
 
-    /// What to add to a window so that a request which was quick does not arrive in the interval of one that
-    /// was slow.
+    /// How much to lengthen a window so that a fast request does not overtake a slow one into the same interval.
     pub(super) fn guard(&self) -> Duration {
         Duration::from_millis(2) + Duration::from_secs_f64(3.0 * self.deviation)
     }

@@ -1,47 +1,47 @@
-//! A rate of our own, for limits that no header states: it closes in on the rate that the server grants, stays
-//! just below it, and tries a little more at ever longer intervals. Arithmetic only.
+//! Our own rate, for limits that no header states: it closes in on what the server grants, stays just below that,
+//! and probes for more at ever longer intervals. Arithmetic only.
 
 use std::time::Duration;
 
 use tokio::time::Instant;
 
-/// After a refusal: this share of what was granted.
+/// The share of the granted rate that is used after a refusal.
 const STEP_BACK: f64 = 0.97;
 
-/// A refusal takes away at most this share of the rate, as one short moment may mislead.
+/// The largest share of the rate that one refusal takes away, as a short moment may mislead.
 const MAX_STEP: f64 = 0.3;
 
-/// A shorter time says too little of what is granted.
+/// A shorter time says too little about what is granted.
 const MIN_MEASURED: Duration = Duration::from_secs(1);
 
-/// Seconds in which the rate comes close to the one that was refused, and before more than that is tried.
+/// Seconds in which the rate approaches the refused one, and the shortest plateau before more is tried.
 const SETTLING: f64 = 2.0;
 
-/// Each time that the refused rate is confirmed, twice as many seconds pass before more is tried, up to this.
+/// The plateau doubles each time that a refused rate is confirmed, up to this many seconds.
 const MAX_PLATEAU: f64 = 20.0;
 
-/// Two refused rates that differ by less confirm one another.
+/// Refused rates that differ by less than this share confirm one another.
 const SAME: f64 = 0.15;
 
 /// What the server granted between two refusals.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Granted {
-    /// Requests that were let through.
+    /// Requests that were accepted.
     pub(super) accepted: f64,
     /// The time between the refusals, the pause included.
     pub(super) elapsed: Duration,
-    /// The time from the refusal until a request was let through again.
+    /// The time from the refusal until a request was accepted again.
     pub(super) blocked: Duration,
 }
 
-/// Requests a second; infinite until something was refused that no window explains.
+/// Requests per second; infinite where the windows alone decide.
 #[derive(Debug)]
 pub(super) struct OwnRate {
     now: f64,
-    /// Where it starts after a refusal, and where it settles.
+    /// Where the rate starts after a refusal, and where it settles.
     low: f64,
     high: Option<f64>,
-    /// Seconds since the refusal in which requests waited for the rate.
+    /// Seconds since the refusal during which the rate held requests back.
     calm: f64,
     plateau: f64,
     grown: Instant,
@@ -59,22 +59,22 @@ impl OwnRate {
         }
     }
 
-    /// Requests a second.
+    /// Requests per second.
     pub(super) fn per_second(&self) -> f64 {
         self.now
     }
 
-    /// Replaces it, until the next refusal.
+    /// Replaces the rate until the next refusal.
     pub(super) fn set(&mut self, per_second: f64) {
         self.now = per_second;
     }
 
-    /// A refusal that nothing explains, at `before` requests a second; whether `granted` was long enough to go by.
+    /// An unexplained refusal at `before` requests per second; returns whether `granted` was long enough to go by.
     pub(super) fn step_back(&mut self, granted: Granted, before: f64, now: Instant) -> bool {
         let mean = granted.accepted / granted.elapsed.as_secs_f64().max(0.05);
         let before = match self.high {
             _ if before.is_infinite() => mean,
-            // The first search went on doubling until the refusal came back: the limit is not far above the mean.
+            // The rate went on doubling until the refusal came back: the limit is not far above the mean.
             None => before.min(2.0 * mean),
             Some(_) => before,
         };
@@ -89,8 +89,8 @@ impl OwnRate {
             } else {
                 SETTLING
             };
-            // After a short block the rate was too high by little; after a long one a long window was used up, and
-            // the mean is what it grants.
+            // A short block means that the rate was slightly too high; a long one, that a long window was used up,
+            // which grants the mean.
             let nearness = (-granted.blocked.as_secs_f64() / SETTLING).exp();
             let high = mean + (before - mean).max(0.0) * nearness;
             self.high = Some((high * STEP_BACK).max(self.low));
@@ -102,7 +102,7 @@ impl OwnRate {
         is_measured
     }
 
-    /// A request was let through; `is_binding` says that requests have waited for the rate.
+    /// A request was accepted; the rate grows only if it `is_binding`, which means that it held requests back.
     pub(super) fn grow(&mut self, is_binding: bool, now: Instant) {
         let passed = now.duration_since(self.grown).as_secs_f64().min(1.0);
         self.grown = now;
@@ -114,7 +114,7 @@ impl OwnRate {
     }
 }
 
-/// The share of a known limit that is tried: 110 % one plateau after it was reached, 180 % after two.
+/// The share of a known limit to try after this many plateaus of probing: 110 % after one, 180 % after two.
 pub(super) fn growth(plateaus: f64) -> f64 {
     1.0 + 0.1 * plateaus.max(0.0).powi(3)
 }

@@ -1,7 +1,7 @@
 //! The record of pauses: when 429s made the run wait, for whoever draws it afterwards.
 //!
-//! It only looks back: nothing here says who may send. Its memory is bounded; beyond that, pauses that lie close
-//! together are told as one stretch.
+//! It only looks back: nothing here decides who may send. Its memory is bounded; beyond that, neighbouring pauses
+//! are merged.
 
 use std::time::Duration;
 
@@ -12,18 +12,18 @@ use super::Endpoint;
 /// More than a chart has points across.
 const MAX_PAUSES: usize = 512;
 
-/// A stretch of time in which 429s made an endpoint wait.
+/// A period in which 429s made an endpoint wait.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Pause {
     /// Which endpoint waited.
     pub endpoint: Endpoint,
-    /// When the first 429 of it came.
+    /// When its first 429 came.
     pub begin: Timestamp,
-    /// Until when it was told to wait.
+    /// When the wait was to end.
     pub end: Timestamp,
-    /// For how long it waited; less than the stretch is long where pauses were joined.
+    /// How long it waited; less than the period's length where pauses were merged.
     pub waited: Duration,
-    /// 429s in it.
+    /// Number of 429s in it.
     pub refusals: u64,
 }
 
@@ -32,7 +32,7 @@ pub struct Pause {
 pub(super) struct Pauses(Vec<Pause>);
 
 impl Pauses {
-    /// A 429 has come that prolonged the waiting `by` this much; by nothing if it waited longer already.
+    /// Records a 429 that extended the wait `by` this much: zero if the wait was longer already.
     pub(super) fn note(&mut self, endpoint: Endpoint, now: Timestamp, by: Duration) {
         let latest = self
             .0
@@ -56,7 +56,7 @@ impl Pauses {
         }
     }
 
-    /// All of them, cut off at `now`: what is announced is not waited yet.
+    /// All pauses up to `now`, without the wait that is still to come.
     pub(super) fn until(&self, now: Timestamp) -> Vec<Pause> {
         let mut pauses = self.0.clone();
         for pause in &mut pauses {
@@ -67,7 +67,7 @@ impl Pauses {
         pauses
     }
 
-    /// Joins the two neighbours of one endpoint that make the shortest stretch.
+    /// Merges the two neighbouring pauses of one endpoint that give the shortest period.
     fn join_closest(&mut self) {
         let next = |index: usize| {
             let endpoint = self.0[index].endpoint;

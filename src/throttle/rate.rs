@@ -13,9 +13,9 @@ use tokio::time::Instant;
 /// How fast requests may leave.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum Rate {
-    /// Starts from ImageKit's documented limit, for each endpoint apart, and follows what the answers say.
+    /// Starts from ImageKit's documented limit for each endpoint, and follows what the answers say.
     Auto,
-    /// At most `per_second * T + burst` in any T seconds, all endpoints together.
+    /// At most `per_second * T + burst` requests in any T seconds, over all endpoints.
     PerSecond {
         /// Requests a second.
         per_second: f64,
@@ -60,7 +60,7 @@ impl Clock for TokioClock {
 
 type Governor = RateLimiter<NotKeyed, InMemoryState, TokioClock, NoOpMiddleware<Nanos>>;
 
-/// What the user allows, for all endpoints together.
+/// The user's own limit, over all endpoints.
 #[derive(Debug)]
 pub(super) struct Cap(Option<Governor>);
 
@@ -72,7 +72,7 @@ impl Cap {
         })
     }
 
-    /// Takes one request's share, or says when to ask again.
+    /// Takes one request's share; otherwise returns when to try again.
     pub(super) fn try_acquire(&self, now: Instant) -> Option<Instant> {
         let governor = self.0.as_ref()?;
         let not_until = governor.check().err()?;

@@ -1,15 +1,15 @@
-//! What was sent lately: a count for each moment, in flat memory at any rate. Arithmetic only.
+//! Recently sent requests: one count per moment, in constant memory at any rate. Arithmetic only.
 
 use std::collections::VecDeque;
 use std::time::Duration;
 
 use tokio::time::Instant;
 
-/// Sends closer together than this part of the span are one moment, the latest of them: memory stays flat, and
-/// what that costs is less than half a percent of a limit.
+/// The span is divided into this many moments, and a moment counts as its latest request. That bounds the memory and
+/// costs less than half a percent of a limit.
 const MOMENTS: u32 = 256;
 
-/// Requests of a span of time, oldest first.
+/// The requests of a time span, oldest first.
 #[derive(Debug, Default)]
 pub(super) struct Sends {
     grain: Duration,
@@ -25,7 +25,7 @@ pub(super) struct Moment {
 }
 
 impl Sends {
-    /// For looking back over `span`.
+    /// An empty record that looks back over `span`.
     pub(super) fn over(span: Duration) -> Self {
         Self {
             grain: span / MOMENTS,
@@ -33,7 +33,7 @@ impl Sends {
         }
     }
 
-    /// The part of it that lies in the `span` before now.
+    /// A copy limited to the last `span`.
     pub(super) fn recent(&self, span: Duration, now: Instant) -> Self {
         let mut recent = Self::over(span);
         let is_recent = |moment: &&Moment| now.duration_since(moment.last) < span;
@@ -57,7 +57,7 @@ impl Sends {
         }
     }
 
-    /// Takes back one that was sent at this instant.
+    /// Removes one request that was sent at this instant.
     pub(super) fn remove(&mut self, sent: Instant) {
         let moment = self
             .moments
@@ -70,7 +70,7 @@ impl Sends {
         }
     }
 
-    /// Forgets what is older than `span`.
+    /// Drops what is older than `span`.
     pub(super) fn forget(&mut self, now: Instant, span: Duration) {
         while let Some(oldest) = self
             .moments
@@ -110,7 +110,7 @@ mod tests {
     }
 
     #[test]
-    fn a_shorter_look_back_holds_the_latest_only() {
+    fn a_shorter_look_back_holds_only_the_latest() {
         let start = Instant::now();
         let mut sends = Sends::over(Duration::from_mins(1));
         for seconds in 0..30 {

@@ -1,4 +1,4 @@
-//! A window of a limit: so many requests in each interval, held against what we sent ourselves.
+//! A rate-limit window: so many requests per interval, counted against the requests that we sent.
 
 use std::time::Duration;
 
@@ -8,47 +8,48 @@ use super::controller::SHORT;
 use super::own_rate::growth;
 use super::sends::Sends;
 
-/// A limit that was last heard of so long ago, and is kept all that time, is tried out anew.
+/// A limit that no answer has repeated for this long may have been raised, and is probed.
 const STALE_AFTER: Duration = Duration::from_mins(1);
 
-/// Seconds until 110 % of a limit is tried, 180 % after twice as many.
+/// Seconds of probing until 110 % of a limit is tried; 180 % after twice as many.
 const TRIED_OUT: f64 = 10.0;
 
-/// The share of a window as long as this that is not used at once, so that other clients of the account find room.
+/// The share of a long window that is not used at once, to leave room for the account's other clients.
 const RESERVE: f64 = 0.05;
+/// A window this long is a long one.
 const LONG: Duration = Duration::from_secs(30);
 
-/// One window as ImageKit told it, and our own requests in it.
+/// One window as ImageKit stated it, and our own requests in it.
 #[derive(Debug)]
 pub(super) struct Window {
     pub(super) limit: u64,
     pub(super) interval: Duration,
-    told_at: Instant,
+    stated_at: Instant,
     sends: Sends,
 }
 
 impl Window {
-    /// A window that was told now; `earlier` is what was sent before it was known.
+    /// A window that an answer has just stated; `earlier` is what was sent before.
     pub(super) fn new(limit: u64, interval: Duration, earlier: &Sends, now: Instant) -> Self {
         Self {
             limit,
             interval,
-            told_at: now,
+            stated_at: now,
             sends: earlier.recent(interval, now),
         }
     }
 
-    /// ImageKit told the limit again; whether it is another one now.
-    pub(super) fn told(&mut self, limit: u64, now: Instant) -> bool {
-        self.told_at = now;
+    /// An answer stated the limit again; returns whether it has changed.
+    pub(super) fn update(&mut self, limit: u64, now: Instant) -> bool {
+        self.stated_at = now;
         std::mem::replace(&mut self.limit, limit) != limit
     }
 
-    /// Requests that may be sent in one interval: the limit, or a little more after a quiet time, to find out
-    /// whether it was raised.
+    /// Requests allowed per interval: the limit, or a little more once it is stale, to find out whether it was
+    /// raised.
     #[expect(clippy::cast_precision_loss, reason = "a limit is far below 2^52")]
     pub(super) fn allowed(&self, now: Instant) -> f64 {
-        let quiet = now.duration_since(self.told_at);
+        let quiet = now.duration_since(self.stated_at);
         let tried_out = quiet.saturating_sub(STALE_AFTER.max(2 * self.interval));
         self.limit as f64 * growth(tried_out.as_secs_f64() / TRIED_OUT).min(20.0)
     }
@@ -58,18 +59,18 @@ impl Window {
         self.interval <= SHORT
     }
 
-    /// Notes a request that leaves now.
+    /// Counts a request that is sent now.
     pub(super) fn left(&mut self, now: Instant) {
         self.sends.add(now);
     }
 
-    /// A request that left at `sent` was refused: it does not count.
+    /// Takes back the request sent at `sent`: the server refused it, so it does not count.
     pub(super) fn refused(&mut self, sent: Instant) {
         self.sends.remove(sent);
     }
 
-    /// Whether more were let through than a window that slides would have: what was sent before tells nothing
-    /// then. `in_flight` requests may yet be refused.
+    /// Clears the count if more requests were accepted than a sliding window allows, as the server must then count
+    /// differently; returns whether it did. `in_flight` requests may still be refused.
     pub(super) fn begin_anew_if_exceeded(&mut self, now: Instant, in_flight: u64) -> bool {
         self.sends.forget(now, self.interval);
         let is_exceeded = self.sends.count > self.limit.saturating_add(in_flight);
@@ -79,8 +80,8 @@ impl Window {
         is_exceeded
     }
 
-    /// When the next request has room; `None` if it has now. `guard` is added to the interval, as requests do
-    /// not take equally long to arrive.
+    /// When the next request fits; `None` if it fits now. `guard` lengthens the interval, because some requests
+    /// take longer to arrive than others.
     #[expect(clippy::cast_precision_loss, reason = "a count is far below 2^52")]
     pub(super) fn full_until(&mut self, now: Instant, guard: Duration) -> Option<Instant> {
         let span = self.interval + guard;
@@ -98,8 +99,8 @@ impl Window {
         leaves_room.map(|moment| moment.last + span)
     }
 
-    /// When the request that leaves this share unused may be sent: the last requests of a long window are spread
-    /// over the time until its oldest has left it.
+    /// When the request that leaves the share `unused` may be sent: the last requests of a long window are spread
+    /// over the time until its oldest request drops out.
     fn opens_at(&self, unused: f64) -> Option<Instant> {
         let oldest = self
             .sends
@@ -144,9 +145,9 @@ mod tests {
         let mut window = Window::new(100, SECOND, &Sends::default(), start);
         assert!((window.allowed(start + STALE_AFTER) - 100.0).abs() < 0.01);
         assert!((window.allowed(start + STALE_AFTER + 10 * SECOND) - 110.0).abs() < 0.1);
-        assert!(!window.told(100, start + STALE_AFTER + 10 * SECOND));
+        assert!(!window.update(100, start + STALE_AFTER + 10 * SECOND));
         assert!((window.allowed(start + STALE_AFTER + 11 * SECOND) - 100.0).abs() < 0.01);
-        assert!(window.told(50, start + 2 * STALE_AFTER));
+        assert!(window.update(50, start + 2 * STALE_AFTER));
     }
 
     #[test]

@@ -1,91 +1,117 @@
-"""Runs the commands of run.sh in turn and prints medians and ratios."""
-import os, re, resource, statistics, subprocess, sys, time
+"""Runs the commands of run.sh in turn, and prints what each took: the median of the rounds."""
+import os, re, statistics, subprocess, sys, time
 
-binary, base, scratch, ids, rounds, batch = sys.argv[1:7]
+binary, bare, scratch, plain, tls, ids, rounds, batch, before = sys.argv[1:10]
 ids, rounds = int(ids), int(rounds)
 CURLS = 1000
-SETTLED = 10_000_000
+SETTLED = 2_000_000
+HEADER = "file_id,status,http_status,error,attempts,duration_ms,finished_at,request_id,line,input,message,url,purge,purge_request_id\n"
 
 
-def run(command, stdin=None):
-    """Wall seconds, CPU seconds and peak KiB of one command, pinned to one core."""
-    environment = {"IMAGEKIT_PRIVATE_KEY": "private_bench", "PATH": os.environ["PATH"]}
-    start = time.monotonic()
-    child = subprocess.Popen(["taskset", "-c", "0", *command], stdin=stdin, stdout=subprocess.PIPE,
-                             stderr=subprocess.PIPE, cwd=scratch, env=environment)
-    out, err = child.stdout.read(), child.stderr.read()
-    _, status, usage = os.wait4(child.pid, 0)
+def run(command, count, stdin=None):
+    """CPU seconds, wall seconds and peak MiB of one command that settles `count` IDs, pinned to one core."""
+    environment = {"IMAGEKIT_PRIVATE_KEY": "private_bench", "PATH": os.environ["PATH"],
+                   "SSL_CERT_FILE": os.path.join(scratch, "ca.pem")}
+    start, peak, done = time.monotonic(), 0, 0
+    with open(os.path.join(scratch, "output.txt"), "w+") as output:
+        child = subprocess.Popen(["taskset", "-c", "0", *command], stdin=stdin, stdout=output, stderr=output, cwd=scratch,
+                                 env=environment)
+        while not done:
+            # The peak in the exit status would be that of this script, where the child needs less.
+            peak = peak_kib(child.pid) or peak
+            time.sleep(0.005)
+            done, status, usage = os.wait4(child.pid, os.WNOHANG)
+        wall = time.monotonic() - start
+        output.seek(0)
+        out = output.read()
     child.returncode = os.waitstatus_to_exitcode(status)
     if child.returncode:
-        sys.exit(f"{command[0]} ended with {child.returncode}: {err.decode()[-500:]}")
-    return time.monotonic() - start, usage.ru_utime + usage.ru_stime, usage.ru_maxrss, out.decode()
+        sys.exit(f"{command[0]} ended with {child.returncode}: {out[-500:]}")
+    if command[0] == "wrk":
+        count = int(re.search(r"(\d+) requests in", out)[1])
+    return (usage.ru_utime + usage.ru_stime) / count * 1e6, count / wall, peak / 1024
 
 
-def ours(*options):
-    return run([binary, "ids.csv", "--base-url", base, "--rate", "unlimited", "--yes", "--progress", "none",
-                "--overwrite", "-o", "report.csv", *options])
+def peak_kib(pid):
+    """The most memory that a process has had so far; None at its end."""
+    with open(f"/proc/{pid}/status") as status:
+        found = re.search(r"VmHWM:\s+(\d+)", status.read())
+    return found and int(found[1])
 
 
-def wrk():
-    wall, cpu, peak, out = run(["wrk", "-t1", "-c64", "-d5s", "-s", "delete.lua", base + "/v1/files/5f0000000000000000000000"])
-    return int(re.search(r"(\d+) requests in", out)[1]) / wall, cpu, peak
+def ours(program, base, *options):
+    return run([program, "ids.csv", "--base-url", base, "--rate", "unlimited", "--yes", "--progress", "none",
+                "--overwrite", "-o", "report.csv", *options], ids)
 
 
-def curls():
+def singles(program, base):
+    return ours(program, base, "--batch-size", "1", "--concurrency", "64")
+
+
+def wrk(base):
+    return run(["wrk", "-t1", "-c64", "-d3s", "-s", "delete.lua", base + "/v1/files/5f0000000000000000000000"], None)
+
+
+def curl_parallel(base):
+    with open(os.path.join(scratch, "urls.txt"), "w") as urls:
+        for n in range(ids // 10):
+            urls.write(f'url = "{base}/v1/files/{n:024x}"\noutput = /dev/null\n')
+    return run(["curl", "-s", "-Z", "--parallel-max", "64", "-X", "DELETE", "-u", "private_bench:", "--cacert", "ca.pem",
+                "-K", "urls.txt"], ids // 10)
+
+
+def curls(base):
     with open(os.path.join(scratch, "few.txt"), "w") as few:
         few.writelines(f"{base}/v1/files/{n:024x}\n" for n in range(CURLS))
     with open(os.path.join(scratch, "few.txt")) as few:
-        wall, cpu, _, _ = run(["xargs", "-P", "16", "-n", "1", "curl", "-s", "-X", "DELETE", "-u", "private_bench:"], few)
-    return CURLS / wall, cpu
+        return run(["xargs", "-P", "16", "-n", "1", "curl", "-s", "-X", "DELETE", "-u", "private_bench:"], CURLS, few)
 
 
-def median(values):
-    return statistics.median(values)
+def dry_run(program):
+    return run([program, "settled.txt", "--dry-run", "--progress", "none"], SETTLED)
 
 
-def to_stdout():
-    """Singles with the same rows written to a file, but by stdout, where no intents are kept."""
-    return run(["sh", "-c", f"exec {binary} ids.csv --base-url {base} --rate unlimited --yes --progress none "
-                            "--batch-size 1 --concurrency 64 -o - > stdout.csv"])
-
-
-def resume():
+def resume(program):
     """A report in which all is settled already, and an input that names all of it."""
-    with open(os.path.join(scratch, "settled.csv"), "w") as report, open(os.path.join(scratch, "settled.txt"), "w") as listed:
-        report.write("file_id,status,http_status,error,attempts,duration_ms,finished_at,request_id,line,input,message,url,"
-                     "purge,purge_request_id\n")
-        for n in range(SETTLED):
-            file_id = f"{n * 0x9e3779b97f4a7c15 % 2**64:016x}{n:08x}"
+    with open(os.path.join(scratch, "settled.csv"), "w") as report:
+        report.write(HEADER)
+        for n, file_id in enumerate(settled_ids()):
             report.write(f"{file_id},deleted,204,,1,42,2026-11-24T12:00:00.000Z,0123456789ab,{n + 1},settled.txt,,,,\n")
-            listed.write(file_id + "\n")
-    return run([binary, "settled.txt", "--base-url", base, "--yes", "--progress", "none", "--resume", "-o", "settled.csv"])
+    return run([program, "settled.txt", "--base-url", plain, "--yes", "--progress", "none", "--resume", "-o", "settled.csv"],
+               SETTLED)
 
 
-rows = {"wrk": [], "xargs": [], "singles": [], "batches": [], "stdout": []}
+def settled_ids():
+    return (f"{n * 0x9e3779b97f4a7c15 % 2**64:016x}{n:08x}" for n in range(SETTLED))
+
+
+def rows():
+    """Name, the peer that it is a multiple of, and what to run."""
+    yield "bare reqwest", None, lambda: run([bare, plain, str(ids), "64"], ids)
+    yield "wrk", "bare reqwest", lambda: wrk(plain)
+    yield "curl -Z", "bare reqwest", lambda: curl_parallel(plain)
+    yield "xargs -P 16 curl", "bare reqwest", lambda: curls(plain)
+    yield "bare reqwest, TLS", None, lambda: run([bare, tls, str(ids), "64"], ids)
+    yield "curl -Z, TLS", "bare reqwest, TLS", lambda: curl_parallel(tls)
+    for program, suffix in [(binary, "")] + ([(before, ", before")] if before else []):
+        yield "singles" + suffix, "bare reqwest", lambda program=program: singles(program, plain)
+        yield "singles, TLS" + suffix, "bare reqwest, TLS", lambda program=program: singles(program, tls)
+        if batch:
+            yield "batches of 100" + suffix, "bare reqwest", lambda program=program: ours(program, plain)
+        yield "dry run" + suffix, "bare reqwest", lambda program=program: dry_run(program)
+        yield "resume" + suffix, "bare reqwest", lambda program=program: resume(program)
+
+
+with open(os.path.join(scratch, "settled.txt"), "w") as listed:
+    listed.writelines(file_id + "\n" for file_id in settled_ids())
+measured = {}
 for _ in range(rounds):
-    rows["wrk"].append(wrk())
-    rows["xargs"].append(curls())
-    rows["singles"].append(ours("--batch-size", "1", "--concurrency", "64"))
-    rows["stdout"].append(to_stdout())
-    if batch:
-        rows["batches"].append(ours())
-wrk_rate = median(row[0] for row in rows["wrk"])
-xargs_rate = median(row[0] for row in rows["xargs"])
-print(f"{rounds} rounds, medians; one core for the client, one for nginx; {ids} IDs")
-print(f"wrk                 {wrk_rate:>10.0f} requests/s")
-print(f"xargs -P 16 curl    {xargs_rate:>10.0f} IDs/s")
-for name in ("singles", "batches"):
-    if rows[name]:
-        rate = ids / median(row[0] for row in rows[name])
-        cpu = median(row[1] for row in rows[name]) / ids * 1e6
-        peak = median(row[2] for row in rows[name]) / 1024
-        beside = peak - 32 * ids / 2**20
-        print(f"ours, {name:<13} {rate:>10.0f} IDs/s  {cpu:.1f} us CPU an ID  peak {peak:.1f} MiB, {beside:.1f} MiB beside 32 bytes an ID")
-        if name == "singles":
-            print(f"  to wrk {rate / wrk_rate:.2f} (aim: 0.5), to xargs and curl {rate / xargs_rate:.0f} (aim: 20)")
-        else:
-            print("  aim: 300,000 IDs/s")
-cpu_with, cpu_without = (median(row[1] for row in rows[name]) / ids * 1e6 for name in ("singles", "stdout"))
-print(f"intents and state: {cpu_with - cpu_without:+.1f} us CPU an ID, {cpu_with / cpu_without - 1:+.0%} (aim: under 5%)")
-wall, _, peak, _ = resume()
-print(f"resume: {SETTLED / wall / 1e6:.1f} M settled rows/s with their records, {peak * 1024 / SETTLED:.1f} bytes an ID in all (aim: 32)")
+    for name, _, measure in rows():
+        measured.setdefault(name, []).append(measure())
+middle = {name: [statistics.median(column) for column in zip(*runs)] for name, runs in measured.items()}
+print(f"{rounds} rounds, medians; one core for the client, one for nginx; {ids} IDs, {SETTLED} for dry run and resume")
+print(f"{'':<26} {'us CPU per ID':>14} {'to its peer':>12} {'IDs/s':>12} {'peak MiB':>9}")
+for name, peer, _ in rows():
+    cpu, rate, peak = middle[name]
+    ratio = f"{cpu / middle[peer][0]:.2f}" if peer else ""
+    print(f"{name:<26} {cpu:>14.2f} {ratio:>12} {rate:>12.0f} {peak:>9.1f}")
