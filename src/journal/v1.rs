@@ -1,7 +1,8 @@
 //! Slots of the first release's states: no end mark, a checksum of another kind, and the report's length in bytes of
 //! the file.
 
-use super::{Extent, Found, InFlight, StateHeader, read_line};
+use super::slot::read_line;
+use super::{Extent, Found, InFlight, StateHeader};
 
 /// Before a slot's text: the report's length, the text's length, a checksum.
 const PREFIX: usize = 8 + 4 + 8;

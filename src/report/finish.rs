@@ -8,7 +8,7 @@ use std::sync::atomic::Ordering;
 use super::compact::Copy;
 use super::open::{self, Undo};
 use super::{
-    Counts, PurgeCounts, Report, ReportError, ResumeIndex, Sink, end_mark, flusher, resume,
+    Counts, PurgeCounts, Report, ReportError, ResumeIndex, Sink, end_mark, evidence, flusher,
 };
 use crate::journal::{InFlight, StateFile, StateHeader};
 use crate::outcome::{Outcome, Purge, Status};
@@ -154,7 +154,7 @@ impl Report {
             let (begin, behind) = self.begin;
             let report = std::fs::File::open(path).or_else(|_| file.try_clone());
             let left = report
-                .and_then(|report| resume::without_row(report, begin, behind, in_flight))
+                .and_then(|report| evidence::without_row(report, begin, behind, in_flight))
                 .map_err(|source| self.error(source))?;
             // Any graver doubt has an `unknown` row.
             in_doubt.extend(left.into_iter().map(|sent| InFlight {

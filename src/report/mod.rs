@@ -7,6 +7,7 @@
 mod claim;
 mod compact;
 mod end_mark;
+mod evidence;
 mod finish;
 mod flusher;
 mod index;

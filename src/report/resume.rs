@@ -4,7 +4,6 @@
 //! The state and the end mark say how far the report reached and what its rows were. Rows that are missing put
 //! whatever has no row in doubt; rows that are not what was written are refused.
 
-use std::collections::HashMap;
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt};
@@ -15,12 +14,13 @@ use std::time::Duration;
 use jiff::Timestamp;
 use rustix::fs::OFlags;
 
+use super::evidence::{Check, Evidence, Landing, why_in_doubt};
 use super::open::{self, OpenError, Opened, Opening, Place, Undo, new_header, with_suffix};
 use super::purges::Tracker;
 use super::read::{self, End, Kind, Placed, Reader};
 use super::row::{self, HEADER, Row};
 use super::{PendingPurges, Report, ResumeIndex, end_mark};
-use crate::journal::{self, Extent, Found, InFlight, REHEARSAL_HOST, StateFile, StateHeader};
+use crate::journal::{self, Extent, InFlight, REHEARSAL_HOST, StateFile, StateHeader};
 use crate::outcome::{ErrorCode, Outcome, Purge, Status};
 use crate::target::{Doubt, Origin};
 
@@ -95,6 +95,18 @@ impl Opening<'_> {
         self.append_doubts(&mut file, &mut loaded)?;
         // A run that died while it compacted the report leaves its copy; the report itself stands.
         let _ = fs::remove_file(with_suffix(&place.path, ".part"));
+        self.go_on(file, state, loaded, end_mark)
+    }
+
+    /// Begins a run where the others ended.
+    fn go_on(
+        &self,
+        file: File,
+        state: StateFile,
+        mut loaded: Loaded,
+        end_mark: Option<Extent>,
+    ) -> Result<Opened, OpenError> {
+        let place = self.place;
         end_mark::remove(&file).map_err(place.io())?;
         let header = StateHeader {
             is_at_rest: false,
@@ -168,32 +180,6 @@ impl Opening<'_> {
             loaded.extent.add(rows.as_bytes());
         }
         Ok(())
-    }
-}
-
-/// What there is besides the rows: what the state says, or the end mark where there is none.
-struct Evidence {
-    found: Option<Found>,
-    end_mark: Option<Extent>,
-}
-
-impl Evidence {
-    fn of(state: Option<&[u8]>, report: &File) -> Self {
-        Self {
-            found: state.map(journal::inspect),
-            end_mark: end_mark::get(report),
-        }
-    }
-
-    fn header(&self) -> Option<&StateHeader> {
-        self.found.as_ref()?.header.as_ref()
-    }
-
-    fn extents(&self) -> Vec<Extent> {
-        match &self.found {
-            Some(found) => found.extents.clone(),
-            None => self.end_mark.into_iter().collect(),
-        }
     }
 }
 
@@ -289,196 +275,6 @@ impl Waiting {
     }
 }
 
-/// Why whatever has no row may have been deleted; `None` where all rows that were written are there.
-fn why_in_doubt(
-    name: &str,
-    evidence: &Evidence,
-    check: &Check,
-    landing: &Landing,
-    extent: Extent,
-) -> Option<String> {
-    let is_damaged = evidence
-        .found
-        .as_ref()
-        .is_some_and(|found| found.is_damaged);
-    let Some(header) = evidence.header() else {
-        return match evidence.end_mark {
-            _ if evidence.found.is_some() => Some(format!("{name}.state cannot be read")),
-            Some(mark) if mark == extent => None,
-            Some(mark) if mark.bytes > extent.bytes => {
-                Some(format!("{name} was cut after its job was done"))
-            }
-            _ => Some(format!(
-                "{name} has neither its state beside it nor the mark of a finished job"
-            )),
-        };
-    };
-    let is_stale = landing.has_strangers || header.is_at_rest && check.has_more(extent);
-    if check.is_short(extent) {
-        Some(format!("{name} was cut after rows were written"))
-    } else if is_damaged {
-        Some(format!("{name}.state cannot be read in parts"))
-    } else if !header.is_at_rest && was_another_boot(&header.boot) {
-        Some(format!(
-            "the machine was restarted while a run wrote {name}"
-        ))
-    } else if is_stale {
-        Some(format!("{name}.state is older than {name}"))
-    } else if header.is_all_in_doubt {
-        Some(format!(
-            "rows of {name} may have been lost before an earlier run"
-        ))
-    } else {
-        None
-    }
-}
-
-/// Holds the rows against the extents that were written down.
-struct Check {
-    known: Vec<Extent>,
-    /// The first of them that was not reached yet.
-    next: usize,
-    changed_before: Option<u64>,
-    /// The report as it is once it is compacted, where that was under way.
-    compacted: Option<Extent>,
-}
-
-impl Check {
-    fn new(evidence: &Evidence) -> Self {
-        Self {
-            known: evidence.extents(),
-            next: 0,
-            changed_before: None,
-            compacted: evidence.header().and_then(|header| header.compacted),
-        }
-    }
-
-    fn take_in(&mut self, extent: Extent, line: u64) {
-        while let Some(known) = self.known.get(self.next) {
-            if known.bytes > extent.bytes {
-                return;
-            }
-            let is_same = *known == extent || known.bytes == 0;
-            if !is_same && known.crc.is_some() {
-                self.changed_before.get_or_insert(line);
-            }
-            self.next += 1;
-        }
-    }
-
-    fn is_compacted(&self, extent: Extent) -> bool {
-        self.compacted == Some(extent)
-    }
-
-    /// The line before which rows are not what was written.
-    fn changed_before(&self, extent: Extent) -> Option<u64> {
-        self.changed_before.filter(|_| !self.is_compacted(extent))
-    }
-
-    fn is_short(&self, extent: Extent) -> bool {
-        let most = self.known.last().map_or(0, |known| known.bytes);
-        most > extent.bytes && !self.is_compacted(extent)
-    }
-
-    fn has_more(&self, extent: Extent) -> bool {
-        let is_beyond = |known: &Extent| extent.bytes > known.bytes;
-        self.known.last().is_some_and(is_beyond) && !self.is_compacted(extent)
-    }
-}
-
-/// Which IDs in flight have a row that tells what became of them.
-struct Landing {
-    /// By ID, and whether such a row was met.
-    sent: HashMap<String, (InFlight, bool)>,
-    /// No row before this place can be one.
-    begin: u64,
-    /// Behind this place every row is of an ID in flight, unless the state is an older one; `None` where that is not
-    /// known.
-    horizon: Option<u64>,
-    has_strangers: bool,
-}
-
-impl Landing {
-    fn new(evidence: &Evidence) -> Self {
-        let mut sent: HashMap<String, (InFlight, bool)> = HashMap::new();
-        for one in evidence.found.iter().flat_map(|found| &found.in_flight) {
-            let kept = sent.entry(one.file_id.clone());
-            let (kept, _) = kept.or_insert_with(|| (one.clone(), false));
-            if kept.sent_at < one.sent_at {
-                *kept = one.clone();
-            }
-        }
-        let horizon = || {
-            let header = evidence.header()?;
-            let is_telling = !header.is_at_rest && header.extent.crc.is_some();
-            let furthest = evidence.found.as_ref()?.extents.last()?.bytes;
-            is_telling.then_some(furthest)
-        };
-        Self {
-            begin: sent
-                .values()
-                .map(|(one, _)| one.sent_at)
-                .min()
-                .unwrap_or(u64::MAX),
-            sent,
-            horizon: horizon(),
-            has_strangers: false,
-        }
-    }
-
-    fn take_in(&mut self, placed: &Placed<'_>) {
-        let (row, behind) = (placed.row, placed.behind);
-        let is_behind_horizon = self.horizon.is_some_and(|horizon| behind >= horizon);
-        if behind < self.begin && !is_behind_horizon || !row.status().was_sent() {
-            return;
-        }
-        match self.sent.get_mut(row.file_id()) {
-            Some((sent, has_landed)) => *has_landed |= behind >= sent.sent_at,
-            // An ID whose attempts never left stands in no slot; a purge is told by another row.
-            None => {
-                self.has_strangers |=
-                    is_behind_horizon && row.status() != Status::Failed && row.purge().is_none();
-            }
-        }
-    }
-
-    /// IDs in flight without such a row.
-    fn left(self) -> Vec<InFlight> {
-        let left = self
-            .sent
-            .into_values()
-            .filter(|(_, has_landed)| !has_landed);
-        left.map(|(sent, _)| sent).collect()
-    }
-}
-
-/// IDs of a run's own slots, which a stop left in weak doubt: they have no row behind the place where they were sent.
-pub(super) fn without_row(
-    report: File,
-    begin: u64,
-    behind: u64,
-    in_flight: Vec<InFlight>,
-) -> io::Result<Vec<InFlight>> {
-    let evidence = Evidence {
-        found: Some(Found {
-            in_flight,
-            ..Found::default()
-        }),
-        end_mark: None,
-    };
-    let mut landing = Landing::new(&evidence);
-    let first = landing.begin.max(behind);
-    if landing.sent.is_empty() {
-        return Ok(Vec::new());
-    }
-    let mut reader = Reader::at(report, begin + (first - behind), read::BLOCK)?;
-    while let Some(mut placed) = reader.next()? {
-        placed.behind += first;
-        landing.take_in(&placed);
-    }
-    Ok(landing.left())
-}
-
 /// Appends what was cut off a report to what was cut off it before.
 fn keep_torn(report: &File, begin: u64, torn: &Path) -> io::Result<()> {
     let flags = OFlags::NOFOLLOW | OFlags::NONBLOCK;
@@ -503,11 +299,6 @@ fn check_owner(place: &Place, report: &File) -> Result<(), OpenError> {
         return Err(OpenError::NotYours(place.name.clone()));
     }
     Ok(())
-}
-
-/// Where the system does not tell one boot from another, a power cut cannot be ruled out.
-fn was_another_boot(boot: &str) -> bool {
-    boot.is_empty() || boot != journal::boot()
 }
 
 fn interrupted(sent: &InFlight) -> Outcome {
