@@ -4,16 +4,16 @@
 //! beside it. The way of an ID through the house:
 //!
 //! ```text
-//!  CSV, stdin                                          report row, then tally, then screen, then [purge]
-//!     |                                                                  ^
-//!  [source] --Target--> [job: admit, group, n in the air] ----Settled----+
-//!                          |                    ^
-//!                          v                    |
-//!                     [deleter]  turn -> intent -> attempt -> classify
-//!                      |    |                      |
-//!               [journal]   +-------[line]---------+
-//!                                   |  |  |
-//!                     [throttle] [backoff] [client] = one HTTP exchange, no opinion on retry
+//!  CSV, stdin                                             report row, then stats, then screen
+//!     |                                                                ^
+//!  [source] --Target--> [job: admit, group, n in flight] ---Decision---+
+//!                             |                  ^
+//!                             v                  |
+//!                        [deleter]  permit -> intent -> send -> classify -> decide
+//!                          |    |                |
+//!                    [journal]  +-----[api]------+     the one attempt loop: permit, send, classify, backoff
+//!                                    |     |
+//!                           [throttle]   [client] = one HTTP request, no opinion on retry
 //! ```
 //!
 //! - [`target`] and [`outcome`] are the nouns that come in and go out; [`stop`] is the token that ends a run early.
@@ -21,13 +21,11 @@
 //! - [`source`] turns bytes into records, on a thread of its own.
 //! - [`job`] admits records (what is settled or a duplicate drops out), groups them, and hands each decision to one
 //!   `record`; if that fails, the run stops: no deletion without a record.
-//! - [`deleter`] is the life of one group: the only loop that repeats deletions, and the only owner of what is
-//!   ambiguous.
-//! - [`line`](mod@line) is the way out: a turn, one exchange, what the throttle hears of it; reads and purges are repeated
-//!   there, since nothing about them is ambiguous.
-//! - [`throttle`] says who may send now; [`backoff`] is the arithmetic of delays.
-//! - [`client`] is one exchange with ImageKit; what is known of its wire format is stated there, once.
-//! - [`journal`] is `<report>.state`: the lock, and which IDs may be in the air.
+//! - [`deleter`] is the life of one group of IDs, and the only owner of what is ambiguous about an ID.
+//! - [`api`] is the only loop that repeats a request, for deletions, reads and purges alike.
+//! - [`throttle`] says who may send now, and what an outage is; [`backoff`] is the arithmetic of delays, for both.
+//! - [`client`] is one request to ImageKit; what is known of its wire format is stated there, once.
+//! - [`journal`] is `<report>.state`: the lock, and which IDs may be in flight.
 //! - [`report`] writes a row for each outcome, knows how to go on from itself, and is made whole at the end.
 //! - [`purge`] takes the URLs of deleted files out of the CDN's caches, once their rows stand.
 //! - [`lookup`] finds out by reads what ImageKit knows of IDs: for [`check`], which writes it down before anything is

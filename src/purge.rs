@@ -291,7 +291,7 @@ impl PurgeCache {
 
     /// Whether a 429 is about the quota and not about the rate: how ImageKit reports a used-up quota is not documented.
     fn is_end(&self, response: &Response) -> bool {
-        let wait = response.pace.wait.unwrap_or_default();
+        let wait = response.limits.wait.unwrap_or_default();
         let refusals = if wait.is_zero() {
             self.endless_refusals.get() + 1
         } else {

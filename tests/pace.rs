@@ -8,7 +8,9 @@ use std::cell::Cell;
 use std::time::Duration;
 
 use imagekit_bulk_delete::sandbox::Window;
-use imagekit_bulk_delete::throttle::{Endpoint, Heard, Pace, Rate, SeenLimit, Throttle};
+use imagekit_bulk_delete::throttle::{
+    Endpoint, GotResponse, Rate, RateLimitHeaders, SeenLimit, Throttle,
+};
 use model::{Client, Headers, Server};
 use proptest::prelude::*;
 use proptest::test_runner::RngSeed;
@@ -242,15 +244,15 @@ async fn a_bucket_that_is_told_as_something_else_is_still_kept() {
 async fn a_429_at_the_start_that_tells_no_limit_costs_its_pause_and_no_more() {
     let throttle = auto();
     let pause = Duration::from_millis(400);
-    let refusal = Pace {
+    let refusal = RateLimitHeaders {
         wait: Some(pause),
-        ..Pace::default()
+        ..RateLimitHeaders::default()
     };
     let start = Instant::now();
-    throttle.turn(Endpoint::Delete).await.throttled(&refusal);
+    throttle.permit(Endpoint::Delete).await.throttled(&refusal);
     for _ in 0..20 {
-        let turn = throttle.turn(Endpoint::Delete).await;
-        turn.succeeded(&Pace::default());
+        let permit = throttle.permit(Endpoint::Delete).await;
+        permit.succeeded(&RateLimitHeaders::default());
     }
     let took = start.elapsed();
     assert!(pause <= took && took < pause + SECOND / 10, "{took:?}");
@@ -304,10 +306,10 @@ async fn absurd_limits_stop_nobody_for_good() {
 }
 
 /// A bare 429 but for the time it says to wait.
-fn wait(wait: Duration) -> Pace {
-    Pace {
+fn wait(wait: Duration) -> RateLimitHeaders {
+    RateLimitHeaders {
         wait: Some(wait),
-        ..Pace::default()
+        ..RateLimitHeaders::default()
     }
 }
 
@@ -316,9 +318,9 @@ async fn let_through_in(period: Duration, throttle: &Throttle) -> u32 {
     let (end, mut count) = (Instant::now() + period, 0);
     while Instant::now() < end {
         throttle
-            .turn(Endpoint::Delete)
+            .permit(Endpoint::Delete)
             .await
-            .succeeded(&Pace::default());
+            .succeeded(&RateLimitHeaders::default());
         count += 1;
     }
     count
@@ -338,12 +340,12 @@ async fn a_429_costs_a_rate_of_the_user_its_stated_wait_and_no_more() {
         let throttle = twenty_a_second();
         let_through_in(5 * SECOND, &throttle).await;
         let refused = Instant::now();
-        let turn = throttle.turn(Endpoint::Delete).await;
-        turn.throttled(&wait(stated));
+        let permit = throttle.permit(Endpoint::Delete).await;
+        permit.throttled(&wait(stated));
         throttle
-            .turn(Endpoint::Delete)
+            .permit(Endpoint::Delete)
             .await
-            .succeeded(&Pace::default());
+            .succeeded(&RateLimitHeaders::default());
         let waited = refused.elapsed();
         assert!(
             stated <= waited && waited < stated + SECOND / 2,
@@ -391,11 +393,11 @@ async fn the_last_of_a_long_window_is_spread_so_that_others_find_room() {
 
 /// The seconds until the throttle gives up on a server that answers each request like `refusal`; `None` if it does
 /// not within an hour.
-async fn gives_up_after(max_outage: Duration, refusal: Pace) -> Option<f64> {
+async fn gives_up_after(max_outage: Duration, refusal: RateLimitHeaders) -> Option<f64> {
     let (throttle, start) = (Throttle::new(Rate::Auto, 4, max_outage), Instant::now());
     let refused_for_ever = async {
         loop {
-            throttle.turn(Endpoint::Delete).await.throttled(&refusal);
+            throttle.permit(Endpoint::Delete).await.throttled(&refusal);
         }
     };
     let hour = async {
@@ -410,7 +412,7 @@ async fn gives_up_after(max_outage: Duration, refusal: Pace) -> Option<f64> {
 
 #[tokio::test(start_paused = true)]
 async fn any_429_for_ever_ends_after_max_outage() {
-    for refusal in [Pace::default(), wait(SECOND), wait(7 * SECOND)] {
+    for refusal in [RateLimitHeaders::default(), wait(SECOND), wait(7 * SECOND)] {
         let after = gives_up_after(60 * SECOND, refusal).await;
         let is_right = after.is_some_and(|after| (60.0..68.0).contains(&after));
         assert!(is_right, "{refusal:?}: {after:?}");
@@ -422,13 +424,13 @@ async fn a_stated_end_beyond_max_outage_is_waited_for() {
     let throttle = Throttle::new(Rate::Auto, 4, 5 * SECOND);
     let run = async {
         throttle
-            .turn(Endpoint::Delete)
+            .permit(Endpoint::Delete)
             .await
             .throttled(&wait(60 * SECOND));
         throttle
-            .turn(Endpoint::Delete)
+            .permit(Endpoint::Delete)
             .await
-            .succeeded(&Pace::default());
+            .succeeded(&RateLimitHeaders::default());
         sleep(60 * SECOND).await;
     };
     select! {
@@ -443,14 +445,17 @@ async fn an_absurd_max_outage_never_comes() {
         Duration::MAX,
         3600 * Duration::from_secs(2_562_047_788_015_215),
     ] {
-        assert_eq!(gives_up_after(max_outage, Pace::default()).await, None);
+        assert_eq!(
+            gives_up_after(max_outage, RateLimitHeaders::default()).await,
+            None
+        );
         let throttle = Throttle::new(Rate::Auto, 4, max_outage);
         let outage = async {
             for group in 0..100 {
                 let _ = throttle
-                    .turn(Endpoint::Delete)
+                    .permit(Endpoint::Delete)
                     .await
-                    .failed(group, Heard::Answer);
+                    .failed(group, GotResponse::Yes);
             }
         };
         select! {

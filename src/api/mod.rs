@@ -16,7 +16,7 @@ use tokio::time::{Instant, sleep};
 use crate::backoff::Backoff;
 use crate::client::{Client, Response, SendError, Sent};
 use crate::stop::{Reason, Stop};
-use crate::throttle::{Counted, Endpoint, Heard, IsProbe, Throttle, Turn};
+use crate::throttle::{CountsAsAttempt, Endpoint, GotResponse, IsProbe, Permit, Throttle};
 
 pub use traffic::{NO_ANSWER, Traffic};
 
@@ -154,11 +154,11 @@ impl Api {
                 }
                 Class::Shortage => self.backoff.delay(1, None, fastrand::f64()),
                 Class::Transient(transient) => {
-                    failures += u32::from(counted == Counted::Yes);
+                    failures += u32::from(counted == CountsAsAttempt::Yes);
                     if failures >= call.max_attempts(transient, self.max_attempts) {
                         return End::GivenUp(sent);
                     }
-                    if counted == Counted::No {
+                    if counted == CountsAsAttempt::No {
                         continue;
                     }
                     let hint = sent.ok().and_then(|response| response.retry_after);
@@ -172,27 +172,27 @@ impl Api {
     }
 
     /// Waits for a permit; `None` if a stop came.
-    async fn permit(&self, endpoint: Endpoint) -> Option<Turn<'_>> {
+    async fn permit(&self, endpoint: Endpoint) -> Option<Permit<'_>> {
         if self.stop.is_tripped() {
             return None;
         }
-        if let Some(permit) = self.throttle.try_turn(endpoint) {
+        if let Some(permit) = self.throttle.try_permit(endpoint) {
             return Some(permit);
         }
         select! {
             biased;
             () = self.stop.tripped() => None,
-            permit = self.throttle.turn(endpoint) => Some(permit),
+            permit = self.throttle.permit(endpoint) => Some(permit),
         }
     }
 
     /// One request, which is counted, and of which the throttle hears.
     async fn attempt<C: Call>(
         &self,
-        permit: Turn<'_>,
+        permit: Permit<'_>,
         call: &mut C,
         is_retry: IsRetry,
-    ) -> (Sent, Class<C::Answer>, Counted) {
+    ) -> (Sent, Class<C::Answer>, CountsAsAttempt) {
         self.traffic.sent(call.endpoint(), is_retry);
         let sent = call.send(&self.client).await;
         self.traffic.answered(&sent);
@@ -200,17 +200,17 @@ impl Api {
         let class = call.classify(&sent);
         let counted = match (&class, &sent) {
             (Class::Throttled | Class::Final(_), Ok(response)) if response.status == 429 => {
-                permit.throttled(&response.pace);
-                Counted::No
+                permit.throttled(&response.limits);
+                CountsAsAttempt::No
             }
             (Class::Final(_), Ok(response)) => {
-                permit.succeeded(&response.pace);
-                Counted::Yes
+                permit.succeeded(&response.limits);
+                CountsAsAttempt::Yes
             }
             // The run cannot go on, or it is this machine's own fault: nothing is learnt from it.
-            (Class::Abort(..) | Class::Shortage | Class::Throttled, _) => Counted::No,
-            (_, Ok(_)) => permit.failed(call.group(), Heard::Answer),
-            (_, Err(_)) => permit.failed(call.group(), Heard::Nothing),
+            (Class::Abort(..) | Class::Shortage | Class::Throttled, _) => CountsAsAttempt::No,
+            (_, Ok(_)) => permit.failed(call.group(), GotResponse::Yes),
+            (_, Err(_)) => permit.failed(call.group(), GotResponse::No),
         };
         call.ended(&sent, &class);
         (sent, class, counted)

@@ -9,6 +9,7 @@
 mod connection;
 mod file;
 mod key;
+mod rate_limit_headers;
 mod response;
 mod send_error;
 
@@ -16,6 +17,7 @@ use std::fmt;
 
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use reqwest::{Method, RequestBuilder, Url};
+use serde::Serialize;
 
 pub use connection::{BaseUrl, BaseUrlError, Connection, ConnectionError};
 pub use file::FileInfo;
@@ -69,6 +71,19 @@ impl Sort {
 /// What came of one request.
 pub type Sent = Result<Response, SendError>;
 
+/// The body of a batch deletion. `[spec]`
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct BatchRequest<'a> {
+    file_ids: Vec<&'a str>,
+}
+
+impl BatchRequest<'_> {
+    fn to_json(&self) -> String {
+        serde_json::to_string(self).expect("text can always be written as JSON")
+    }
+}
+
 /// A client for one account on one host.
 #[derive(Debug, Clone)]
 pub struct Client {
@@ -99,7 +114,7 @@ impl Client {
     /// `POST /v1/files/batch/deleteByFileIds`: deletes up to 100 files. `[spec]`
     pub async fn delete_batch(&self, file_ids: &[&FileId]) -> Sent {
         let file_ids: Vec<&str> = file_ids.iter().map(|id| id.as_str()).collect();
-        let body = serde_json::json!({ "fileIds": file_ids }).to_string();
+        let body = BatchRequest { file_ids }.to_json();
         self.post(format_args!("/batch/deleteByFileIds"), body)
             .await
     }

@@ -2,15 +2,17 @@
 
 use std::time::Duration;
 
-use jiff::Timestamp;
 use reqwest::StatusCode;
-use reqwest::header::HeaderMap;
+use reqwest::header::HeaderName;
 use serde::Deserialize;
 use serde_json::Value;
 
 use super::file::FileInfo;
+use super::rate_limit_headers::{self, text};
 use crate::secret;
-use crate::throttle::Pace;
+use crate::throttle::RateLimitHeaders;
+
+static REQUEST_ID: HeaderName = HeaderName::from_static("x-ik-requestid");
 
 /// The most of a body that is read, in bytes. A list of 1000 files has some 1 MB, with much metadata more.
 const MAX_BODY_BYTES: usize = 32 << 20;
@@ -23,7 +25,7 @@ pub struct Response {
     /// `x-ik-requestId`, by which ImageKit's support finds the request. `[spec]`
     pub request_id: Option<Box<str>>,
     /// What the headers say about limits.
-    pub pace: Pace,
+    pub limits: RateLimitHeaders,
     /// `Retry-After`, seconds or a date; not documented by ImageKit, honoured if it comes.
     pub retry_after: Option<Duration>,
     /// What the body holds.
@@ -79,11 +81,11 @@ impl Response {
     pub(super) async fn read(answer: reqwest::Response) -> Self {
         let status = answer.status();
         let headers = answer.headers();
-        let retry_after = retry_after(headers, Timestamp::now());
+        let retry_after = rate_limit_headers::retry_after(headers);
         Self {
             status: status.as_u16(),
-            request_id: header(headers, "x-ik-requestid").map(|id| secret::scrub(id).into()),
-            pace: pace(headers, retry_after),
+            request_id: text(headers, &REQUEST_ID).map(|id| secret::scrub(id).into()),
+            limits: rate_limit_headers::read(headers, retry_after),
             retry_after,
             // A 204 has no body by definition; waiting for one would cost time.
             body: if status == StatusCode::NO_CONTENT {
@@ -204,42 +206,6 @@ impl Response {
     }
 }
 
-fn header<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
-    headers
-        .get(name)
-        .and_then(|value| value.to_str().ok())
-        .map(str::trim)
-}
-
-fn number(headers: &HeaderMap, name: &str) -> Option<u64> {
-    header(headers, name)?.parse().ok()
-}
-
-/// No limit of ImageKit's is known to have a longer one; what claims to would hold the run for good. `[inferred]`
-const LONGEST_INTERVAL: Duration = Duration::from_hours(24);
-
-/// `X-RateLimit-Limit` requests per `X-RateLimit-Interval` milliseconds, `X-RateLimit-Reset`
-/// milliseconds to wait. `[spec]`
-fn pace(headers: &HeaderMap, retry_after: Option<Duration>) -> Pace {
-    let reset = number(headers, "x-ratelimit-reset").map(Duration::from_millis);
-    Pace {
-        limit: number(headers, "x-ratelimit-limit"),
-        interval: number(headers, "x-ratelimit-interval")
-            .map(Duration::from_millis)
-            .filter(|interval| *interval <= LONGEST_INTERVAL),
-        wait: reset.max(retry_after),
-    }
-}
-
-fn retry_after(headers: &HeaderMap, now: Timestamp) -> Option<Duration> {
-    let text = header(headers, "retry-after")?;
-    if let Ok(seconds) = text.parse() {
-        return Some(Duration::from_secs(seconds));
-    }
-    let date = jiff::fmt::rfc2822::parse(text).ok()?;
-    Duration::try_from(date.timestamp().duration_since(now)).ok()
-}
-
 async fn body(mut answer: reqwest::Response) -> Body {
     let mut bytes = Vec::new();
     loop {
@@ -289,51 +255,8 @@ fn redact_messages(json: &mut Value) {
 }
 
 #[cfg(test)]
-#[expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 mod tests {
     use super::*;
-
-    fn headers(pairs: &[(&'static str, &'static str)]) -> HeaderMap {
-        pairs
-            .iter()
-            .map(|(name, value)| (name.parse().unwrap(), value.parse().unwrap()))
-            .collect()
-    }
-
-    #[test]
-    fn limits_are_read_as_milliseconds_and_nonsense_is_nothing() {
-        let read = |pairs| pace(&headers(pairs), None);
-        let told = read(&[
-            ("x-ratelimit-limit", "5"),
-            ("x-ratelimit-interval", "1000"),
-            ("x-ratelimit-reset", "250"),
-        ]);
-        assert_eq!(told.limit, Some(5));
-        assert_eq!(told.interval, Some(Duration::from_secs(1)));
-        assert_eq!(told.wait, Some(Duration::from_millis(250)));
-        let absurd = read(&[
-            ("x-ratelimit-limit", "5"),
-            ("x-ratelimit-interval", "99999999999999"),
-        ]);
-        assert_eq!(absurd.interval, None);
-        assert_eq!(
-            read(&[("x-ratelimit-reset", "-1"), ("x-ratelimit-limit", "abc")]),
-            Pace::default()
-        );
-    }
-
-    #[test]
-    fn retry_after_is_seconds_or_a_date() {
-        let now = Timestamp::from_second(784_111_770).unwrap();
-        let read = |value| retry_after(&headers(&[("retry-after", value)]), now);
-        assert_eq!(read("7"), Some(Duration::from_secs(7)));
-        assert_eq!(
-            read("Sun, 06 Nov 1994 08:49:37 GMT"),
-            Some(Duration::from_secs(7))
-        );
-        assert_eq!(read("Sun, 06 Nov 1994 08:00:00 GMT"), None);
-        assert_eq!(read("soon"), None);
-    }
 
     #[test]
     fn a_body_is_json_cut_foreign_or_empty() {

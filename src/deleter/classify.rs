@@ -73,7 +73,7 @@ mod tests {
     use crate::client::{Body, SendError, Unreadable};
     use crate::outcome::ErrorCode;
     use crate::stop::Reason;
-    use crate::throttle::Pace;
+    use crate::throttle::RateLimitHeaders;
 
     const fn transient<F>(error: ErrorCode, arrival: Arrival) -> Class<F> {
         Class::Transient(Transient { error, arrival })
@@ -87,7 +87,7 @@ mod tests {
         Ok(Response {
             status,
             request_id: None,
-            pace: Pace::default(),
+            limits: RateLimitHeaders::default(),
             retry_after: None,
             body,
         })

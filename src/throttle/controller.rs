@@ -12,7 +12,7 @@ use tokio::time::Instant;
 
 use super::jitter::Jitter;
 use super::own_rate::{Granted, OwnRate};
-use super::rate::Pace;
+use super::rate::RateLimitHeaders;
 use super::sends::Sends;
 use super::window::Window;
 
@@ -177,9 +177,9 @@ impl Controller {
     }
 
     /// The request sent at `sent` was accepted.
-    pub(super) fn accepted(&mut self, sent: Instant, now: Instant, pace: &Pace) {
+    pub(super) fn accepted(&mut self, sent: Instant, now: Instant, limits: &RateLimitHeaders) {
         self.jitter.observe(now.duration_since(sent));
-        let is_new = self.learn(pace, now).is_some_and(|update| update.is_new);
+        let is_new = self.learn(limits, now).is_some_and(|update| update.is_new);
         self.cycle.accepted += 1.0;
         let is_after_refusal = self.cycle.refused.is_none_or(|refused| sent >= refused);
         match self.phase {
@@ -205,13 +205,19 @@ impl Controller {
     }
 
     /// The request sent at `sent` was refused by a 429; `in_flight` others are still unanswered.
-    pub(super) fn refused(&mut self, sent: Instant, now: Instant, pace: &Pace, in_flight: u64) {
+    pub(super) fn refused(
+        &mut self,
+        sent: Instant,
+        now: Instant,
+        limits: &RateLimitHeaders,
+        in_flight: u64,
+    ) {
         self.jitter.observe(now.duration_since(sent));
         self.earlier.remove(sent);
         for window in &mut self.windows {
             window.refused(sent);
         }
-        let update = self.learn(pace, now);
+        let update = self.learn(limits, now);
         if self.cycle.refused.is_some_and(|refused| sent < refused) {
             return;
         }
@@ -231,7 +237,7 @@ impl Controller {
             }
             is_explained
         });
-        let pause = pace.wait.unwrap_or_default().min(MAX_WAIT);
+        let pause = limits.wait.unwrap_or_default().min(MAX_WAIT);
         let again_before = self.follower.as_mut();
         let is_forgiven = again_before
             .is_some_and(|before| now >= std::mem::replace(before, now + pause + LOOK_BACK));
@@ -290,8 +296,8 @@ impl Controller {
     }
 
     /// Learns the window that the headers state; `None` if they state nothing usable.
-    fn learn(&mut self, pace: &Pace, now: Instant) -> Option<WindowUpdate> {
-        let (limit, interval) = pace.window()?;
+    fn learn(&mut self, limits: &RateLimitHeaders, now: Instant) -> Option<WindowUpdate> {
+        let (limit, interval) = limits.window()?;
         if let Some(known) = self
             .windows
             .iter()

@@ -6,7 +6,7 @@ use tokio::time::Instant;
 
 use super::SeenLimit;
 use super::controller::{Controller, Documented};
-use super::rate::{Pace, Rate};
+use super::rate::{Rate, RateLimitHeaders};
 use crate::backoff::Backoff;
 
 /// A 429 never makes the run wait longer than this at a time, whatever it says.
@@ -158,21 +158,26 @@ impl EndpointLimiter {
     }
 
     /// The request sent at `sent` was accepted.
-    pub(super) fn accepted(&mut self, sent: Instant, now: Instant, pace: &Pace) {
+    pub(super) fn accepted(&mut self, sent: Instant, now: Instant, limits: &RateLimitHeaders) {
         if sent >= self.ramp.since {
             self.ramp.most = self.ramp.most.saturating_add(1);
             self.endless_pauses = 0;
         }
-        self.controller.accepted(sent, now, pace);
+        self.controller.accepted(sent, now, limits);
     }
 
     /// The request sent at `sent` was refused by a 429.
-    pub(super) fn refused(&mut self, sent: Instant, now: Instant, pace: &Pace) -> Paused {
+    pub(super) fn refused(
+        &mut self,
+        sent: Instant,
+        now: Instant,
+        limits: &RateLimitHeaders,
+    ) -> Paused {
         // This one still counts.
         let others_in_flight = self.in_flight.saturating_sub(1) as u64;
-        self.controller.refused(sent, now, pace, others_in_flight);
+        self.controller.refused(sent, now, limits, others_in_flight);
         let paused_already = self.paused_until.filter(|until| *until > now);
-        let stated = pace.wait.filter(|wait| !wait.is_zero());
+        let stated = limits.wait.filter(|wait| !wait.is_zero());
         let wait = match stated {
             Some(wait) => wait.clamp(MIN_PAUSE, MAX_PAUSE),
             None => self.unstated_wait(sent >= self.ramp.since),

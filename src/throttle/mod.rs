@@ -1,6 +1,6 @@
-//! The throttle: who may send now, one turn a request. The only owner of that waiting.
+//! The throttle: who may send now, one permit per request. The only owner of that waiting.
 //!
-//! Askers come in with an endpoint and get a [`Turn`]; what the answer said goes back with the turn.
+//! Askers come in with an endpoint and get a [`Permit`]; what the answer said goes back with the permit.
 //! governor keeps `--rate` and `--burst`; limits that the answers tell, pauses told by a 429, the places in flight
 //! and outages are arithmetic of our own, looked at again on each wake, so that requests already queued hold too.
 
@@ -24,7 +24,7 @@ use tokio::time::{Instant, sleep_until};
 
 pub use endpoint::Endpoint;
 pub use pauses::Pause;
-pub use rate::{Pace, Rate};
+pub use rate::{Rate, RateLimitHeaders};
 
 use endpoint::{EndpointLimiter, Held};
 use outage::Outage;
@@ -33,7 +33,7 @@ use rate::Cap;
 
 /// Whether a failed attempt counts against `--max-attempts`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Counted {
+pub enum CountsAsAttempt {
     /// It does.
     Yes,
     /// It does not: the API as a whole is failing.
@@ -49,13 +49,13 @@ pub enum IsProbe {
     Yes,
 }
 
-/// Whether a failed attempt got an answer at all.
+/// Whether a failed attempt got a response at all.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Heard {
-    /// An answer came.
-    Answer,
+pub enum GotResponse {
     /// None came.
-    Nothing,
+    No,
+    /// One came.
+    Yes,
 }
 
 /// What everybody waits for.
@@ -86,7 +86,7 @@ pub struct SeenLimit {
     pub interval: Duration,
 }
 
-/// Gives turns.
+/// Gives permits.
 #[derive(Debug)]
 pub struct Throttle {
     concurrency: usize,
@@ -154,10 +154,10 @@ impl Throttle {
     }
 
     /// A permit, if one request may leave at once and nobody waits before it.
-    pub fn try_turn(&self, endpoint: Endpoint) -> Option<Turn<'_>> {
+    pub fn try_permit(&self, endpoint: Endpoint) -> Option<Permit<'_>> {
         let _nobody_waits = self.queues[endpoint as usize].try_lock().ok()?;
         match self.try_acquire(endpoint) {
-            Admit::Now(sent) => Some(self.turn_of(endpoint, sent)),
+            Admit::Now(sent) => Some(self.permit_of(endpoint, sent)),
             Admit::AfterAnAnswer | Admit::At(_) => None,
         }
     }
@@ -168,14 +168,14 @@ impl Throttle {
     }
 
     /// Waits until one request may leave. First come, first served for each endpoint; dropping the future
-    /// gives the place up, dropping the turn unused says that nothing left.
-    pub async fn turn(&self, endpoint: Endpoint) -> Turn<'_> {
+    /// gives the place up, dropping the permit unused says that nothing left.
+    pub async fn permit(&self, endpoint: Endpoint) -> Permit<'_> {
         let _first_in_line = self.queues[endpoint as usize].lock().await;
         loop {
             let mut changed = std::pin::pin!(self.changed.notified());
             changed.as_mut().enable();
             match self.try_acquire(endpoint) {
-                Admit::Now(sent) => return self.turn_of(endpoint, sent),
+                Admit::Now(sent) => return self.permit_of(endpoint, sent),
                 Admit::AfterAnAnswer => changed.await,
                 Admit::At(instant) => select! {
                     () = sleep_until(instant) => {}
@@ -190,8 +190,8 @@ impl Throttle {
             .try_acquire(endpoint, self.concurrency, Instant::now())
     }
 
-    fn turn_of(&self, endpoint: Endpoint, sent: Instant) -> Turn<'_> {
-        Turn {
+    fn permit_of(&self, endpoint: Endpoint, sent: Instant) -> Permit<'_> {
+        Permit {
             throttle: self,
             endpoint,
             sent,
@@ -307,21 +307,21 @@ impl State {
         self.outage.since().filter(|_| is_failing)
     }
 
-    fn succeed(&mut self, endpoint: Endpoint, sent: Instant, pace: &Pace) {
+    fn succeed(&mut self, endpoint: Endpoint, sent: Instant, limits: &RateLimitHeaders) {
         self.was_answered = true;
         self.is_endless = false;
         if self.outage.next_try().is_some() {
             tracing::warn!("ImageKit answers again");
         }
         self.outage.succeeded();
-        self.limiters[endpoint as usize].accepted(sent, Instant::now(), pace);
+        self.limiters[endpoint as usize].accepted(sent, Instant::now(), limits);
     }
 
-    fn pause(&mut self, endpoint: Endpoint, sent: Instant, pace: &Pace) {
+    fn pause(&mut self, endpoint: Endpoint, sent: Instant, limits: &RateLimitHeaders) {
         let now = Instant::now();
         self.was_answered = true;
         self.throttled += 1;
-        let paused = self.limiters[endpoint as usize].refused(sent, now, pace);
+        let paused = self.limiters[endpoint as usize].refused(sent, now, limits);
         self.paused += paused.by;
         let pause_ms = u64::try_from(paused.by.as_millis()).unwrap_or(u64::MAX);
         tracing::info!(endpoint = endpoint.as_str(), pause_ms, "paused by a 429");
@@ -337,15 +337,15 @@ impl State {
     }
 }
 
-/// One place in flight. Exactly one of its methods is called when the exchange has ended.
+/// One place in flight. Exactly one of its methods is called when the request has ended.
 #[derive(Debug)]
-pub struct Turn<'a> {
+pub struct Permit<'a> {
     throttle: &'a Throttle,
     endpoint: Endpoint,
     sent: Instant,
 }
 
-impl Turn<'_> {
+impl Permit<'_> {
     /// Whether it finds out if the API works again.
     pub fn probe(&self) -> IsProbe {
         if self.throttle.state().outage.next_try().is_some() {
@@ -356,30 +356,30 @@ impl Turn<'_> {
     }
 
     /// The API works: any answer of its own but a 429 and a 5xx.
-    pub fn succeeded(self, pace: &Pace) {
+    pub fn succeeded(self, limits: &RateLimitHeaders) {
         self.throttle
             .state()
-            .succeed(self.endpoint, self.sent, pace);
+            .succeed(self.endpoint, self.sent, limits);
     }
 
     /// A 429.
-    pub fn throttled(self, pace: &Pace) {
+    pub fn throttled(self, limits: &RateLimitHeaders) {
         let mut state = self.throttle.state();
-        state.pause(self.endpoint, self.sent, pace);
+        state.pause(self.endpoint, self.sent, limits);
         state.note_failure(Instant::now(), self.throttle.max_outage);
         drop(state);
         self.throttle.failed.notify_waiters();
     }
 
     /// A 5xx, a time-out, a broken connection; `group` is the group of IDs that it was about.
-    pub fn failed(self, group: u64, heard: Heard) -> Counted {
+    pub fn failed(self, group: u64, response: GotResponse) -> CountsAsAttempt {
         let now = Instant::now();
         let mut state = self.throttle.state();
-        state.was_answered |= heard == Heard::Answer;
+        state.was_answered |= response == GotResponse::Yes;
         let was_outage = state.outage.next_try().is_some();
         if self.endpoint == Endpoint::Purge && !was_outage {
             // Purges may fail while all else works: that is no outage of the API, and holds no deletion up.
-            return Counted::Yes;
+            return CountsAsAttempt::Yes;
         }
         let is_outage = state.outage.failed(group, now, fastrand::f64());
         state.note_failure(now, self.throttle.max_outage);
@@ -388,11 +388,15 @@ impl Turn<'_> {
         }
         drop(state);
         self.throttle.failed.notify_waiters();
-        if is_outage { Counted::No } else { Counted::Yes }
+        if is_outage {
+            CountsAsAttempt::No
+        } else {
+            CountsAsAttempt::Yes
+        }
     }
 }
 
-impl Drop for Turn<'_> {
+impl Drop for Permit<'_> {
     fn drop(&mut self) {
         let mut state = self.throttle.state();
         state.in_flight -= 1;

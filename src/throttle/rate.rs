@@ -28,7 +28,7 @@ pub enum Rate {
 
 /// What an answer's headers say about limits, as they came: zero and absurd values are possible.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Pace {
+pub struct RateLimitHeaders {
     /// Requests per interval.
     pub limit: Option<u64>,
     /// The interval.
@@ -37,7 +37,7 @@ pub struct Pace {
     pub wait: Option<Duration>,
 }
 
-impl Pace {
+impl RateLimitHeaders {
     /// Limit and interval, where both are usable.
     pub(super) fn window(&self) -> Option<(u64, Duration)> {
         let limit = self.limit.filter(|limit| *limit > 0)?;

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use futures::future::join_all;
 use imagekit_bulk_delete::sandbox::{LimitState, Window, pass};
-use imagekit_bulk_delete::throttle::{Endpoint, Pace, Rate, Throttle};
+use imagekit_bulk_delete::throttle::{Endpoint, Rate, RateLimitHeaders, Throttle};
 use tokio::time::{Instant, sleep};
 
 /// When the server says what its limit is.
@@ -61,7 +61,7 @@ impl Server {
     }
 
     /// A request arrives: let through, or refused.
-    pub(crate) fn ask(&self) -> Result<Pace, Pace> {
+    pub(crate) fn ask(&self) -> Result<RateLimitHeaders, RateLimitHeaders> {
         let passed = self.pass();
         self.asked.borrow_mut().push(Asked {
             at: self.start.elapsed().as_secs_f64(),
@@ -82,14 +82,14 @@ impl Server {
         pass(&mut self.windows.borrow_mut(), Instant::now())
     }
 
-    fn pace(&self, told: Option<LimitState>) -> Pace {
+    fn pace(&self, told: Option<LimitState>) -> RateLimitHeaders {
         let Some(told) = told.filter(|_| self.headers != Headers::Never) else {
-            return Pace::default();
+            return RateLimitHeaders::default();
         };
         let (limit, interval) = self.told_as.unwrap_or((told.limit, told.interval));
         let is_stated = self.headers != Headers::WaitOn429;
         let milliseconds = told.reset.as_micros().div_ceil(1000);
-        Pace {
+        RateLimitHeaders {
             limit: Some(limit).filter(|_| is_stated),
             interval: Some(interval).filter(|_| is_stated),
             wait: u64::try_from(milliseconds).ok().map(Duration::from_millis),
@@ -142,13 +142,13 @@ impl Client {
             while left.get() > 0 {
                 left.set(left.get() - 1);
                 loop {
-                    let turn = throttle.turn(Endpoint::Delete).await;
+                    let permit = throttle.permit(Endpoint::Delete).await;
                     sleep(self.way()).await;
                     let answer = server.ask();
                     sleep(self.way()).await;
                     match answer {
-                        Ok(pace) => break turn.succeeded(&pace),
-                        Err(pace) => turn.throttled(&pace),
+                        Ok(limits) => break permit.succeeded(&limits),
+                        Err(limits) => permit.throttled(&limits),
                     }
                 }
             }
