@@ -185,9 +185,7 @@ impl Controller {
         match self.phase {
             Phase::Discovering { .. } if is_new => {
                 let stated = self.short_rate(now);
-                if stated.is_finite() {
-                    self.rate.set(stated);
-                }
+                self.rate.set(self.rate.per_second().min(stated));
             }
             Phase::Discovering { doubled } => {
                 if self.is_binding && sent >= doubled && now >= doubled + DOUBLING {
@@ -329,6 +327,7 @@ impl Controller {
             accepted: self.cycle.accepted,
             elapsed: now.duration_since(self.cycle.began),
             blocked: now.duration_since(self.cycle.refused.unwrap_or(now)),
+            is_shared: !self.windows.is_empty(),
         };
         let before = self.rate.per_second().min(self.short_rate(now));
         if self.rate.step_back(granted, before, now) {

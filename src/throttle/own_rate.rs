@@ -8,6 +8,9 @@ use tokio::time::Instant;
 /// The share of the granted rate that is used after a refusal.
 const STEP_BACK: f64 = 0.97;
 
+/// The same where another client needs room, and already the settled rate was refused, no probe above it.
+const STEP_ASIDE: f64 = 0.92;
+
 /// The largest share of the rate that one refusal takes away, as a short moment may mislead.
 const MAX_STEP: f64 = 0.3;
 
@@ -32,6 +35,8 @@ pub(super) struct Granted {
     pub(super) elapsed: Duration,
     /// The time from the refusal until a request was accepted again.
     pub(super) blocked: Duration,
+    /// The limit is known and was not used up by us alone: another client has a share of it.
+    pub(super) is_shared: bool,
 }
 
 /// Requests per second; infinite where the windows alone decide.
@@ -78,7 +83,13 @@ impl OwnRate {
             None => before.min(2.0 * mean),
             Some(_) => before,
         };
-        self.low = mean.clamp(before * (1.0 - MAX_STEP), before) * STEP_BACK;
+        let was_settled = self.calm <= self.plateau;
+        let step_back = if granted.is_shared && was_settled {
+            STEP_ASIDE
+        } else {
+            STEP_BACK
+        };
+        self.low = mean.clamp(before * (1.0 - MAX_STEP), before) * step_back;
         let is_measured = granted.elapsed >= MIN_MEASURED;
         if is_measured {
             let is_confirmed = self
@@ -93,7 +104,7 @@ impl OwnRate {
             // which grants the mean.
             let nearness = (-granted.blocked.as_secs_f64() / SETTLING).exp();
             let high = mean + (before - mean).max(0.0) * nearness;
-            self.high = Some((high * STEP_BACK).max(self.low));
+            self.high = Some((high * step_back).max(self.low));
         }
         self.high = Some(self.high.unwrap_or(before).max(self.low));
         self.now = self.low;
