@@ -9,7 +9,7 @@ use crate::throttle::{Endpoint, Rate};
 pub struct Work {
     /// IDs to delete.
     pub ids: u64,
-    /// IDs a request.
+    /// IDs per request.
     pub batch_size: u64,
     /// IDs whose URL must be found out before.
     pub lookups: u64,

@@ -19,7 +19,7 @@ pub enum Reason {
     )]
     KeyRefused(String),
     /// What answers is not ImageKit (exit 3).
-    #[error("what answers is not ImageKit: {0}; check --base-url and the proxy")]
+    #[error("the server is not ImageKit: {0}; check --base-url and the proxy")]
     NotImageKit(String),
     /// The host was never reached; nothing was sent (exit 2).
     #[error("the host cannot be reached: {0}; check --base-url, the network and the proxy")]

@@ -102,8 +102,8 @@ pub enum InvalidId {
     /// A `/`, which would make another address of it.
     #[error("the ID has a slash inside")]
     Slash,
-    /// `.` or `..`, which an address swallows.
-    #[error("the ID cannot be . or ..")]
+    /// `.` or `..`, which a URL drops.
+    #[error("dots alone cannot be an ID")]
     DotSegment,
     /// More than [`MAX_ID_BYTES`].
     #[error("the ID is longer than 256 bytes")]

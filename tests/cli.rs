@@ -696,17 +696,14 @@ fn a_stop_waits_for_what_is_in_the_air_and_a_second_signal_does_not() {
     scene.wait_for_requests(3);
     let mut said = BufReader::new(child.stderr.take().unwrap()).lines();
     signal(&child, "TERM");
-    assert!(said.any(|line| {
-        line.unwrap()
-            .contains("waiting for the requests in the air")
-    }));
+    assert!(said.any(|line| { line.unwrap().contains("waiting for the requests in flight") }));
     signal(&child, "TERM");
     assert_eq!(child.wait().unwrap().code(), Some(143));
     scene.run_with("--resume").exits(0);
     assert_eq!(
         scene.report().row(&all[2]).status,
         "gone",
-        "it was in the air when the run left"
+        "it was in flight when the run left"
     );
     scene.check_truth(&scene.report());
 }
@@ -811,7 +808,7 @@ fn caps_refuse_before_anything_is_sent_and_limits_stop_in_the_middle() {
     let missing = scene.report().count("not_found");
     assert!(
         (11..=12).contains(&missing),
-        "{missing}: one was in the air already when the eleventh was told"
+        "{missing}: one was in flight already when the eleventh was told"
     );
     let limit = Window::fixed(1, Duration::from_mins(1));
     let scene = Scene::with_files(

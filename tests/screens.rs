@@ -432,7 +432,7 @@ fn after_ctrl_c_nothing_stands_but_what_was_done_and_what_to_type() {
         terminal.shows("/20,000");
         terminal.shows(" deleted");
         terminal.press(CTRL_C);
-        terminal.shows("stopping: waiting for the requests in the air");
+        terminal.shows("stopping: waiting for the requests in flight");
         let (code, screen) = terminal.end();
         assert_eq!(code, 130, "{screen}");
         nothing_is_left_but_the_summary(&screen);

@@ -107,6 +107,8 @@ fn a_wrong_use_ends_in_the_way_out() {
             &["--yes", "--private-key", Sandbox::key(), "ids.txt"],
             "--private-key-file",
         ),
+        (&["--key", "private_x", "ids.txt"], "--private-key-file"),
+        (&["--yes", "--api-key=x", "ids.txt"], "IMAGEKIT_PRIVATE_KEY"),
         (&["--yes", "missing.csv"], "check the path"),
     ] {
         run(arguments).exits(2).says(hint);

@@ -1,6 +1,6 @@
 //! The one loop that repeats a request, for deletions, reads and purges alike: permit, send, classify, backoff.
 //!
-//! A [`Call`] comes in: what is asked, and what each attempt means for whoever asks. How it ended leaves. On the way
+//! A `Call` comes in: what is asked, and what each attempt means for whoever asks. How it ended leaves. On the way
 //! every request waits for its permit and is counted, and what came of it goes back to the throttle.
 
 pub(crate) mod class;

@@ -3,6 +3,7 @@
 
 use std::io::{self, Write as _};
 
+use clap::error::{ContextKind, ContextValue, ErrorKind};
 use imagekit_bulk_delete::secret;
 
 /// The end of the short help.
@@ -23,7 +24,7 @@ pub(super) const EXAMPLES: &[(&str, &str)] = &[
         "grep -v keep ids.txt | imagekit-bulk-delete --yes --max-delete 1000 --report deleted.csv",
     ),
     (
-        "Go on where the last run ended, whatever ended it",
+        "Continue where the last run ended, whatever ended it",
         "imagekit-bulk-delete --yes --resume export.csv",
     ),
     (
@@ -45,11 +46,11 @@ pub(super) const EXIT_CODES: &[(&str, &str)] = &[
     ),
     (
         "3",
-        "ImageKit refused the key, or what answers is not ImageKit: resumable",
+        "ImageKit refused the key, or the server is not ImageKit: resumable",
     ),
     (
         "4",
-        "by --max-failures, --max-not-found, --max-duration or --max-outage: resumable",
+        "stopped by --max-failures, --max-not-found, --max-duration or --max-outage: resumable",
     ),
     (
         "5",
@@ -62,6 +63,10 @@ pub(super) const EXIT_CODES: &[(&str, &str)] = &[
         "stopped by SIGHUP, Ctrl-C, SIGTERM: resumable",
     ),
 ];
+
+/// What is said to somebody who passes the key on the command line.
+const NO_KEY_OPTION: &str = "error: no option takes the private key itself, because others could read the command line; \
+set IMAGEKIT_PRIVATE_KEY to it, or name a file that holds it with --private-key-file\n";
 
 /// The end of the long help.
 pub(super) fn after_long_help() -> String {
@@ -78,11 +83,22 @@ pub(super) fn after_long_help() -> String {
 
 /// Prints help, or what is wrong with a command line. A key that was put where another value belongs is not repeated.
 pub(crate) fn print(help_or_error: &clap::Error) -> io::Result<()> {
+    if is_about_a_key(help_or_error) {
+        return io::stderr().write_all(NO_KEY_OPTION.as_bytes());
+    }
     let text = help_or_error.render().to_string();
     if help_or_error.use_stderr() && secret::is_in(&text) {
         return io::stderr().write_all(secret::scrub(&text).as_bytes());
     }
     help_or_error.print()
+}
+
+/// Whether an option was tried that does not exist because it would hold the private key.
+fn is_about_a_key(error: &clap::Error) -> bool {
+    let Some(ContextValue::String(option)) = error.get(ContextKind::InvalidArg) else {
+        return false;
+    };
+    error.kind() == ErrorKind::UnknownArgument && option.to_lowercase().contains("key")
 }
 
 #[cfg(test)]

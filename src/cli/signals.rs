@@ -54,7 +54,7 @@ impl Signals {
         stop.trip(Reason::Signal(number));
         let most = seconds(timeout);
         progress.notice(&format!(
-            "stopping: waiting for the requests in the air, at most {most}\n(Ctrl-C again leaves at once)"
+            "stopping: waiting for the requests in flight, at most {most}\n(Ctrl-C again leaves at once)"
         ));
         self.next().await
     }

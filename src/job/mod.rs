@@ -54,7 +54,7 @@ const FLUSH_EACH: Duration = Duration::from_secs(1);
 /// How a job is run.
 #[derive(Debug, Clone, Copy)]
 pub struct Settings {
-    /// The most IDs a request; 1 uses the single-file endpoint throughout.
+    /// The most IDs per request; 1 uses the single-file endpoint throughout.
     pub batch_size: usize,
     /// The most requests in flight.
     pub concurrency: usize,

@@ -44,7 +44,7 @@ pub struct Request<'a> {
     pub existing: Existing,
     /// Whose job it is.
     pub job: &'a Job,
-    /// The most IDs a request will have.
+    /// The most IDs per request.
     pub batch_size: usize,
     /// The most purges that this run may have to do; `None` if it purges nothing.
     pub max_purges: Option<u64>,

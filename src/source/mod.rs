@@ -1,6 +1,6 @@
 //! The input: bytes become records.
 //!
-//! CSV files, plain lists and stdin come in, plain or compressed; [`Record`]s leave, in
+//! CSV files, plain lists and stdin come in, plain or compressed; [`Record`](crate::target::Record)s leave, in
 //! order, each with the line that an editor would show. Reading blocks, so [`Sources::stream`]
 //! does it on a thread of its own.
 

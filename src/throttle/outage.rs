@@ -49,7 +49,7 @@ impl Outage {
                 .probe
                 .map_or(FIRST_WAIT, |probe| (probe.wait * 2).min(LONGEST_WAIT));
             let jittered = wait.mul_f64(1.0 - random / 4.0);
-            // Requests that were in the air when it began come down together: they are one failure.
+            // Requests that were in flight when it began come down together: they are one failure.
             if self.probe.is_none_or(|probe| probe.next_try <= now) {
                 self.probe = Some(Probe {
                     wait,
@@ -132,7 +132,7 @@ mod tests {
             assert_eq!(
                 outage.next_try(),
                 Some(next_try),
-                "what was in the air already changes nothing"
+                "what was in flight already changes nothing"
             );
             now = next_try;
             outage.failed(99, now, 0.0);
