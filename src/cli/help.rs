@@ -50,7 +50,7 @@ pub(super) const EXIT_CODES: &[(&str, &str)] = &[
     ),
     (
         "4",
-        "stopped by --max-failures, --max-not-found, --max-duration or --max-outage: resumable",
+        "by --max-failures, --max-not-found, --max-duration or --max-outage: resumable",
     ),
     (
         "5",
