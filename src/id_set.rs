@@ -92,6 +92,14 @@ impl Count {
     }
 }
 
+/// Where an ID is kept in the set that was asked, whether it is there or not; found once and used for several lookups.
+#[derive(Debug, Clone, Copy)]
+pub struct Slot {
+    is_imagekit: bool,
+    key: Key,
+    shard: usize,
+}
+
 /// The set.
 #[derive(Debug)]
 pub struct IdSet {
@@ -123,30 +131,35 @@ impl Default for IdSet {
 impl IdSet {
     /// The flags of an ID, which is taken in if it was not there.
     pub fn entry(&mut self, id: &str) -> &mut Flags {
-        let (is_imagekit, key, hash) = self.key(id);
-        let shards = if is_imagekit {
+        self.entry_at(self.slot(id))
+    }
+
+    /// The flags of the ID of a slot, which is taken in if it was not there.
+    pub fn entry_at(&mut self, slot: Slot) -> &mut Flags {
+        let shards = if slot.is_imagekit {
             &mut self.imagekit
         } else {
             &mut self.other
         };
-        shards[shard(hash)].entry(key).or_default()
+        shards[slot.shard].entry(slot.key).or_default()
     }
 
     /// The flags of an ID; `None` if it was never taken in.
     pub fn get(&self, id: &str) -> Option<Flags> {
-        let (is_imagekit, key, hash) = self.key(id);
-        self.shards(is_imagekit)[shard(hash)].get(&key).copied()
+        let slot = self.slot(id);
+        self.shard(&slot).get(&slot.key).copied()
     }
 
-    /// Brings what is known of these IDs near the processor; changes nothing.
+    /// The slots of these IDs, with what is known of them brought near the processor; changes nothing.
     ///
     /// A set of millions has no room in its caches. IDs that are looked up one right after the other wait for
     /// memory together, with work between them each waits alone.
-    pub fn prefetch<'a>(&self, ids: impl IntoIterator<Item = &'a str>) {
-        let keys: Vec<(bool, Key, u64)> = ids.into_iter().map(|id| self.key(id)).collect();
-        for (is_imagekit, key, hash) in keys {
-            black_box(self.shards(is_imagekit)[shard(hash)].contains_key(&key));
+    pub fn prefetch<'a>(&self, ids: impl IntoIterator<Item = &'a str>) -> Vec<Slot> {
+        let slots: Vec<Slot> = ids.into_iter().map(|id| self.slot(id)).collect();
+        for slot in &slots {
+            black_box(self.shard(slot).contains_key(&slot.key));
         }
+        slots
     }
 
     /// Distinct IDs.
@@ -171,26 +184,31 @@ impl IdSet {
             .flat_map(|shard| shard.values().copied())
     }
 
-    fn shards(&self, is_imagekit: bool) -> &[Shard] {
-        if is_imagekit {
+    fn shard(&self, slot: &Slot) -> &Shard {
+        let shards = if slot.is_imagekit {
             &self.imagekit
         } else {
             &self.other
-        }
+        };
+        &shards[slot.shard]
     }
 
-    fn key(&self, id: &str) -> (bool, Key, u64) {
+    fn slot(&self, id: &str) -> Slot {
         let mut key = Key::default();
-        if looks_like_imagekit(id) {
+        let is_imagekit = looks_like_imagekit(id);
+        if is_imagekit {
             for (byte, digits) in key.iter_mut().zip(id.as_bytes().chunks_exact(2)) {
                 *byte = digit(digits[0]) << 4 | digit(digits[1]);
             }
-            (true, key, self.hasher.hash_one(key))
         } else {
             let hash = self.digests[0].hash_one(id);
             key[..8].copy_from_slice(&hash.to_le_bytes());
             key[8..].copy_from_slice(&self.digests[1].hash_one(id).to_le_bytes()[..4]);
-            (false, key, self.hasher.hash_one(key))
+        }
+        Slot {
+            is_imagekit,
+            key,
+            shard: shard(self.hasher.hash_one(key)),
         }
     }
 }

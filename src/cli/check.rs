@@ -20,7 +20,7 @@ use super::account::{Account, existing};
 use super::exit;
 use super::options::Cli;
 use super::paths::Paths;
-use super::prepare::{check_caps, count, has_caps, listen, load_exceptions, open_sources};
+use super::prepare::{check_caps, count, has_caps, listen, load_exceptions, open_sources, urls};
 use super::run::limits;
 use super::signals::Signals;
 use crate::progress::Progress;
@@ -36,7 +36,7 @@ pub(crate) async fn check(cli: &Cli, paths: &Paths, progress: &Progress) -> Resu
     let (mut index, _) = load_exceptions(cli, ResumeIndex::default(), progress).await?;
     if has_caps(cli) {
         let counted = select! {
-            counted = count(sources, index) => counted?,
+            counted = count(sources, index, urls(cli)) => counted?,
             number = signals.next() => return Ok(exit::of_reason(&Reason::Signal(number))),
         };
         check_caps(cli, &counted.stats, 0)?;

@@ -15,7 +15,7 @@ use super::exit;
 use super::input_stats::InputStats;
 use super::options::Cli;
 use super::paths::Paths;
-use super::prepare::{check_caps, count, listen, load_exceptions, open_sources};
+use super::prepare::{check_caps, count, listen, load_exceptions, open_sources, urls};
 use crate::progress::Progress;
 
 /// Reads, counts, checks the caps and tells; the exit code.
@@ -25,7 +25,7 @@ pub(crate) async fn dry_run(cli: &Cli, paths: &Paths, progress: &Progress) -> Re
     let (index, due) = earlier(cli, &paths.report, progress)?;
     let (index, mut except) = load_exceptions(cli, index, progress).await?;
     let counted = select! {
-        counted = count(sources, index) => counted?,
+        counted = count(sources, index, urls(cli)) => counted?,
         number = signals.next() => return Ok(exit::of_reason(&Reason::Signal(number))),
     };
     for notice in counted.sources.skipped().notices() {

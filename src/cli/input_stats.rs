@@ -42,19 +42,29 @@ pub(crate) struct InputStats {
     pub(crate) last: VecDeque<String>,
 }
 
+/// Whether URLs are counted: only a run that purges needs it, and each costs a lookup.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Urls {
+    /// For a run that purges.
+    Counted,
+    /// For any other.
+    Left,
+}
+
 /// Reads all inputs to their end, on two threads: one finds records, the other looks their IDs up.
 pub(crate) fn collect(
     records: &mut RecordStream,
     index: &mut ResumeIndex,
+    urls: Urls,
 ) -> Result<InputStats, SourceError> {
     let mut stats = InputStats::default();
     while let Some(records) = records.blocking_next() {
         let records = records?;
-        index.prefetch(&records);
+        let slots = index.prefetch(&records);
         stats.records += records.len() as u64;
-        for record in records {
+        for (record, slot) in records.into_iter().zip(slots) {
             match record {
-                Record::Target(target) => stats.add(&target, index),
+                Record::Target(target) => stats.add(&target, index.count(slot), urls),
                 Record::Rejected(rejected) => stats.add_invalid(&rejected),
             }
         }
@@ -63,9 +73,8 @@ pub(crate) fn collect(
 }
 
 impl InputStats {
-    fn add(&mut self, target: &Target, index: &mut ResumeIndex) {
-        let id = target.file_id.as_str();
-        match index.count(id) {
+    fn add(&mut self, target: &Target, counted: Counted, urls: Urls) {
+        match counted {
             Counted::Duplicate => {
                 self.duplicates += 1;
                 return;
@@ -74,15 +83,21 @@ impl InputStats {
             Counted::Excluded => self.excluded += 1,
             Counted::ToSend => {
                 self.to_send += 1;
-                match target.origin.url.as_deref() {
-                    None => self.without_url += 1,
-                    Some(url) => self.equal_urls += u64::from(!self.is_new_url(url)),
+                if urls == Urls::Counted {
+                    self.add_url(target.origin.url.as_deref());
                 }
                 self.odd += u64::from(!target.file_id.looks_like_imagekit());
-                self.show(id);
+                self.show(target.file_id.as_str());
             }
         }
         self.distinct += 1;
+    }
+
+    fn add_url(&mut self, url: Option<&str>) {
+        match url {
+            None => self.without_url += 1,
+            Some(url) => self.equal_urls += u64::from(!self.is_new_url(url)),
+        }
     }
 
     fn is_new_url(&mut self, url: &str) -> bool {

@@ -9,7 +9,7 @@ use tokio::task::spawn_blocking;
 
 use super::account::Account;
 use super::confirm::{Question, Terminal, Then};
-use super::input_stats::{self, InputStats};
+use super::input_stats::{self, InputStats, Urls};
 use super::options::Cli;
 use super::signals::Signals;
 use crate::progress::Progress;
@@ -101,7 +101,7 @@ pub(crate) async fn make_ready(
         sources,
         index,
         stats,
-    } = count(sources, index).await?;
+    } = count(sources, index, urls(cli)).await?;
     check_caps(cli, &stats, due)?;
     if let Some(terminal) = terminal
         && stats.to_send > 0
@@ -147,12 +147,25 @@ pub(crate) struct Counted {
     pub(crate) stats: InputStats,
 }
 
+/// Whether this command counts URLs.
+pub(crate) fn urls(cli: &Cli) -> Urls {
+    if cli.cache.purge_cache {
+        Urls::Counted
+    } else {
+        Urls::Left
+    }
+}
+
 /// Reads all inputs once, on a thread of its own: a signal is heard meanwhile, even if a pipe gives nothing.
-pub(crate) async fn count(mut sources: Sources, mut index: ResumeIndex) -> Result<Counted> {
+pub(crate) async fn count(
+    mut sources: Sources,
+    mut index: ResumeIndex,
+    urls: Urls,
+) -> Result<Counted> {
     let counting = spawn_blocking(move || -> Result<Counted, SourceError> {
         sources.spool()?;
         let mut records = sources.stream()?;
-        let stats = input_stats::collect(&mut records, &mut index)?;
+        let stats = input_stats::collect(&mut records, &mut index, urls)?;
         let sources = records.into_sources();
         Ok(Counted {
             sources: Box::new(sources.expect("they are handed back at the end")),

@@ -12,6 +12,7 @@ use tokio::select;
 
 use super::account::{self, Account};
 use super::check;
+use super::confirm::Terminal;
 use super::disk;
 use super::docs;
 use super::dry_run;
@@ -149,11 +150,7 @@ impl Run<'_> {
     async fn delete(&self) -> Result<u8> {
         let Self { cli, progress, .. } = *self;
         // Whether a person can be asked is known before anything is opened.
-        let terminal = if cli.safety.yes || cli.safety.sandbox {
-            None
-        } else {
-            Some(required_terminal()?)
-        };
+        let terminal = self.terminal()?;
         // What can be refused is refused before there is a report.
         let account = Account::open(cli, progress)?;
         let api = account.api(cli, &self.stop)?;
@@ -207,6 +204,14 @@ impl Run<'_> {
                 Err(error)
             }
         }
+    }
+
+    /// Where the question is asked; `None` if nothing is asked.
+    fn terminal(&self) -> Result<Option<Terminal>> {
+        if self.cli.safety.yes || self.cli.safety.sandbox {
+            return Ok(None);
+        }
+        required_terminal().map(Some)
     }
 
     fn open_report(&self, account: &Account) -> Result<Opened, OpenError> {

@@ -7,7 +7,7 @@
 use std::collections::HashMap;
 
 use super::{Counts, Finished, PurgeCounts};
-use crate::id_set::{Count, Flags, IdSet};
+use crate::id_set::{Count, Flags, IdSet, Slot};
 use crate::journal::InFlight;
 use crate::outcome::{Outcome, Purge, Status};
 use crate::target::{Doubt, Record, Rejected, Target};
@@ -59,8 +59,8 @@ pub struct ResumeIndex {
 
 impl ResumeIndex {
     /// Hears of records that are admitted next; see [`IdSet::prefetch`].
-    pub fn prefetch(&self, records: &[Record]) {
-        self.ids.prefetch(records.iter().map(Record::file_id));
+    pub fn prefetch(&self, records: &[Record]) -> Vec<Slot> {
+        self.ids.prefetch(records.iter().map(Record::file_id))
     }
 
     /// Admits a record that could be sent: a first record of an ID that is not settled goes out.
@@ -119,9 +119,9 @@ impl ResumeIndex {
         flags.has(Flags::SEEN) || flags.has(Flags::COUNTED)
     }
 
-    /// Counts an ID before the run.
-    pub fn count(&mut self, file_id: &str) -> Counted {
-        let flags = self.ids.entry(file_id);
+    /// Counts the ID of a slot before the run.
+    pub fn count(&mut self, slot: Slot) -> Counted {
+        let flags = self.ids.entry_at(slot);
         if !flags.set(Flags::COUNTED) {
             return Counted::Duplicate;
         }
