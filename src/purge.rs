@@ -101,10 +101,10 @@ impl PurgeCache {
                     }
                 }
             }
-            Err(LookupError::KeyRefused(told)) => {
+            Err(LookupError::KeyRefused(message)) => {
                 self.can_read.set(false);
                 tracing::warn!(
-                    told,
+                    message,
                     "the key may not read, so URLs cannot be found out and will not be purged"
                 );
             }
@@ -198,7 +198,7 @@ impl PurgeCache {
         };
         Some(match asked {
             Ok(response) => self.read(&response),
-            Err(Unanswered::KeyRefused(told)) => self.refused(told),
+            Err(Unanswered::KeyRefused(message)) => self.refused(message),
             Err(Unanswered::GivenUp(why)) => Purged::not(Purge::Failed, why),
             Err(Unanswered::Stopped) => return None,
             Err(Unanswered::Unwanted) => Purged {
@@ -221,7 +221,7 @@ impl PurgeCache {
     }
 
     fn read(&self, response: &Response) -> Purged {
-        let told = response.message().unwrap_or("no message").to_owned();
+        let message = response.message().unwrap_or("no message").to_owned();
         match response.status {
             200..=299 => {
                 self.was_accepted.set(true);
@@ -233,12 +233,12 @@ impl PurgeCache {
                     is_bad_url: false,
                 }
             }
-            402 | 429 => self.close(Purge::OverLimit, told),
-            403 => self.refused(told),
-            _ if is_about_a_quota(&told) => self.close(Purge::OverLimit, told),
+            402 | 429 => self.close(Purge::OverLimit, message),
+            403 => self.refused(message),
+            _ if is_about_a_quota(&message) => self.close(Purge::OverLimit, message),
             status => Purged {
                 is_bad_url: status == 400,
-                ..Purged::not(Purge::Failed, told)
+                ..Purged::not(Purge::Failed, message)
             },
         }
     }
@@ -262,14 +262,14 @@ impl PurgeCache {
     }
 
     /// A 403 ends the purging, not the deleting. After a purge was accepted it can hardly be about the key. `[inferred]`
-    fn refused(&self, told: String) -> Purged {
-        let is_quota = is_about_a_quota(&told) || self.was_accepted.get();
+    fn refused(&self, message: String) -> Purged {
+        let is_quota = is_about_a_quota(&message) || self.was_accepted.get();
         let purge = if is_quota {
             Purge::OverLimit
         } else {
             Purge::Failed
         };
-        self.close(purge, told)
+        self.close(purge, message)
     }
 
     /// No more purges are asked for; those that wait for a retry or a pause need not wait any longer.

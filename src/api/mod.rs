@@ -42,7 +42,7 @@ pub(crate) trait Call {
     /// Whose limits hold for it.
     fn endpoint(&self) -> Endpoint;
 
-    /// What fails together, by which an outage is told from one bad group.
+    /// What fails together, which sets an outage apart from one bad group.
     fn group(&self) -> u64;
 
     /// The permit has come: the last moment to prepare, or to do without.

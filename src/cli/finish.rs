@@ -1,4 +1,4 @@
-//! The end of a run: the report closed, what happened told to everybody from one account, the exit code said.
+//! The end of a run: the report closed, what happened reported everywhere from one account, the exit code chosen.
 
 use anyhow::{Result, anyhow};
 use imagekit_bulk_delete::job::{Ending, Job, RunStats};
@@ -13,7 +13,7 @@ use super::paths::Paths;
 use super::resume_command::resume_command;
 use crate::progress::Progress;
 
-/// Who is told how a run ended.
+/// Where the end of a run is reported.
 pub(crate) struct Finish<'a> {
     pub(crate) cli: &'a Cli,
     pub(crate) paths: &'a Paths,

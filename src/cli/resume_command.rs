@@ -1,4 +1,4 @@
-//! The command that goes on with what a run left.
+//! The command that continues what a run left.
 
 /// This very command, with `--resume`; `--overwrite` would throw away what is to be gone on with. `pattern` is the
 /// report as it was asked for, `report` what it is: on another day a `{date}` would begin another one.

@@ -82,7 +82,7 @@ pub(crate) fn in_words(error: &Error) -> String {
     words
 }
 
-/// Every end is told to other programs, that of a run that never began too.
+/// Every end is exported for other programs, also that of a run that never began.
 async fn delete_and_tell(cli: &Cli, paths: &Paths, progress: &Progress) -> Result<u8> {
     if let Some(real) = &paths.real {
         rehearse(cli, real, progress)?;

@@ -388,7 +388,7 @@ impl Opening<'_> {
     pub(super) fn doubt_notice(&self, why: &str) -> String {
         let name = &self.place.name;
         format!(
-            "warning: {why}: what is not there any more is told gone, as an earlier run may have deleted it; {name}.state stays for that"
+            "warning: {why}: files that no longer exist are reported as gone, because an earlier run may have deleted them; {name}.state is kept for that"
         )
     }
 

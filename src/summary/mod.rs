@@ -14,7 +14,7 @@ pub use metrics::{End, metrics};
 use crate::job::{Ending, RunStats};
 use crate::outcome::Status;
 
-/// What is told of a run that has ended.
+/// What is known of a run that has ended.
 #[derive(Debug)]
 pub struct Summary<'a> {
     /// What was asked for.
