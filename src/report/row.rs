@@ -84,7 +84,7 @@ pub(super) enum NoRow {
 }
 
 impl Cells {
-    /// Reads one row, its line break included, exactly as [`write`] writes it: anything else is not ours.
+    /// Reads one row, its line break included, exactly as [`write`](write()) writes it: anything else is not ours.
     pub(super) fn read(&mut self, row: &[u8]) -> Result<Row<'_>, NoRow> {
         let text = std::str::from_utf8(row).map_err(|_| NoRow::Wrong)?;
         self.text.clear();
