@@ -1,10 +1,12 @@
 //! The bytes of one input: opened, decompressed by their first bytes, re-read or copied.
 
+use std::cmp::Ordering;
 use std::fs::File;
 use std::io::{self, BufReader, Cursor, Read, Seek, Write};
 use std::os::fd::AsFd;
 use std::os::unix::fs::FileExt;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::SystemTime;
 
 use super::format::{Compression, Foreign, LONG_WINDOW, SNIFFED, has_line};
 use super::input::Input;
@@ -87,15 +89,18 @@ pub(super) struct Plain {
     pub(super) start: u64,
     /// Its length when it was opened; 0 also where the system makes it up while it is read (/proc).
     pub(super) len: u64,
+    /// When its content had changed last. The time of its inode says less: a rename changes that, too.
+    modified: Option<SystemTime>,
 }
 
 impl Plain {
     fn new(file: File, start: u64) -> io::Result<Self> {
-        let len = file.metadata()?.len();
+        let metadata = file.metadata()?;
         Ok(Self {
             file: Arc::new(file),
             start,
-            len,
+            len: metadata.len(),
+            modified: metadata.modified().ok(),
         })
     }
 
@@ -107,15 +112,26 @@ impl Plain {
         Ok(first)
     }
 
-    /// Fails where the file is not as long any more as it was when it was opened.
-    pub(super) fn check_length(&self) -> io::Result<()> {
-        let (was, is) = (self.len, self.file.metadata()?.len());
-        if was == is {
-            return Ok(());
-        }
-        let how = if is < was { "shorter" } else { "longer" };
+    /// Fails where the file is not what it was when it was opened. Whoever only touches it is suspected, too: what
+    /// was written cannot be told from here. On a filesystem that keeps whole seconds, what is written at the same
+    /// length within the second of the write before is not noticed.
+    pub(super) fn check_unchanged(&self) -> io::Result<()> {
+        let metadata = self.file.metadata()?;
+        let (was, is) = (self.len, metadata.len());
+        let change = match is.cmp(&was) {
+            Ordering::Less => {
+                format!("is shorter than when it was opened ({is} bytes instead of {was})")
+            }
+            Ordering::Greater => {
+                format!("is longer than when it was opened ({is} bytes instead of {was})")
+            }
+            Ordering::Equal if was == 0 || metadata.modified().ok() == self.modified => {
+                return Ok(());
+            }
+            Ordering::Equal => "was written to after it was opened".into(),
+        };
         Err(io::Error::other(format!(
-            "the file is {how} than when it was opened ({is} bytes instead of {was}): something else writes to it"
+            "the file {change}: something else changes it"
         )))
     }
 
@@ -127,8 +143,7 @@ impl Plain {
     }
 }
 
-/// Reads a file as far as it went when it was opened, as long as its length stays: a file that somebody writes to
-/// may end in half an ID.
+/// Reads a file as far as it went when it was opened, as long as nobody writes to it: it may end in half an ID then.
 struct Watched {
     plain: Plain,
     position: u64,
@@ -136,19 +151,18 @@ struct Watched {
 
 impl Read for Watched {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        self.plain.check_length()?;
         let left = match self.plain.len {
             0 => usize::MAX,
             len => usize::try_from(len.saturating_sub(self.position)).unwrap_or(usize::MAX),
         };
         let wanted = left.min(buffer.len());
-        let count = self
-            .plain
-            .file
-            .read_at(&mut buffer[..wanted], self.position)?;
+        let file = &self.plain.file;
+        let count = file.read_at(&mut buffer[..wanted], self.position)?;
+        // Only now: a write between a look and the read would be taken for what was there before.
+        self.plain.check_unchanged()?;
         if count == 0 && wanted > 0 && self.plain.len > 0 {
             return Err(io::Error::other(
-                "the file ends before the length that it has: something else writes to it",
+                "the file ends before its length; copy it and give the copy",
             ));
         }
         self.position += count as u64;

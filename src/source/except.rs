@@ -114,14 +114,16 @@ impl ExceptLists {
         &self.notices
     }
 
-    /// The names of lists none of whose IDs is in the input. They are read once more, as far as it takes.
+    /// The names of lists none of whose IDs is in the input. They are read once more, as far as it takes; one that
+    /// cannot be read any more is not accused.
     pub fn unnamed(&mut self, is_in_input: impl Fn(&str) -> bool) -> Vec<String> {
         let mut unnamed = Vec::new();
         for list in &mut self.lists {
-            let is_named = list
-                .records()
-                .map_while(Result::ok)
-                .any(|record| id_of(&record).is_some_and(|id| is_in_input(id.as_str())));
+            let is_named = list.records().any(|record| {
+                record.map_or(true, |record| {
+                    id_of(&record).is_some_and(|id| is_in_input(id.as_str()))
+                })
+            });
             if !is_named {
                 unnamed.push(list.names());
             }

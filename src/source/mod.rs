@@ -243,15 +243,16 @@ impl Sources {
         Records::new(&mut self.inputs, &self.skipped)
     }
 
-    /// Fails where a file is not as long any more as it was when it was opened.
-    fn check_lengths(&self) -> Result<(), SourceError> {
+    /// Fails where a file is not what it was when it was opened.
+    fn check_unchanged(&self) -> Result<(), SourceError> {
         for source in &self.inputs {
             if let Some(file) = source.bytes.file() {
-                file.check_length().map_err(|error| SourceError::Broken {
-                    input: source.shown().to_owned(),
-                    line: source.line,
-                    source: error,
-                })?;
+                file.check_unchanged()
+                    .map_err(|error| SourceError::Broken {
+                        input: source.shown().to_owned(),
+                        line: source.line,
+                        source: error,
+                    })?;
             }
         }
         Ok(())

@@ -106,7 +106,7 @@ impl RecordStream {
     fn end(&mut self) -> Option<SourceError> {
         match self.reader.take()?.join() {
             // All of it was handed over; what is written to the files from now on belongs to the next run.
-            Ok(sources) => self.sources.insert(sources).check_lengths().err(),
+            Ok(sources) => self.sources.insert(sources).check_unchanged().err(),
             // The end of a reader that died is not the end of the input.
             Err(_) => Some(SourceError::Broken {
                 input: self.name.clone(),
