@@ -5,11 +5,12 @@ mod fixture;
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
-use std::path::PathBuf;
-use std::process::{Command, Stdio};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
-use fixture::{BINARY, Ran, Report, Scene, ids};
+use fixture::front::{Front, Reply};
+use fixture::{BINARY, Ran, Report, Scene, ids, wait_until};
 use imagekit_bulk_delete::sandbox::{Script, Window};
 
 const EXPORTS: &str = "--summary-json s.json --metrics-file m.prom --html p.html";
@@ -106,6 +107,91 @@ fn a_soft_limit_on_open_files_is_raised_as_far_as_it_goes() {
     all_is_well(&scene, &ran, &all);
     assert!(!ran.stderr.contains("in flight"), "{}", ran.stderr);
     assert!(scene.server.ledger().max_in_flight() > 24);
+}
+
+/// How many files a child may open from now on; what is open stays open.
+fn limit_open_files(child: &Child, files: &str) {
+    let pid = child.id().to_string();
+    let mut prlimit = Command::new("prlimit");
+    prlimit.args(["--pid", &pid, &format!("--nofile={files}:")]);
+    assert!(prlimit.status().unwrap().success());
+}
+
+/// The number behind the last file that a child keeps in reserve: whatever it opened later has a higher one.
+fn behind_its_reserve(child: &Child) -> String {
+    let open = fs::read_dir(format!("/proc/{}/fd", child.id())).unwrap();
+    let reserve = open.filter_map(|file| {
+        let path = file.unwrap().path();
+        let is_reserve = fs::read_link(&path).is_ok_and(|to| to == Path::new("/dev/null"));
+        let number = path.file_name()?.to_str()?.parse::<u32>().ok()?;
+        is_reserve.then_some(number)
+    });
+    (reserve.max().unwrap() + 1).to_string()
+}
+
+/// A run of many requests, each over a connection of its own.
+fn with_new_connections(all: &[String], host: &str) -> (Scene, Front) {
+    let scene = Scene::with_files(slow(), all).option(EXPORTS);
+    let front = Front::before(&scene.server, |_| Reply::Pass);
+    let scene = scene
+        .at(&front.base_url().replace("127.0.0.1", host))
+        .option("--rate unlimited -b 20 -j 8");
+    (scene, front)
+}
+
+/// Starts it, and lets it open nothing more once it is under way; waits until it says so.
+fn starved(scene: &Scene, options: &str) -> Child {
+    let said = fs::File::create(scene.path("said.txt")).unwrap();
+    let mut command = scene.command();
+    command.args(options.split_whitespace()).stderr(said);
+    let child = command.stdout(Stdio::piped()).spawn().unwrap();
+    scene.wait_for_requests(20);
+    limit_open_files(&child, &behind_its_reserve(&child));
+    wait_until(|| said_by(scene).contains("this machine cannot open another connection"));
+    child
+}
+
+fn said_by(scene: &Scene) -> String {
+    fs::read_to_string(scene.path("said.txt")).unwrap()
+}
+
+#[test]
+fn a_shortage_of_open_files_in_mid_run_is_waited_for_and_fails_no_id() {
+    let all = ids(8_000);
+    for host in ["127.0.0.1", "localhost"] {
+        let (scene, _front) = with_new_connections(&all, host);
+        let child = starved(&scene, "--max-outage 1m --max-attempts 2");
+        limit_open_files(&child, "1000");
+        let ran = Ran::new(child.wait_with_output().unwrap(), scene.folder.path());
+        assert!(said_by(&scene).contains("Too many open files"), "{host}");
+        all_is_well(&scene, &ran, &all);
+    }
+}
+
+#[test]
+fn a_shortage_of_open_files_that_lasts_ends_the_run_as_what_it_is() {
+    let all = ids(8_000);
+    for host in ["127.0.0.1", "localhost"] {
+        let (scene, _front) = with_new_connections(&all, host);
+        let child = starved(&scene, "--max-outage 1s --max-attempts 2");
+        let ran = Ran::new(child.wait_with_output().unwrap(), scene.folder.path());
+        ran.exits(4);
+        let said = said_by(&scene);
+        assert!(said.contains("--max-outage") && said.contains("Too many open files"));
+        assert!(!said.contains("is not answering"), "{said}");
+        for export in ["s.json", "m.prom", "p.html"] {
+            assert!(scene.path(export).exists(), "{host}: {export}");
+        }
+        let report = scene.report();
+        assert_eq!(
+            report.count("deleted"),
+            report.rows.len(),
+            "{:?}",
+            report.counts()
+        );
+        scene.check_truth(&report);
+        all_is_well(&scene, &scene.run_with("--resume"), &all);
+    }
 }
 
 /// A folder and a copy of the program that a user without rights can use.

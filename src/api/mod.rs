@@ -230,7 +230,10 @@ impl Api {
     fn watch_reachability(&self, sent: &Sent) {
         if let Err(error @ SendError::Shortage(_)) = sent {
             let now = Instant::now();
-            let since = self.short_since.get().unwrap_or(now);
+            let since = self.short_since.get().unwrap_or_else(|| {
+                tracing::warn!("{error}; nothing is lost: it is tried until --max-outage is over");
+                now
+            });
             self.short_since.set(Some(since));
             if now.duration_since(since) >= self.throttle.max_outage() {
                 self.stop

@@ -2,7 +2,7 @@
 //!
 //! All of it is found out before anything is opened or sent.
 
-use std::fs;
+use std::fs::{self, File};
 use std::io::{self, Write as _};
 use std::os::unix::fs::MetadataExt as _;
 use std::panic;
@@ -20,6 +20,9 @@ use super::options::Cli;
 /// Files that are open beside the connections at the worst moment: the runtime's own, the report and what belongs to
 /// it, name resolution, the files that replace others.
 const RESERVED: u64 = 10;
+
+/// Files that the end of a run has open at once: the old report and its copy, or the report and a page.
+const AT_THE_END: usize = 3;
 
 /// The most files that are asked for: macOS refuses more, and connections need no more.
 const MAX_FILES: u64 = 10_240;
@@ -102,6 +105,13 @@ fn open_files() -> u64 {
     const USUAL: u64 = 3;
     // The folder itself is open while it is read.
     fs::read_dir("/dev/fd").map_or(USUAL, |files| files.count().saturating_sub(1) as u64)
+}
+
+/// Files that are kept open for the end of a run, so that it can open its own where there are none left by then.
+pub(crate) fn reserve_files() -> Vec<File> {
+    (0..AT_THE_END)
+        .map_while(|_| File::open("/dev/null").ok())
+        .collect()
 }
 
 /// Refuses a stdout that is closed or cannot be written to, where `option` wants it: Rust's library takes both for

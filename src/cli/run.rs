@@ -247,6 +247,7 @@ impl Run<'_> {
         };
         let mut job = Job::new(opened, api, settings, Rc::clone(stats))
             .context("cannot keep the report flushed")?;
+        let reserve = process::reserve_files();
         let left_at_once = select! {
             biased;
             number = signals.watch(&self.stop, progress, cli.speed.timeout) => Some(number),
@@ -254,6 +255,7 @@ impl Run<'_> {
             never = self.exports.keep(Rc::clone(stats)) => match never {},
             () = job.run(&mut records) => None,
         };
+        drop(reserve);
         job.note_exceptions(&mut except);
         for notice in records.skipped() {
             progress.notice(&notice);

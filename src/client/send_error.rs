@@ -1,7 +1,9 @@
 //! Why a request has no response, and whether ImageKit may have seen it.
 
 use std::error::Error;
+use std::fs::File;
 use std::io;
+use std::iter::successors;
 
 use rustix::io::Errno;
 use thiserror::Error;
@@ -45,9 +47,11 @@ impl SendError {
         let cause = innermost(&error);
         let text = secret::scrub(&words(cause)).into();
         match (never_left, timed_out) {
-            (true, _) if is_shortage(&error) => Self::Shortage(text),
-            (true, _) if cause.to_string().contains(PROXY_PASSWORD) => Self::ProxyPassword,
-            (true, _) => Self::NeverLeft(text),
+            (true, _) => match shortage(&error) {
+                Some(what) => Self::Shortage(what.into()),
+                None if cause.to_string().contains(PROXY_PASSWORD) => Self::ProxyPassword,
+                None => Self::NeverLeft(text),
+            },
             (false, true) => Self::Timeout(text),
             (false, false) => Self::Broken(text),
         }
@@ -91,9 +95,16 @@ fn certificate_words(why: &str) -> String {
     }
 }
 
-/// Whether the cause is a limit of this machine and says nothing of the other side.
-fn is_shortage(error: &(dyn Error + 'static)) -> bool {
-    const SHORTAGES: [Errno; 6] = [
+/// What this machine was short of, in its own words; `None` where that was not the cause. Name resolution keeps it
+/// to itself that it could not open its files, so one is opened here.
+fn shortage(error: &(dyn Error + 'static)) -> Option<String> {
+    let caused = limit_in(error);
+    caused.or_else(|| limit_in(&File::open("/dev/null").err()?))
+}
+
+/// A cause that is a limit of this machine and says nothing of the other side.
+fn limit_in(error: &(dyn Error + 'static)) -> Option<String> {
+    const LIMITS: [Errno; 6] = [
         Errno::MFILE,
         Errno::NFILE,
         Errno::NOMEM,
@@ -101,15 +112,11 @@ fn is_shortage(error: &(dyn Error + 'static)) -> bool {
         Errno::AGAIN,
         Errno::ADDRNOTAVAIL,
     ];
-    let mut cause = Some(error);
-    while let Some(error) = cause {
-        let errno = error
-            .downcast_ref::<io::Error>()
-            .and_then(Errno::from_io_error);
-        if errno.is_some_and(|errno| SHORTAGES.contains(&errno)) {
-            return true;
-        }
-        cause = error.source();
-    }
-    false
+    let is_limit = |error: &&(dyn Error + 'static)| {
+        let error = error.downcast_ref::<io::Error>();
+        let errno = error.and_then(Errno::from_io_error);
+        errno.is_some_and(|errno| LIMITS.contains(&errno))
+    };
+    let causes = successors(Some(error), |&error| error.source());
+    causes.filter(is_limit).map(ToString::to_string).next()
 }
