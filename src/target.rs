@@ -62,8 +62,9 @@ impl FileId {
 /// A cell as text, free of the white space, byte order marks and zero-width spaces around it; bytes that are not UTF-8
 /// become U+FFFD.
 pub fn clean(cell: &[u8]) -> Cow<'_, str> {
-    let is_padding =
-        |character: char| character.is_whitespace() || matches!(character, '\u{feff}' | '\u{200b}');
+    let is_padding = |character: char| {
+        character.is_whitespace() || matches!(character, '\u{feff}' | '\u{200b}' | '\u{2060}')
+    };
     match String::from_utf8_lossy(cell) {
         Cow::Borrowed(text) => Cow::Borrowed(text.trim_matches(is_padding)),
         Cow::Owned(text) => Cow::Owned(text.trim_matches(is_padding).to_owned()),

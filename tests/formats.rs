@@ -118,6 +118,20 @@ fn refused() -> Vec<(&'static str, Vec<u8>)> {
         .map(|(word, bytes)| (word, bytes.to_vec()))
         .collect();
     all.extend([
+        (
+            "UTF-32",
+            with_bom
+                .chars()
+                .flat_map(|c| u32::from(c).to_le_bytes())
+                .collect(),
+        ),
+        (
+            "UTF-32",
+            with_bom
+                .chars()
+                .flat_map(|c| u32::from(c).to_be_bytes())
+                .collect(),
+        ),
         ("UTF-16", utf_16(&with_bom, u16::to_le_bytes)),
         ("UTF-16", utf_16(&with_bom, u16::to_be_bytes)),
         ("UTF-16", utf_16(&text, u16::to_le_bytes)),

@@ -87,6 +87,11 @@ fn a_first_record_is_a_header_only_where_it_holds_nothing_of_an_id() {
         &format!("{A}{B}"),
         &format!("\u{feff}\u{feff}{A}"),
         "\"6,1E+23\"",
+        "\"61,000,000\"",
+        "61.000.000",
+        "61 000 000",
+        "61\u{a0}000\u{202f}000",
+        "61'000",
         "a\u{1}b",
         "\u{7f}",
     ] {
@@ -275,6 +280,7 @@ fn what_cannot_be_seen_around_an_id_is_taken_off() {
     let around = [
         "\u{feff}",
         "\u{200b}",
+        "\u{2060}",
         "\u{a0}",
         "\u{2003}",
         " \u{feff}\u{feff} \u{200b}",
@@ -315,6 +321,31 @@ fn versions_and_folders_are_known_however_they_are_written() {
             read(format!("fileId,type\n{A},{kind}\n")).rows,
             [format!("2 {A}")]
         );
+    }
+}
+
+#[test]
+fn several_columns_without_a_name_are_an_error_that_lists_them_and_stays_short() {
+    for (text, way_out, columns) in [
+        (
+            format!("name,{A}\nx,{B}\n"),
+            "--no-header --column 2",
+            "name, ",
+        ),
+        (format!("{A},\n"), "--no-header --column 1", A),
+        ("name,asset\nx,y\n".into(), "--column", "name, asset"),
+        (
+            format!("name,{},asset\n", "x".repeat(500_000)),
+            "--column",
+            "name, xxx",
+        ),
+    ] {
+        let error = refusal(text, &Options::default());
+        assert!(
+            error.contains(way_out) && error.contains(columns),
+            "{error}"
+        );
+        assert!(error.len() < 1500, "{}", error.len());
     }
 }
 
@@ -445,16 +476,16 @@ proptest! {
 }
 
 #[test]
-fn a_row_type_is_told_as_it_stands() {
+fn a_row_type_is_told_in_one_line() {
     let folder = TempDir::new().unwrap();
     let path = folder.path().join("a.csv");
-    fs::write(&path, format!("fileId,type\n{A}, File\u{a0}Version \n")).unwrap();
-    let mut sources = Sources::open(&[Input::File(path)], &Options::default()).unwrap();
-    let Some(Ok(Record::Rejected(rejected))) = sources.records().next() else {
-        panic!("a version is never sent")
-    };
-    assert_eq!(
-        rejected.reason,
-        Reject::NotAFile("File\u{a0}Version".into())
-    );
+    for kind in [" File Version ", "File\u{a0}Version", "\"File\nVersion\""] {
+        fs::write(&path, format!("fileId,type\n{A},{kind}\n")).unwrap();
+        let input = [Input::File(path.clone())];
+        let mut sources = Sources::open(&input, &Options::default()).unwrap();
+        let Some(Ok(Record::Rejected(rejected))) = sources.records().next() else {
+            panic!("a version is never sent")
+        };
+        assert_eq!(rejected.reason, Reject::NotAFile("File Version".into()));
+    }
 }

@@ -53,6 +53,8 @@ const EXPORT: &str = "export the IDs as CSV, or one ID per line";
 const UNPACK: &str = "unpack it and give the list inside";
 const NOT_TEXT: &str = "it is not text: give a CSV file, or one ID per line";
 const NOT_UTF8: &str = "save it as UTF-8, or convert it with `iconv -f UTF-16 -t UTF-8`";
+const UTF32: &str = "UTF-32";
+const NOT_UTF32: &str = "save it as UTF-8, or convert it with `iconv -f UTF-32 -t UTF-8`";
 
 /// A zstd frame whose window does not fit into memory.
 pub(super) const LONG_WINDOW: Foreign = Foreign {
@@ -182,6 +184,8 @@ const SIGNATURES: &[(usize, &[u8], &str, &str)] = &[
     (0, b"\x89PNG", "a picture", NOT_TEXT),
     (0, b"\xff\xd8\xff", "a picture", NOT_TEXT),
     (0, b"GIF8", "a picture", NOT_TEXT),
+    (0, b"\xff\xfe\0\0", UTF32, NOT_UTF32),
+    (0, b"\0\0\xfe\xff", UTF32, NOT_UTF32),
     (0, b"\xff\xfe", UTF16.what, NOT_UTF8),
     (0, b"\xfe\xff", UTF16.what, NOT_UTF8),
     (

@@ -327,7 +327,7 @@ fn id_column(name: &str, cells: &[String], options: &Options) -> Result<usize, S
     let no_such = |column: &str| SourceError::NoSuchColumn {
         input: name.into(),
         column: column.into(),
-        columns: cells.join(", "),
+        columns: listed(cells),
     };
     match &options.column {
         Some(Column::Number(number)) if *number <= cells.len() => Ok(number - 1),
@@ -351,17 +351,24 @@ fn id_column(name: &str, cells: &[String], options: &Options) -> Result<usize, S
 
 /// Several columns without a known name: either their names are unknown, or there are none.
 fn no_column(name: &str, cells: &[String]) -> SourceError {
-    let input = name.into();
+    let (input, columns) = (name.into(), listed(cells));
     match cells.iter().position(|cell| is_hex_id(cell)) {
         Some(column) => SourceError::NoHeader {
             input,
             column: column + 1,
-            width: cells.len(),
+            columns,
         },
-        None => SourceError::NoColumn {
-            input,
-            columns: cells.join(", "),
-        },
+        None => SourceError::NoColumn { input, columns },
+    }
+}
+
+/// Cells for an error, as far as a person reads.
+fn listed(cells: &[String]) -> String {
+    const MAX_LISTED: usize = 1000;
+    let all = cells.join(", ");
+    match all.char_indices().nth(MAX_LISTED) {
+        Some((end, _)) => format!("{}…", &all[..end]),
+        None => all,
     }
 }
 
@@ -409,7 +416,9 @@ fn is_hex_id(cell: &str) -> bool {
 fn may_be_header(cell: &str) -> bool {
     let is_not_hex = |byte: &u8| !byte.is_ascii_hexdigit();
     let holds_id = cell.as_bytes().split(is_not_hex).any(|run| run.len() >= 24);
-    let is_number = cell.contains(|digit: char| digit.is_ascii_digit())
-        && cell.replace(',', ".").parse::<f64>().is_ok();
+    // As a spreadsheet of any country writes one.
+    let bare = cell.replace([',', '.', '\'', '_', ' ', '\u{a0}', '\u{202f}'], "");
+    let is_number =
+        bare.contains(|digit: char| digit.is_ascii_digit()) && bare.parse::<f64>().is_ok();
     !holds_id && !is_number && !cell.contains(char::is_control)
 }

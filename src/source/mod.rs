@@ -62,15 +62,15 @@ pub enum SourceError {
     },
     /// Several columns, and the first record holds an ID, so that there are no names.
     #[error(
-        "{input} has {width} columns and no header that names them; give --no-header --column {column}"
+        "{input} has no header that names its columns; give --no-header --column {column} (the first line is: {columns})"
     )]
     NoHeader {
         /// The input's name.
         input: String,
         /// The column of the ID, from 1.
         column: usize,
-        /// How many columns there are.
-        width: usize,
+        /// The first record's cells.
+        columns: String,
     },
     /// The column that was asked for is not there.
     #[error("{input} has no column {column}; name one with --column (the columns are: {columns})")]

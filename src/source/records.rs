@@ -122,7 +122,14 @@ impl Source {
             .map(|kind| row.cell(kind))
             .unwrap_or_default();
         let reason = if is_no_file(kind) {
-            Reject::NotAFile(clean(kind).into())
+            let words = clean(kind);
+            Reject::NotAFile(
+                words
+                    .split_whitespace()
+                    .collect::<Vec<_>>()
+                    .join(" ")
+                    .into(),
+            )
         } else {
             match FileId::parse(&id) {
                 Ok(file_id) => {
