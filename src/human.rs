@@ -64,6 +64,40 @@ pub fn limit(seen: &SeenLimit) -> String {
     format!("{}/{per}", grouped(seen.limit))
 }
 
+/// A message without markup: the title of an HTML page, or what stands between its tags.
+pub fn without_markup(message: &str) -> String {
+    let is_tag =
+        |rest: &str| rest.starts_with(|c: char| c.is_ascii_alphabetic() || "!/?".contains(c));
+    if !message
+        .match_indices('<')
+        .any(|(at, _)| is_tag(&message[at + 1..]))
+    {
+        return message.to_owned();
+    }
+    let lower = message.to_ascii_lowercase();
+    let title = lower
+        .split_once("<title>")
+        .map(|(before, _)| before.len() + "<title>".len());
+    let text = title.map_or(message, |begin| {
+        let end = lower[begin..]
+            .find('<')
+            .map_or(message.len(), |end| begin + end);
+        &message[begin..end]
+    });
+    let mut pieces = text.split('<');
+    let mut plain = pieces.next().unwrap_or_default().to_owned();
+    for piece in pieces {
+        if is_tag(piece) {
+            plain.push(' ');
+            plain.push_str(piece.split_once('>').map_or("", |(_, after)| after));
+        } else {
+            plain.push('<');
+            plain.push_str(piece);
+        }
+    }
+    plain.split_whitespace().collect::<Vec<_>>().join(" ")
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -91,5 +125,24 @@ mod tests {
         };
         assert_eq!(limit(&seen(5, 1)), "5/s");
         assert_eq!(limit(&seen(2500, 10)), "2,500/10 s");
+    }
+
+    #[test]
+    fn a_message_keeps_its_words_and_loses_its_tags() {
+        for (message, plain) in [
+            ("no tags, 1 < 2, <é>", "no tags, 1 < 2, <é>"),
+            (
+                "<html><head><TITLE>502 Bad Gateway</TITLE></head><body>x",
+                "502 Bad Gateway",
+            ),
+            ("<!doctype html><title>cut o", "cut o"),
+            (
+                "HTTP 503: <h1>Service</h1><p>Unavailable",
+                "HTTP 503: Service Unavailable",
+            ),
+            ("broken <a href=", "broken"),
+        ] {
+            assert_eq!(without_markup(message), plain);
+        }
     }
 }

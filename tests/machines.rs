@@ -426,6 +426,56 @@ fn the_log_follows_an_id_through_its_attempts_and_every_line_is_json() {
 }
 
 #[test]
+fn with_the_json_log_every_line_is_an_object_with_a_level_a_message_and_a_time() {
+    let all = ids(300);
+    let script = Script {
+        malformed: [all[3].clone()].into(),
+        ..Script::plain()
+    };
+    let scene = Scene::with_files(script, &all).option("--log-format json");
+    let odd = list(&all) + "odd-one\nnot an id\n";
+    std::fs::write(scene.path("ids.txt"), odd).unwrap();
+    std::fs::write(scene.path("keep.txt"), "not-in-the-list\n").unwrap();
+    let parsed = |options: &str, code: i32| -> Vec<Value> {
+        let ran = scene.run_with(options);
+        let lines = ran.exits(code).stderr.lines();
+        let lines: Vec<Value> = lines
+            .map(|line| serde_json::from_str(line).unwrap())
+            .collect();
+        for line in &lines {
+            let message = line["fields"]["message"].as_str().unwrap();
+            assert!(
+                !message.contains('\n') && !message.starts_with("warning"),
+                "{line}"
+            );
+            let level = line["level"].as_str().unwrap();
+            assert!(["INFO", "WARN", "ERROR"].contains(&level), "{line}");
+            assert!(line["timestamp"].as_str().unwrap().ends_with('Z'), "{line}");
+        }
+        lines
+    };
+    let has = |lines: &[Value], level: &str, words: &str| {
+        let found = |line: &Value| {
+            line["level"] == level && line["fields"]["message"].as_str().unwrap().contains(words)
+        };
+        assert!(lines.iter().any(found), "{level} {words:?}: {lines:#?}");
+    };
+    let lines = parsed("--dry-run", 1);
+    has(&lines, "INFO", "the run would send 4 requests");
+    let lines = parsed("--dry-run --check", 1);
+    has(&lines, "INFO", "300 of 301 exist");
+    let lines = parsed("--except keep.txt", 1);
+    has(&lines, "WARN", "does not look like an ImageKit ID");
+    let summary = &lines.last().unwrap()["fields"];
+    assert_eq!(
+        (&summary["message"], &summary["exit_code"]),
+        (&"done".into(), &1.into())
+    );
+    assert_eq!(summary["counts"]["deleted"], 299);
+    has(&parsed("--column nothing", 2), "ERROR", "nothing");
+}
+
+#[test]
 fn quiet_says_nothing_of_a_success_and_of_a_stop_why_and_what_to_type() {
     let scene = Scene::with_files(Script::plain(), &ids(30)).option("--quiet --rate unlimited");
     let ran = scene.run();
@@ -484,4 +534,27 @@ fn the_summary_groups_what_went_wrong_with_an_example_of_each() {
         .says("2  invalid, invalid_id: ");
     let example = format!("e.g. {} (ids.txt line 11)", all[10]);
     ran.says(&example).says("e.g. a b (ids.txt line 51)");
+}
+
+#[test]
+fn a_page_in_place_of_an_answer_is_shown_by_its_title_or_its_words() {
+    let page = "<!doctype html><html><head><title>502 Bad\n Gateway</title></head><body><p>nginx";
+    for (page, words) in [
+        (page, "HTTP 404: 502 Bad Gateway"),
+        (
+            "<h1>Service</h1> <p>Unavailable",
+            "HTTP 404: Service Unavailable",
+        ),
+        ("no tags, 1 < 2", "HTTP 404: no tags, 1 < 2"),
+    ] {
+        let script = Script {
+            everything: Some((404, "text/html", page.into())),
+            ..Script::plain()
+        };
+        let scene = Scene::with_files(script, &ids(2)).option("--summary-json s.json");
+        let ran = scene.run();
+        ran.exits(3).says(words);
+        assert!(!ran.stderr.contains("<p>"), "{}", ran.stderr);
+        assert!(summary(&scene)["reason"].as_str().unwrap().contains(words));
+    }
 }

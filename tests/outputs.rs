@@ -164,7 +164,7 @@ fn a_pipe_that_nobody_reads_is_refused_and_holds_nothing_up() {
         );
         let ran = scene.run_with(&format!("{option} pipe"));
         nothing_was_sent(&scene, &ran);
-        ran.says("pipe").says("nobody reads").says(option);
+        ran.says("pipe").says("nothing reads").says(option);
         symlink("pipe", scene.path("link")).unwrap();
         nothing_was_sent(&scene, &scene.run_with(&format!("{option} link")));
     }

@@ -197,49 +197,6 @@ fn every_command_of_readme_does_what_it_says() {
     }
 }
 
-/// README's first block is what a run shows: its lines, with all that differs from run to run made alike.
-#[test]
-fn the_run_that_readme_shows_is_what_a_run_shows() {
-    let readme = readme();
-    let block = readme.split("```console\n").nth(1).unwrap();
-    let shown: Vec<String> = block
-        .split("```")
-        .next()
-        .unwrap()
-        .lines()
-        .map(alike)
-        .collect();
-    let folder = folder();
-    // A file that is not there, an ID that cannot be one and one that came before make the run fail as README's does.
-    let path = folder.path().join("old-files.csv");
-    let list = fs::read_to_string(&path).unwrap();
-    let first = list.lines().nth(1).unwrap();
-    fs::write(&path, format!("{list}{first}\nnot an id,x\n")).unwrap();
-    let server = Sandbox::start(Script::plain()).unwrap();
-    server.ledger().put_all(ids(20)[1..].to_vec());
-    let (code, said) = run(
-        "imagekit-bulk-delete --yes old-files.csv",
-        folder.path(),
-        &server,
-    );
-    assert_eq!(code, 1, "{said}");
-    let lines: Vec<&str> = said.lines().collect();
-    assert!(lines.len() > 8, "{said}");
-    for line in lines {
-        assert!(shown.contains(&alike(line)), "{line}\n{shown:#?}");
-    }
-}
-
-/// A line up to its first comma, with all that has a digit as `#` and with single blanks.
-fn alike(line: &str) -> String {
-    let line = line.split(", ").next().unwrap();
-    let words = line.split_whitespace().map(|word| {
-        let is_number = word.contains(|letter: char| letter.is_ascii_digit());
-        if is_number { "#" } else { word }
-    });
-    words.collect::<Vec<_>>().join(" ")
-}
-
 #[test]
 fn the_debian_package_finds_all_its_files() {
     let manifest = fs::read_to_string("Cargo.toml").unwrap();

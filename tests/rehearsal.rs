@@ -26,7 +26,7 @@ fn what_refuses_the_real_command_refuses_the_rehearsal() {
         ("--report ids.txt", "is an input"),
         ("--summary-json ids.txt", "is an input"),
         ("--metrics-file no/m.prom", "no/m.prom"),
-        ("--html folder", "no regular file"),
+        ("--html folder", "not a regular file"),
         ("--private-key-file missing.key", "missing.key"),
         ("--private-key-file empty.key", "empty"),
         ("--report strange.csv", "exists"),

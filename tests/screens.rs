@@ -3,7 +3,8 @@
 
 mod fixture;
 
-use std::io::Write;
+use std::collections::HashSet;
+use std::io::{BufRead as _, BufReader, Write};
 use std::num::NonZeroU16;
 use std::process::Command;
 use std::thread;
@@ -12,7 +13,7 @@ use std::time::{Duration, Instant};
 use expectrl::process::unix::WaitStatus;
 use expectrl::session::OsSession;
 use fixture::{Scene, ids, list};
-use imagekit_bulk_delete::sandbox::{BatchTrouble, Fault, Script};
+use imagekit_bulk_delete::sandbox::{BatchTrouble, Fault, Sandbox, Script};
 
 const ROWS: u16 = 30;
 const WIDTHS: [u16; 2] = [60, 120];
@@ -819,4 +820,93 @@ fn after_a_stop_and_a_continue_the_question_is_asked_again() {
     terminal.press(b"y\r");
     assert_eq!(terminal.end().0, 0);
     assert_eq!(scene.server.ledger().deleted_count(), 5);
+}
+
+/// What a line says, without its numbers, names and addresses, part by part.
+fn parts(line: &str) -> Vec<String> {
+    let line = line.replace(['=', '>'], "");
+    let part = |part: &str| {
+        let words = part.split_whitespace().map(|word| {
+            let is_number = word.contains(|letter: char| letter.is_ascii_digit());
+            match word {
+                _ if is_number || word.contains("://") => "#",
+                _ if word.starts_with("private_") => "KEY",
+                _ => word,
+            }
+        });
+        words.collect::<Vec<_>>().join(" ")
+    };
+    let parts = line.split(", ").map(part);
+    parts.filter(|part| !part.is_empty()).collect()
+}
+
+/// README's first blocks: what a person sees who serves the sandbox in one terminal, as README says, and runs the
+/// command in another.
+#[test]
+fn readme_begins_with_what_a_run_shows() {
+    let readme = std::fs::read_to_string("README.md").unwrap();
+    for words in [
+        "--sandbox-listen 127.0.0.1:8080",
+        &format!("IMAGEKIT_PRIVATE_KEY={}", Sandbox::key()),
+        "--base-url http://127.0.0.1:8080",
+    ] {
+        assert!(readme.contains(words), "{words}");
+    }
+    let mut server = Command::new(fixture::BINARY)
+        .args(["--sandbox-listen", "127.0.0.1:0"])
+        .stderr(std::process::Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut said = String::new();
+    let mut stderr = BufReader::new(server.stderr.take().unwrap());
+    stderr.read_line(&mut said).unwrap();
+    let url = said
+        .split(' ')
+        .find(|word| word.starts_with("http://"))
+        .unwrap();
+    assert!(said.contains(Sandbox::key()), "{said}");
+
+    let folder = tempfile::TempDir::new().unwrap();
+    let rows = ids(2000).into_iter().map(|id| format!("{id},a.jpg,1\n"));
+    let again = ids(2).into_iter().map(|id| format!("{id},a.jpg,1\n"));
+    let list = rows.chain(again).chain(["not an id,b.jpg,1\n".into()]);
+    let list = format!("fileId,name,size\n{}", list.collect::<String>());
+    std::fs::write(folder.path().join("old-files.csv"), list).unwrap();
+    let mut command = Command::new(fixture::BINARY);
+    command
+        .args(["--base-url", url.trim_end_matches(','), "old-files.csv"])
+        .current_dir(folder.path())
+        .env_clear()
+        .env("IMAGEKIT_PRIVATE_KEY", Sandbox::key());
+    let mut terminal = Terminal::spawn(command, 100);
+    terminal.shows("Type the number of files to go on:");
+    terminal.press(b"2,000\r");
+    let mut seen = HashSet::new();
+    while terminal.listen() {
+        if terminal.is_at_rest() {
+            seen.extend((0..ROWS).flat_map(|row| parts(&terminal.row(row))));
+        }
+    }
+    let (code, screen) = terminal.end();
+    server.kill().unwrap();
+    server.wait().unwrap();
+    assert_eq!(code, 1, "{screen}");
+
+    let blocks = readme.split("```console\n").skip(1);
+    let blocks = blocks.map(|block| block.split("```").next().unwrap());
+    let lines = blocks.flat_map(str::lines);
+    let shown: HashSet<String> = lines
+        .filter(|line| !line.starts_with('$'))
+        .flat_map(parts)
+        .collect();
+    seen.extend(screen.lines().flat_map(parts));
+    for part in &shown {
+        assert!(
+            seen.contains(part),
+            "README shows {part:?}, not one of {seen:#?}"
+        );
+    }
+    for part in screen.lines().flat_map(parts) {
+        assert!(shown.contains(&part), "README lacks {part:?} of\n{screen}");
+    }
 }

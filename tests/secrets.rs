@@ -7,7 +7,7 @@ use std::fs;
 use std::path::Path;
 use std::process::Output;
 
-use fixture::{Report, Scene, ids};
+use fixture::{Ran, Report, Scene, ids};
 use imagekit_bulk_delete::sandbox::{Sandbox, Script};
 
 /// Shaped as ImageKit's own, with everything that base64 may hold.
@@ -223,6 +223,31 @@ fn files_that_are_named_like_a_key_are_read_and_their_names_are_masked() {
         nothing_holds_the_key(&scene, &output, &[input]);
         assert_eq!(output.status.code(), Some(0), "{output:?}");
         assert_eq!(scene.server.ledger().deleted_count(), 3);
+        if !outputs.contains("--quiet") {
+            Ran::new(output, scene.folder.path()).says("and is shown as [key]; rename the file");
+        }
+    }
+}
+
+#[test]
+fn a_command_that_would_be_shown_without_its_names_is_not_shown() {
+    for (input, shown) in [("private_photos.csv", false), ("photos.csv", true)] {
+        let all = ids(3);
+        let script = Script {
+            malformed: [all[1].clone()].into(),
+            ..Script::plain()
+        };
+        let scene = Scene::new(script).input(input, fixture::list(&all));
+        scene.server.ledger().put_all(all.iter().cloned());
+        let ran = scene.run();
+        ran.exits(1);
+        let said = &ran.stderr;
+        assert_eq!(said.contains(" --resume --yes"), shown, "{said}");
+        let instead = "run the same command with --resume";
+        assert_eq!(said.contains(instead), !shown, "{said}");
+        assert!(!said.contains("photos") || shown, "{said}");
+        // What it says works.
+        scene.run_with("--resume").exits(1);
     }
 }
 

@@ -139,7 +139,7 @@ impl Target {
             }));
         }
         if kind == Kind::Page || !can_be_written_to(metadata.file_type()) {
-            bail!("it is no regular file");
+            bail!("it is not a regular file");
         }
         // A pipe that nobody reads must not hold up the end of the run.
         let stream = OpenOptions::new()
@@ -147,7 +147,7 @@ impl Target {
             .custom_flags((OFlags::NONBLOCK | OFlags::NOCTTY).bits().cast_signed())
             .open(&path)
             .map_err(|error| match rustix::io::Errno::from_io_error(&error) {
-                Some(rustix::io::Errno::NXIO) => io::Error::other("nobody reads this pipe"),
+                Some(rustix::io::Errno::NXIO) => io::Error::other("nothing reads from this pipe"),
                 _ => error,
             })?;
         Ok(Self::Stream(stream))
@@ -200,7 +200,7 @@ fn check_is_ours(path: &Path, metadata: &Metadata, kind: Kind) -> Result<()> {
         .read_to_end(&mut begin)
         .context("it cannot be read")?;
     if !begin.is_empty() && !begin.eq_ignore_ascii_case(mark.as_bytes()) {
-        bail!("it exists and is no {name}");
+        bail!("it exists and is not a {name}");
     }
     Ok(())
 }
@@ -216,7 +216,7 @@ fn write_while_read(mut stream: &File, mut bytes: &[u8]) -> io::Result<()> {
                 if poll(&mut polled, Some(&PATIENCE))? == 0 {
                     return Err(io::Error::new(
                         io::ErrorKind::TimedOut,
-                        "whoever reads this pipe does not go on reading",
+                        "nothing reads from this pipe any more",
                     ));
                 }
             }
@@ -235,8 +235,7 @@ impl Replaced {
             .prefix(&prefix)
             .suffix(".tmp")
             .permissions(Permissions::from_mode(self.mode))
-            .tempfile_in(folder_of(&self.path))
-            .map_err(without_path)?;
+            .tempfile_in(folder_of(&self.path))?;
         if let Some(old) = &self.old {
             file.as_file().set_permissions(old.clone())?;
         }
@@ -249,15 +248,6 @@ pub(crate) fn folder_of(path: &Path) -> &Path {
     path.parent()
         .filter(|folder| !folder.as_os_str().is_empty())
         .unwrap_or(Path::new("."))
-}
-
-/// tempfile's errors name the temporary file, which nobody asked for.
-fn without_path(error: io::Error) -> io::Error {
-    let cause = error.get_ref().and_then(|inner| inner.source());
-    let code = cause
-        .and_then(|cause| cause.downcast_ref::<io::Error>())
-        .and_then(io::Error::raw_os_error);
-    code.map_or(error, io::Error::from_raw_os_error)
 }
 
 #[cfg(test)]

@@ -130,16 +130,16 @@ fn in_words(totals: &Totals, stopped: Option<&Reason>, sheet: &str) -> String {
     }
     text.push('\n');
     for (count, what) in [
-        (totals.unclear, "of which nobody could tell"),
-        (totals.invalid, "records are invalid"),
-        (totals.duplicates, "records are duplicates"),
+        (totals.unclear, "could not be checked"),
+        (totals.invalid, "invalid"),
+        (totals.duplicates, "duplicate"),
     ] {
         if count > 0 {
             let _ = writeln!(text, "{} {what}", grouped(count));
         }
     }
     for named in &totals.named {
-        let _ = writeln!(text, "WARNING: {named}");
+        let _ = writeln!(text, "warning: {named}");
     }
     let _ = writeln!(text, "written to: {sheet}");
     text

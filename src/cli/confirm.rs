@@ -8,22 +8,19 @@ use std::io::{self, BufRead, BufReader, IsTerminal, Write};
 use imagekit_bulk_delete::human::{counted, grouped};
 use imagekit_bulk_delete::secret;
 use rustix::process::Signal;
-use rustix::termios::{QueueSelector, tcflush, tcgetwinsize};
+use rustix::termios::{QueueSelector, tcflush};
 use tokio::select;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::oneshot;
 
 use super::input_stats::InputStats;
-use crate::progress::sanitize;
+use crate::progress::{broken, columns, sanitize};
 
 /// From this number on, the number itself must be typed: a `y` slips out too easily.
 const TYPE_THE_NUMBER_FROM: u64 = 1000;
 
 /// Names of inputs are cut beyond this many characters.
 const MAX_NAMES: usize = 300;
-
-/// Where the terminal does not say how wide it is.
-const USUAL_COLUMNS: usize = 80;
 
 /// The terminal that the person sits at, even when stdin is the input.
 #[derive(Debug)]
@@ -98,9 +95,7 @@ struct OpenLine {
 
 impl OpenLine {
     fn print(&mut self, question: &Question<'_>) -> io::Result<()> {
-        let columns = tcgetwinsize(&self.terminal).map_or(0, |size| usize::from(size.ws_col));
-        let columns = if columns == 0 { USUAL_COLUMNS } else { columns };
-        write!(self.terminal, "{}", question.text(columns))
+        write!(self.terminal, "{}", question.text(columns()))
     }
 }
 
@@ -145,7 +140,7 @@ impl Question<'_> {
         paragraphs.push(prompt.into());
         let lines: Vec<String> = paragraphs
             .iter()
-            .map(|paragraph| wrapped(paragraph, columns))
+            .map(|paragraph| broken(paragraph, columns))
             .collect();
         lines.join("\n") + " "
     }
@@ -199,53 +194,9 @@ fn clean(text: &str) -> String {
     }
 }
 
-/// How lines begin that go on with the one before: no name can pass for a line of its own.
-const INDENT: &str = "  ";
-
-/// The text in lines that fit, broken between words only.
-fn wrapped(text: &str, columns: usize) -> String {
-    let mut wrapped = String::new();
-    let mut column = 0;
-    for word in text.split(' ') {
-        let width = width(word);
-        if column > 0 && column + 1 + width >= columns {
-            wrapped.push('\n');
-            wrapped.push_str(INDENT);
-            column = INDENT.len();
-        } else if column > 0 {
-            wrapped.push(' ');
-            column += 1;
-        }
-        wrapped.push_str(word);
-        column += width;
-    }
-    wrapped
-}
-
-/// How many columns a word takes at the most.
-fn width(word: &str) -> usize {
-    let columns = |character: char| if character.is_ascii() { 1 } else { 2 };
-    word.chars().map(columns).sum()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn lines_break_between_words_only_at_any_width() {
-        let text = "Delete 1,500 files for good from https://api.imagekit.io, as listed in \u{65e5}\u{672c}.csv?";
-        for columns in 1..120 {
-            let wrapped = wrapped(text, columns);
-            assert_eq!(wrapped.replace("\n  ", " "), text);
-            for line in wrapped.lines() {
-                assert!(
-                    !line.trim().contains(' ') || width(line) < columns,
-                    "{columns}: {line}"
-                );
-            }
-        }
-    }
 
     #[test]
     fn what_comes_from_outside_steers_nothing_and_takes_little_room() {

@@ -2,19 +2,19 @@
 
 use std::path::Path;
 
-use imagekit_bulk_delete::human::grouped;
+use imagekit_bulk_delete::human::bytes;
 use imagekit_bulk_delete::report::Destination;
 use imagekit_bulk_delete::source::Sources;
 
 /// A row is rarely shorter: ID, status, time, request id, line and input take that much.
-const LEAST_ROW_BYTES: u64 = 100;
+const MIN_ROW_BYTES: u64 = 100;
 
 /// A warning where the report plainly does not fit; `None` where it may, or nobody can tell.
 pub(crate) fn warning(destination: &Destination, sources: &Sources) -> Option<String> {
     let Destination::File(path) = destination else {
         return None;
     };
-    let needed = sources.rough_records()?.saturating_mul(LEAST_ROW_BYTES);
+    let needed = sources.rough_records()?.saturating_mul(MIN_ROW_BYTES);
     let folder = path
         .parent()
         .filter(|folder| !folder.as_os_str().is_empty())
@@ -23,9 +23,9 @@ pub(crate) fn warning(destination: &Destination, sources: &Sources) -> Option<St
     let free = disk.f_bavail.saturating_mul(disk.f_frsize);
     (free < needed).then(|| {
         format!(
-            "warning: the report needs some {} MB and its disk has {} MB free; make room, or give another place with --report",
-            grouped(needed / 1_000_000),
-            grouped(free / 1_000_000)
+            "warning: the report needs about {}, and its disk has {} free; make room, or put it elsewhere with --report",
+            bytes(needed),
+            bytes(free)
         )
     })
 }

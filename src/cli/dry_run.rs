@@ -148,18 +148,18 @@ fn write_plan(text: &mut String, cli: &Cli, stats: &InputStats, due: u64, rate: 
     } else {
         "requests"
     };
-    let _ = write!(text, "the run would take {} {noun}", grouped(plan.requests));
+    let _ = write!(text, "the run would send {} {noun}", grouped(plan.requests));
     let limit = match rate {
-        Rate::Auto => "under ImageKit's documented limits (--rate auto)".into(),
+        Rate::Auto => "at ImageKit's documented limits (--rate auto)".into(),
         Rate::PerSecond {
             per_second, burst, ..
         } => format!("at {per_second}/s with a burst of {burst}"),
         Rate::Unlimited => String::new(),
     };
     let _ = match plan.time {
-        Some(time) if time.is_zero() => writeln!(text, ", a moment {limit}"),
-        Some(time) => writeln!(text, ", at least {} {limit}", seconds(time)),
-        None => writeln!(text, ", as fast as the answers come (--rate unlimited)"),
+        Some(time) if time.is_zero() => writeln!(text, " in less than a second {limit}"),
+        Some(time) => writeln!(text, " in at least {} {limit}", seconds(time)),
+        None => writeln!(text, " as fast as ImageKit answers (--rate unlimited)"),
     };
     if is_purging {
         let _ = writeln!(

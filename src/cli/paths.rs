@@ -150,7 +150,7 @@ impl Paths {
             let folder = folder_of(&target);
             check_folder(folder).with_context(|| {
                 let (folder, shown) = (folder.display(), path.display());
-                format!("cannot create {shown} in the folder {folder}; make or free the folder, or give {option} another path")
+                format!("cannot create {shown} in the folder {folder}; create the folder or make it writable, or give {option} another path")
             })?;
         }
         Ok(())

@@ -49,7 +49,7 @@ pub(crate) fn run(cli: &mut Cli) -> Result<u8> {
 async fn dispatch(cli: &Cli, shortage: Option<String>) -> Result<u8> {
     let progress = Progress::new(&cli.display);
     log::start(cli, &progress);
-    if let Some(warning) = shortage {
+    for warning in [shortage, misplaced_key::warning()].into_iter().flatten() {
         progress.notice(&warning);
     }
     if let Some(address) = cli.safety.sandbox_listen {
@@ -168,7 +168,7 @@ impl Run<'_> {
             } => ready,
             number = signals.next() => {
                 let reason = Reason::Signal(number);
-                progress.say(&format!("stopped: {reason}; nothing was deleted"));
+                progress.must_know(&format!("stopped: {reason}; nothing was deleted"));
                 Ok(Readiness::Left(exit::of_reason(&reason)))
             }
         };

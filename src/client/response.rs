@@ -9,6 +9,7 @@ use serde_json::Value;
 
 use super::file::FileInfo;
 use super::rate_limit_headers::{self, text};
+use crate::human::without_markup;
 use crate::secret;
 use crate::throttle::RateLimitHeaders;
 
@@ -41,7 +42,7 @@ pub enum Body {
     Json(Value),
     /// It did not come whole, or begins like JSON and is none: nothing in it can be believed.
     Unreadable(Unreadable),
-    /// HTML, plain text, anything else; its beginning.
+    /// HTML, plain text, anything else: a page's title, or the beginning of its words.
     Foreign(Box<str>),
 }
 
@@ -100,9 +101,10 @@ impl Response {
     pub fn message(&self) -> Option<&str> {
         match &self.body {
             Body::Json(json) => json.get("message").and_then(Value::as_str),
-            Body::Foreign(text) => Some(text),
+            Body::Foreign(text) => Some(&**text),
             Body::Empty | Body::Unreadable(_) => None,
         }
+        .filter(|message| !message.is_empty())
     }
 
     /// Whether a success bears a mark of ImageKit's API: a request ID, or a JSON object with one of its fields. A
@@ -223,6 +225,8 @@ async fn body(mut answer: reqwest::Response) -> Body {
 
 fn typed(bytes: &[u8]) -> Body {
     const FOREIGN_CHARACTERS: usize = 300;
+    /// Where a page's title is found.
+    const HEAD_CHARACTERS: usize = 4_000;
     let text = String::from_utf8_lossy(bytes);
     let text = text.trim();
     if text.is_empty() {
@@ -234,22 +238,21 @@ fn typed(bytes: &[u8]) -> Body {
             Body::Json(json)
         }
         Err(_) if text.starts_with(['{', '[']) => Body::Unreadable(Unreadable::Broken),
-        Err(_) => Body::Foreign(
-            secret::scrub(text)
-                .chars()
-                .take(FOREIGN_CHARACTERS)
-                .collect(),
-        ),
+        Err(_) => {
+            let head: String = secret::scrub(text).chars().take(HEAD_CHARACTERS).collect();
+            let words = without_markup(&head);
+            Body::Foreign(words.chars().take(FOREIGN_CHARACTERS).collect())
+        }
     }
 }
 
-/// Takes keys out of what is shown to people: once it is parsed, as JSON may write a character in several ways. Lists
+/// Takes keys and markup out of what is shown to people: once it is parsed, as JSON may write a character in several ways. Lists
 /// of IDs stay as they are, since they are only compared.
 fn redact_messages(json: &mut Value) {
     let Value::Object(fields) = json else { return };
     for name in ["message", "help", "reason"] {
         if let Some(Value::String(text)) = fields.get_mut(name) {
-            *text = secret::scrub_exact(text).into_owned();
+            *text = without_markup(&secret::scrub_exact(text));
         }
     }
 }
@@ -263,7 +266,8 @@ mod tests {
         secret::remember("private_secret");
         assert_eq!(typed(b" \n"), Body::Empty);
         assert_eq!(typed(b"{\"a\":"), Body::Unreadable(Unreadable::Broken));
-        assert_eq!(typed(b"<html>"), Body::Foreign("<html>".into()));
+        let page = b"<html><title>502 Bad Gateway</title><p>nginx";
+        assert_eq!(typed(page), Body::Foreign("502 Bad Gateway".into()));
         assert_eq!(
             typed(b"{\"message\":\"private_secret\"}"),
             Body::Json(serde_json::json!({"message": "[key]"}))

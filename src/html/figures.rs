@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 
-use super::timeline::Timeline;
+use super::chart::{KINDS, Timeline};
 use crate::id_set::{Flags, IdSet};
 use crate::outcome::{Outcome, Purge, REHEARSAL_PREFIX, Status};
 use crate::report::Rows;
@@ -18,30 +18,6 @@ pub(super) const MAX_SHOWN: usize = 5_000;
 
 /// Inputs that are named.
 const MAX_INPUTS: usize = 10;
-
-/// What a chart tells apart, from the bottom of a bar to its top.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Kind {
-    Deleted,
-    /// `not_found` and `gone`.
-    Absent,
-    /// `failed` and `unknown`.
-    Unsettled,
-}
-
-impl Kind {
-    pub(super) const ALL: [Self; 3] = [Self::Deleted, Self::Absent, Self::Unsettled];
-
-    /// `None` for a record that is never sent.
-    pub(super) const fn of(status: Status) -> Option<Self> {
-        match status {
-            Status::Deleted => Some(Self::Deleted),
-            Status::NotFound | Status::Gone => Some(Self::Absent),
-            Status::Failed | Status::Unknown => Some(Self::Unsettled),
-            Status::Invalid | Status::Duplicate | Status::Excluded => None,
-        }
-    }
-}
 
 /// Why a row needs a look, the gravest first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -67,6 +43,16 @@ impl Trouble {
     }
 }
 
+/// How the page colours what became of a record.
+pub(super) const fn class(status: Status) -> &'static str {
+    match status {
+        Status::Deleted => "deleted",
+        Status::NotFound | Status::Gone => "absent",
+        Status::Failed | Status::Unknown => "unsettled",
+        Status::Invalid | Status::Duplicate | Status::Excluded => "unsent",
+    }
+}
+
 /// What the rows of a report come to.
 #[derive(Debug)]
 pub(super) struct Figures {
@@ -74,7 +60,7 @@ pub(super) struct Figures {
     purges: [u64; Purge::ALL.len()],
     /// When the first and the last row were decided.
     pub(super) span: Option<(Timestamp, Timestamp)>,
-    pub(super) over_time: Timeline<{ Kind::ALL.len() }>,
+    pub(super) over_time: Timeline,
     pub(super) failures: Failures,
     /// Rows that need a look, the first of each kind.
     troubles: [Vec<Outcome>; Trouble::COUNT],
@@ -158,9 +144,10 @@ impl Figures {
         let at = outcome.finished_at;
         let (first, last) = self.span.unwrap_or((at, at));
         self.span = Some((first.min(at), last.max(at)));
-        if let Some(kind) = Kind::of(outcome.status) {
+        let kind = KINDS.iter().position(|kind| *kind == class(outcome.status));
+        if let Some(kind) = kind {
             let took = i64::try_from(outcome.duration.as_millis()).unwrap_or(i64::MAX);
-            self.over_time.add(at.as_millisecond(), took, kind as usize);
+            self.over_time.add(at.as_millisecond(), took, kind);
         }
         if !matches!(outcome.status, Status::Deleted | Status::Duplicate) {
             self.failures.add(outcome);

@@ -60,53 +60,6 @@ pub(super) fn share(part: u64, whole: u64) -> String {
     }
 }
 
-/// The width of a bar in time: `0.5 s`, `10 min`, `1 day`.
-pub(super) fn width(milliseconds: i64) -> String {
-    const DAY: i64 = 86_400_000;
-    match milliseconds {
-        ..1_000 => format!("0.{} s", milliseconds / 100),
-        1_000..60_000 => format!("{} s", milliseconds / 1_000),
-        60_000..3_600_000 => format!("{} min", milliseconds / 60_000),
-        3_600_000..DAY => format!("{} h", milliseconds / 3_600_000),
-        DAY => "1 day".into(),
-        _ => format!("{} days", milliseconds / DAY),
-    }
-}
-
-/// A message without markup: the title of a page, or what stands between its tags.
-pub(super) fn without_markup(message: &str) -> String {
-    let is_tag =
-        |rest: &str| rest.starts_with(|c: char| c.is_ascii_alphabetic() || "!/?".contains(c));
-    if !message
-        .match_indices('<')
-        .any(|(at, _)| is_tag(&message[at + 1..]))
-    {
-        return message.to_owned();
-    }
-    let lower = message.to_ascii_lowercase();
-    let title = lower
-        .split_once("<title>")
-        .map(|(before, _)| before.len() + "<title>".len());
-    let text = title.map_or(message, |begin| {
-        let end = lower[begin..]
-            .find('<')
-            .map_or(message.len(), |end| begin + end);
-        &message[begin..end]
-    });
-    let mut pieces = text.split('<');
-    let mut plain = pieces.next().unwrap_or_default().to_owned();
-    for piece in pieces {
-        if is_tag(piece) {
-            plain.push(' ');
-            plain.push_str(piece.split_once('>').map_or("", |(_, after)| after));
-        } else {
-            plain.push('<');
-            plain.push_str(piece);
-        }
-    }
-    plain.split_whitespace().collect::<Vec<_>>().join(" ")
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -127,34 +80,8 @@ mod tests {
     }
 
     #[test]
-    fn widths_and_numbers_read_well() {
-        let widths = [100, 5_000, 600_000, 43_200_000, 86_400_000, 604_800_000].map(width);
-        assert_eq!(
-            widths,
-            ["0.1 s", "5 s", "10 min", "12 h", "1 day", "7 days"]
-        );
-        assert_eq!(
-            Number(1234).to_string(),
-            "<data value=\"1234\">1,234</data>"
-        );
-    }
-
-    #[test]
-    fn a_message_keeps_its_words_and_loses_its_tags() {
-        for (message, plain) in [
-            ("no tags, 1 < 2, <é>", "no tags, 1 < 2, <é>"),
-            (
-                "<html><head><TITLE>502 Bad Gateway</TITLE></head><body>x",
-                "502 Bad Gateway",
-            ),
-            ("<!doctype html><title>cut o", "cut o"),
-            (
-                "HTTP 503: <h1>Service</h1><p>Unavailable",
-                "HTTP 503: Service Unavailable",
-            ),
-            ("broken <a href=", "broken"),
-        ] {
-            assert_eq!(without_markup(message), plain);
-        }
+    fn a_number_keeps_its_bare_value() {
+        let number = Number(1234).to_string();
+        assert_eq!(number, "<data value=\"1234\">1,234</data>");
     }
 }

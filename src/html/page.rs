@@ -6,15 +6,13 @@ use base64::engine::general_purpose::STANDARD;
 use jiff::Timestamp;
 use sha2::{Digest as _, Sha256};
 
-use super::charts::Chart;
-use super::figures::{Figures, Kind, MAX_SHOWN};
-use super::format::{Number, Time, number, share, time, width, without_markup};
-use super::timeline::{Bin, Span};
+use super::chart::Chart;
+use super::figures::{Figures, MAX_SHOWN, class};
+use super::format::{Number, Time, number, share, time};
 use super::{PageError, Run};
-use crate::human::{grouped, seconds};
+use crate::human::{grouped, seconds, without_markup};
 use crate::outcome::{ErrorCode, Outcome, Purge, Status};
 use crate::summary::Group;
-use crate::throttle::Pause;
 
 /// Statuses that a person must look at, the gravest first.
 const TROUBLE: [Status; 3] = [Status::Unknown, Status::Failed, Status::Invalid];
@@ -36,7 +34,6 @@ struct View<'a> {
     script_hash: String,
     figures: &'a Figures,
     run: Option<&'a Run<'a>>,
-    pauses: Vec<Pause>,
     troubles: Vec<&'a Outcome>,
     /// `None` if nothing was sent.
     chart: Option<Chart>,
@@ -57,8 +54,6 @@ pub(super) fn render(
     figures: &Figures,
     run: Option<&Run<'_>>,
 ) -> Result<String, PageError> {
-    let pauses = run.map_or_else(Vec::new, |run| run.stats.pauses());
-    let chart = time_span(figures, run).map(|span| Chart::new(&figures.over_time, span, &pauses));
     let view = View {
         name,
         made: Time(Timestamp::now()),
@@ -67,22 +62,11 @@ pub(super) fn render(
         script_hash: STANDARD.encode(Sha256::digest(SCRIPT)),
         figures,
         run,
-        pauses,
         troubles: figures.troubles(),
-        chart,
+        chart: figures.over_time.chart(),
     };
     // The template engine cuts the last line's end.
     Ok(view.render()? + "\n")
-}
-
-/// What the time axis must show; `None` if nothing was decided by asking.
-fn time_span(figures: &Figures, run: Option<&Run<'_>>) -> Option<Span> {
-    let mut span = figures.over_time.span()?;
-    if let Some(Run { stats, .. }) = run {
-        span.begin = span.begin.min(stats.started_at().as_millisecond());
-        span.end = span.end.max(stats.ended_at().as_millisecond());
-    }
-    Some(span)
 }
 
 impl View<'_> {
@@ -109,7 +93,7 @@ impl View<'_> {
             class: class(status),
             count: self.figures.count_of(status),
             share: share(self.figures.count_of(status), self.figures.records()),
-            meaning: meaning(status),
+            meaning: status.meaning(),
         };
         Status::ALL.into_iter().map(line).collect()
     }
@@ -187,17 +171,6 @@ impl View<'_> {
             _ => shown(row.message.as_deref().unwrap_or_default(), row.error),
         }
     }
-
-    fn time_bins(&self) -> Vec<(String, Bin<{ Kind::ALL.len() }>)> {
-        let format = match self.figures.over_time.width() {
-            ..1_000 => "%Y-%m-%d %H:%M:%S%.1f",
-            _ => "%Y-%m-%d %H:%M:%S",
-        };
-        let begin = |bin: &Bin<_>| Timestamp::from_millisecond(bin.begin).ok();
-        let bins = self.figures.over_time.bins();
-        bins.filter_map(|bin| Some((begin(&bin)?.strftime(format).to_string(), bin)))
-            .collect()
-    }
 }
 
 /// A message as it is shown: without markup, and in our words where there is none.
@@ -208,34 +181,12 @@ fn shown(message: &str, error: Option<ErrorCode>) -> String {
     }
 }
 
-const fn class(status: Status) -> &'static str {
-    match status {
-        Status::Deleted => "deleted",
-        Status::NotFound | Status::Gone => "absent",
-        Status::Failed | Status::Unknown => "unsettled",
-        Status::Invalid | Status::Duplicate | Status::Excluded => "unsent",
-    }
-}
-
-const fn meaning(status: Status) -> &'static str {
-    match status {
-        Status::Deleted => "ImageKit confirmed that this job deleted it",
-        Status::NotFound => "It was not there, and this job did not delete it",
-        Status::Gone => "It is not there; whether this job deleted it cannot be known",
-        Status::Failed => "Not deleted: as far as ImageKit says, it is still there",
-        Status::Unknown => "It may or may not have been deleted",
-        Status::Invalid => "It cannot be a file’s ID; nothing was sent",
-        Status::Duplicate => "The ID appeared in an earlier record, whose row counts",
-        Status::Excluded => "An --except list protects it; nothing was sent",
-    }
-}
-
-/// What can be done about rows of a status.
+/// What can be done about rows of a status, where its meaning does not say so.
 const fn remedy(status: Status) -> &'static str {
     match status {
-        Status::Unknown => "The same command with --resume finds out.",
-        Status::Failed => "The same command with --resume tries again.",
-        _ => "Correct the list.",
+        Status::Failed => "; --resume tries again",
+        Status::Invalid => "; correct the list",
+        _ => "",
     }
 }
 
@@ -264,10 +215,8 @@ const fn reason(error: ErrorCode) -> &'static str {
 const fn purge_meaning(purge: Purge) -> &'static str {
     match purge {
         Purge::Requested => "ImageKit accepted the request",
-        Purge::Failed => {
-            "The purge was refused, or got no clear answer: the CDN may still serve the file"
-        }
-        Purge::NoUrl => "The file’s URL is not known",
-        Purge::OverLimit => "The account’s purges are used up: the CDN may still serve the file",
+        Purge::Failed => "refused, or no clear answer came; the CDN may still serve the file",
+        Purge::NoUrl => "the file’s URL is not known",
+        Purge::OverLimit => "the account’s purges are used up; the CDN may still serve the file",
     }
 }

@@ -22,9 +22,9 @@ use tokio::time::{Instant, MissedTickBehavior, interval};
 use tracing_subscriber::fmt::MakeWriter;
 
 use crate::cli::{Display, LogFormat, ProgressMode};
-pub(crate) use style::sanitize;
 use style::{Colours, Span, Style};
-use view::{Forecasts, View};
+pub(crate) use style::{broken, sanitize};
+use view::{Speeds, View};
 
 const REDRAW: Duration = Duration::from_millis(100);
 const LOOK: Duration = Duration::from_secs(1);
@@ -32,6 +32,10 @@ const PLAIN_LINE: Duration = Duration::from_secs(30);
 
 /// After so long without a change the program was probably stopped (Ctrl-Z), and others wrote to the terminal.
 const STALE_AFTER: Duration = Duration::from_secs(3);
+
+/// Lines that change are no longer than this: a window that is made narrower breaks long ones anew, and what it breaks
+/// cannot be taken off the screen.
+const MAX_COLUMNS: usize = 100;
 
 /// What a terminal has if it does not say; indicatif takes the same.
 const USUAL_COLUMNS: u16 = 80;
@@ -86,14 +90,17 @@ impl Progress {
 
     /// Shows until it is dropped.
     pub(crate) async fn show(&self, stats: &RunStats) -> Infallible {
-        let mut forecasts = Forecasts::new(Instant::now());
-        let look = |now| View::take(stats, &mut forecasts, now);
+        let mut speeds = Speeds::new(Instant::now());
+        let look = |now| View::take(stats, &mut speeds, now);
         let draw = |view: &View| {
-            let (done, total) = view.share().unwrap_or_default();
-            self.draw(view.style(columns(), self.colours), |state| {
-                state.set_len(total);
-                state.set_pos(done);
-            });
+            let (done, total) = view.share.unwrap_or_default();
+            self.draw(
+                view.style(columns().min(MAX_COLUMNS), self.colours),
+                |state| {
+                    state.set_len(total);
+                    state.set_pos(done);
+                },
+            );
         };
         self.watch(look, draw, View::plain).await
     }
@@ -172,7 +179,7 @@ impl Progress {
             let mut fields = summary.fields().unwrap_or_default();
             let verdict = summary.ending.reason().unwrap_or_else(|| "done".into());
             fields["message"] = sanitize(&verdict).into();
-            return self.print(&json(Level::Info, &fields));
+            return self.print(&object(Level::Info, &fields));
         }
         let style = if summary.exit_code == 0 {
             Style::Good
@@ -187,20 +194,28 @@ impl Progress {
 
     /// Tells an error.
     pub(crate) fn error(&self, text: &str) {
-        let text = sanitize(text.trim_end());
-        match self.format {
-            LogFormat::Text => self.print(&format!("error: {text}\n")),
-            LogFormat::Json => self.print(&json(Level::Error, &message(&text))),
-        }
+        self.print(&self.lines(Level::Error, &sanitize(text)));
     }
 
-    /// Tells something.
-    pub(crate) fn say(&self, text: &str) {
-        match (self.format, text.strip_prefix("warning: ")) {
-            (LogFormat::Text, _) => self.print(&format!("{text}\n")),
-            (LogFormat::Json, Some(warning)) => self.print(&json(Level::Warn, &message(warning))),
-            (LogFormat::Json, None) => self.print(&json(Level::Info, &message(text))),
-        }
+    fn say(&self, text: &str) {
+        self.print(&self.lines(Level::Info, text));
+    }
+
+    /// For people in lines that fit their terminal, for programs an object for each line.
+    fn lines(&self, level: Level, text: &str) -> String {
+        let columns = io::stderr().is_terminal().then(columns);
+        let line = |line: &str| match (self.format, columns) {
+            (LogFormat::Json, _) => json(level, line),
+            // A command is one line, for whoever copies it.
+            (LogFormat::Text, Some(columns)) if !is_command(line) => broken(line, columns) + "\n",
+            (LogFormat::Text, _) => format!("{line}\n"),
+        };
+        let prefix = match (level, self.format) {
+            (Level::Error, LogFormat::Text) => "error: ",
+            _ => "",
+        };
+        let text = format!("{prefix}{}", text.trim_end());
+        text.lines().map(line).collect()
     }
 
     fn print(&self, text: &str) {
@@ -222,18 +237,28 @@ impl Drop for Shown<'_> {
 }
 
 /// How many columns a line of words may have: one less than there are, as the last is where terminals differ.
-fn columns() -> usize {
+pub(crate) fn columns() -> usize {
     let columns = tcgetwinsize(io::stderr()).map_or(0, |size| size.ws_col);
     let columns = if columns == 0 { USUAL_COLUMNS } else { columns };
     usize::from(columns - 1)
 }
 
-fn message(text: &str) -> Value {
-    serde_json::json!({ "message": text })
+/// Indented by two blanks, as commands are.
+fn is_command(line: &str) -> bool {
+    line.starts_with("  ") && !line.starts_with("   ")
+}
+
+/// A line of text as a line of the log.
+fn json(level: Level, line: &str) -> String {
+    let (level, line) = match line.strip_prefix("warning: ") {
+        Some(warning) => (Level::Warn, warning),
+        None => (level, line),
+    };
+    object(level, &serde_json::json!({ "message": line }))
 }
 
 /// One line, of the shape that the log has.
-fn json(level: Level, fields: &Value) -> String {
+fn object(level: Level, fields: &Value) -> String {
     let level = match level {
         Level::Info => "INFO",
         Level::Warn => "WARN",

@@ -3,12 +3,13 @@
 //! The styles are of the terminal's own sixteen colours, those that are read on light and on dark alike; each span
 //! says the same without its style.
 
-use std::fmt::Write;
-
-use indicatif::{ProgressState, ProgressStyle};
+use indicatif::ProgressStyle;
 
 /// Between two spans on one line.
 const GAP: &str = ", ";
+
+/// By so much more are lines indented that go on with the one before.
+const INDENT: usize = 2;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Style {
@@ -74,26 +75,48 @@ pub(super) fn wrapped(spans: &[Span], columns: usize, colours: Colours) -> Strin
     text
 }
 
-/// Lines that change in place: a template for indicatif.
+/// Lines that change in place: a template for indicatif, from texts of our own that hold no braces.
 ///
 /// An Enter typed below them leaves their first line behind, as indicatif counts its lines upwards from where the
-/// cursor rests: so that one is empty. The last one is filled up to the edge, and the cursor goes back to its start:
-/// `^C`, or whatever else is typed, is written over.
+/// cursor rests: so that one is empty. What a window that was made wider left below is cleared. The last one is filled
+/// up to the edge, and the cursor goes back to its start: `^C`, or whatever else is typed, is written over.
 pub(super) fn in_place(lines: &str) -> ProgressStyle {
-    ProgressStyle::with_template(&format!("\n{lines}{{wide_msg}}\x1b[G"))
-        .expect("each key of the template is a word")
+    ProgressStyle::with_template(&format!("\x1b[J\n{lines}{{wide_msg}}\x1b[G"))
+        .expect("its only keys are a bar and a message")
 }
 
 /// One line of words on a terminal of so many columns.
 pub(super) fn line_in_place(line: &str, columns: usize) -> ProgressStyle {
-    in_place("{line}").with_key("line", text(line.chars().take(columns).collect()))
+    in_place(&line.chars().take(columns).collect::<String>())
 }
 
-/// What a key of the template stands for.
-pub(super) fn text(text: String) -> impl Fn(&ProgressState, &mut dyn Write) + Clone + Send + Sync {
-    move |_: &ProgressState, out: &mut dyn Write| {
-        let _ = out.write_str(&text);
+/// A line as it fits a terminal of so many columns: broken between words only. What follows is indented further, so
+/// that no name in it can pass for a line of its own.
+pub(crate) fn broken(line: &str, columns: usize) -> String {
+    let words = line.trim_start_matches(' ');
+    let indent = line.len() - words.len();
+    let mut broken = " ".repeat(indent);
+    let mut column = indent;
+    for (number, word) in words.split(' ').enumerate() {
+        let width = width(word);
+        if number > 0 && column + 1 + width > columns {
+            broken.push('\n');
+            column = indent + INDENT;
+            broken.push_str(&" ".repeat(column));
+        } else if number > 0 {
+            broken.push(' ');
+            column += 1;
+        }
+        broken.push_str(word);
+        column += width;
     }
+    broken
+}
+
+/// How many columns a word takes at the most.
+fn width(word: &str) -> usize {
+    let columns = |character: char| if character.is_ascii() { 1 } else { 2 };
+    word.chars().map(columns).sum()
 }
 
 /// Text that came from outside, with nothing in it that would move the cursor, colour the screen or turn the
@@ -129,6 +152,19 @@ mod tests {
         assert_eq!(narrow, "12 deleted, 3 gone\n1 failed");
         let least = wrapped(&spans(), 6, Colours::No);
         assert_eq!(least, "12 del\n3 gone\n1 fail");
+    }
+
+    #[test]
+    fn lines_break_between_words_only_at_any_width() {
+        let text = "   Delete 1,500 files for good from https://api.imagekit.io, as listed in \u{65e5}\u{672c}.csv?";
+        for columns in 1..120 {
+            let broken = broken(text, columns);
+            assert_eq!(broken.replace("\n     ", " "), text);
+            for line in broken.lines() {
+                let is_one_word = !line.trim().contains(' ');
+                assert!(is_one_word || width(line) <= columns, "{columns}: {line}");
+            }
+        }
     }
 
     #[test]

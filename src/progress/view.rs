@@ -5,22 +5,19 @@ use std::time::Duration;
 use imagekit_bulk_delete::human::{counted, grouped, limit, seconds};
 use imagekit_bulk_delete::job::{Expected, RunStats};
 use imagekit_bulk_delete::outcome::{Purge, Status};
-use imagekit_bulk_delete::throttle::{Endpoint, SeenLimit, Waiting};
+use imagekit_bulk_delete::throttle::{Endpoint, Waiting};
 use indicatif::ProgressStyle;
 use tokio::time::Instant;
 
-use super::eta::{Forecast, Seen, Speed, time_for};
-use super::style::{Colours, Span, Style, in_place, text, wrapped};
+use super::eta::{Speed, time_for};
+use super::style::{Colours, Span, Style, in_place, wrapped};
 
-/// Where there is no room for a bar of so many cells, brackets included, the time so far is left out.
-const MIN_BAR: usize = 10;
-const MIN_BRACKETS: usize = 2;
+/// The cells of the bar, brackets included: as many as there is room for.
+const MIN_BAR: usize = 5;
+const MAX_BAR: usize = 30;
 
 /// Between two numbers.
 const GAP: &str = "  ";
-
-/// A key of the template, and the number that it stands for.
-type Number = (&'static str, String);
 
 /// A pause that is over in a moment is not worth a word.
 const MIN_PAUSE: Duration = Duration::from_millis(300);
@@ -28,259 +25,219 @@ const MIN_PAUSE: Duration = Duration::from_millis(300);
 /// A batch, as against single calls, shows by how many records a request settles.
 const MIN_BATCH: f64 = 1.5;
 
+/// What a speed remembers: long enough to be steady, and for requests as short as the limit beside them.
+const STEADY: Duration = Duration::from_secs(15);
+const RECENT: Duration = Duration::from_secs(4);
+
 /// All that is told at one moment.
-#[derive(Debug, Clone, PartialEq)]
-pub(super) struct View {
-    pub(super) done: u64,
-    pub(super) total: Expected,
-    pub(super) counts: Vec<(Status, u64)>,
-    pub(super) speed: Option<Speed>,
-    pub(super) time_left: Option<Duration>,
-    pub(super) elapsed: Duration,
-    pub(super) activity: Activity,
-    pub(super) retries: u64,
-    pub(super) throttled: u64,
-    pub(super) in_flight: u64,
-    /// URLs to purge, those that are purged included.
-    pub(super) purges: Option<Purging>,
-}
-
-/// How far the purges are.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub(super) struct Purging {
-    done: u64,
-    total: u64,
-    /// Nothing else is left to do just now, so that the bar is theirs.
-    is_alone: bool,
-    time_left: Option<Duration>,
-}
-
-/// How fast it goes, of both kinds of work.
 #[derive(Debug)]
-pub(super) struct Forecasts {
-    records: Forecast,
-    purges: Forecast,
+pub(super) struct View {
+    /// What the bar shows: how much of how much; `None` where nobody knows.
+    pub(super) share: Option<(u64, u64)>,
+    /// The most telling first: those at the end are left out where there is no room.
+    numbers: Vec<String>,
+    counts: Vec<Span>,
+    activity: Vec<Span>,
 }
 
-impl Forecasts {
+/// How fast it goes.
+#[derive(Debug)]
+pub(super) struct Speeds {
+    records: Speed,
+    requests: Speed,
+    /// Requests that named one ID each.
+    singles: Speed,
+    purges: Speed,
+}
+
+impl Speeds {
     pub(super) fn new(now: Instant) -> Self {
         Self {
-            records: Forecast::new(now),
-            purges: Forecast::new(now),
+            records: Speed::new(now, STEADY),
+            requests: Speed::new(now, RECENT),
+            singles: Speed::new(now, RECENT),
+            purges: Speed::new(now, STEADY),
         }
+    }
+
+    fn look(&mut self, stats: &RunStats, is_waiting: bool, now: Instant) {
+        let purged = Purge::ALL.map(|purge| stats.purged(purge)).iter().sum();
+        let decided = stats.decided();
+        let counts = [
+            // Until the first are decided, requests are sent and nothing comes of them yet.
+            (&mut self.records, decided, is_waiting || decided == 0),
+            (&mut self.requests, stats.requests_ended(), is_waiting),
+            (&mut self.singles, stats.single_requests(), is_waiting),
+            (&mut self.purges, purged, false),
+        ];
+        for (speed, count, is_passed_over) in counts {
+            if is_passed_over {
+                speed.pass_over(now, count);
+            } else {
+                speed.look(now, count);
+            }
+        }
+    }
+
+    /// IDs a second, but no more than the limit that holds lets through: a burst at the start promises too much.
+    #[expect(clippy::cast_precision_loss, reason = "a speed to look at")]
+    fn ids(&self, stats: &RunStats, rate: impl Fn(Endpoint) -> f64) -> Option<f64> {
+        let ids_per_request = stats.decided() as f64 / stats.requests_ended().max(1) as f64;
+        let endpoint = if ids_per_request > MIN_BATCH {
+            Endpoint::DeleteBatch
+        } else {
+            Endpoint::Delete
+        };
+        let by_limit = rate(endpoint) * ids_per_request;
+        Some(self.records.per_second()?.min(by_limit))
+    }
+
+    /// Whether most requests of the last seconds named one ID each, after others that named more.
+    fn is_one_by_one(&self, stats: &RunStats) -> bool {
+        let recent = self.singles.per_second().zip(self.requests.per_second());
+        recent.is_some_and(|(singles, all)| singles * 2.0 > all)
+            && stats.requests_ended() > stats.single_requests()
     }
 }
 
-/// What goes on just now.
-#[derive(Debug, Clone, PartialEq)]
-pub(super) enum Activity {
-    Sending {
-        limit: Option<SeenLimit>,
-    },
-    /// A 429 told to wait so long.
-    Paused(Duration),
-    /// The API as a whole is failing; the next try is so far away.
-    Outage(Duration),
-    /// The run ends as soon as what is in flight is answered.
-    Stopping,
-}
-
 impl View {
-    /// Looks, and takes what it sees into the forecast.
-    pub(super) fn take(stats: &RunStats, forecasts: &mut Forecasts, now: Instant) -> Self {
+    /// Looks, and takes what it sees into the speeds.
+    pub(super) fn take(stats: &RunStats, speeds: &mut Speeds, now: Instant) -> Self {
         let throttle = stats.throttle();
         let waiting = throttle.as_ref().and_then(|throttle| throttle.waiting());
-        let rate = |endpoint| {
-            throttle
-                .as_ref()
-                .map_or(f64::INFINITY, |throttle| throttle.rate(endpoint))
+        let rate = |endpoint| match &throttle {
+            Some(throttle) => throttle.rate(endpoint),
+            None => f64::INFINITY,
         };
-        let landed = stats.requests_ended();
-        let seen = Seen {
-            decided: stats.decided(),
-            underway: stats.underway(),
-            landed,
-            singles: stats.single_requests(),
-            is_waiting: is_waiting(waiting, rate),
+        speeds.look(stats, is_work_held_up(waiting, rate), now);
+        let purging = Purging::of(stats, speeds);
+        let (share, mut numbers) = match &purging {
+            // Nothing else is left to do just now, so that the bar is theirs.
+            Some(purging) if stats.underway() == 0 => purging.numbers(),
+            _ => {
+                let wait = wait(stats, waiting, now);
+                numbers(stats, speeds.ids(stats, rate), wait)
+            }
         };
-        forecasts.records.look(now, seen);
-        let speed = forecasts.records.speed(|records| rate(endpoint(records)));
-        let activity = activity(stats, waiting, now);
-        let left = stats.left().filter(|left| *left > 0);
-        let sending = left.and_then(|left| time_for(left, speed.as_ref()?));
-        let counts = Status::ALL.map(|status| (status, stats.count(status)));
-        // What a stop left in doubt is not done.
-        let in_doubt = if stats.is_stopping() {
-            stats.count(Status::Unknown)
-        } else {
-            0
-        };
+        numbers.push(format!("running {}", whole(stats.elapsed())));
+        let mut activity = activity(stats, speeds, waiting, now);
+        if stats.underway() > 0 {
+            activity.extend(purging.map(|purging| Span::plain(purging.words())));
+        }
+        let in_flight = stats.requests().saturating_sub(stats.requests_ended());
+        let traffic = [
+            (stats.retries(), "retry", "retries"),
+            (stats.throttled(), "refused (429)", "refused (429)"),
+            (in_flight, "in flight", "in flight"),
+        ];
+        let traffic = traffic.into_iter().filter(|(count, ..)| *count > 0);
+        activity.extend(traffic.map(|(count, one, many)| Span::plain(counted(count, one, many))));
         Self {
-            done: stats.done().saturating_sub(in_doubt),
-            total: stats.expected(),
-            counts: counts.into_iter().filter(|(_, count)| *count > 0).collect(),
-            speed,
-            time_left: sending.and_then(|sending| Some(activity.wait()? + sending)),
-            elapsed: stats.elapsed(),
+            share,
+            numbers,
+            counts: counts(stats),
             activity,
-            retries: stats.retries(),
-            throttled: stats.throttled(),
-            in_flight: stats.requests().saturating_sub(landed),
-            purges: Purging::take(stats, &mut forecasts.purges, now),
         }
     }
 
     /// What stands on a terminal of so many columns.
     pub(super) fn style(&self, columns: usize, colours: Colours) -> ProgressStyle {
-        let numbers = self.numbers_for(columns);
-        let mut counts = wrapped(&self.counts(), columns, colours);
-        let activity = wrapped(&self.activity(), columns, colours);
-        if !counts.is_empty() && !activity.is_empty() {
-            counts.push('\n');
-        }
-        let bar = Span::new("{wide_bar}", Style::Good).styled(colours);
-        let bar = self.share().map(|_| format!("[{bar}] "));
-        let keys = numbers.iter().map(|(key, _)| format!("{{{key}}}"));
-        let first = bar.unwrap_or_default() + &keys.collect::<Vec<_>>().join(GAP);
-        let style = in_place(&format!("{first}\n{{counts}}{{activity}}"))
-            .progress_chars("=> ")
-            .with_key("counts", text(counts))
-            .with_key("activity", text(activity));
-        let with_key = |style: ProgressStyle, (key, number)| style.with_key(key, text(number));
-        numbers.into_iter().fold(style, with_key)
-    }
-
-    /// The numbers that there is room for.
-    fn numbers_for(&self, columns: usize) -> Vec<Number> {
-        let mut numbers = self.numbers();
-        let mut bar = MIN_BAR;
-        let width = |(_, number): &Number| number.chars().count() + GAP.len();
-        while numbers.len() > 1 && numbers.iter().map(width).sum::<usize>() + bar > columns {
+        let mut numbers = self.numbers.clone();
+        let width = |number: &String| number.chars().count() + GAP.len();
+        let room = |numbers: &[String]| columns.saturating_sub(numbers.iter().map(width).sum());
+        while numbers.len() > 1 && room(&numbers) < MIN_BAR {
             numbers.pop();
-            bar = MIN_BRACKETS;
         }
-        numbers
+        let cells = room(&numbers).clamp(MIN_BAR, MAX_BAR) - 2;
+        let bar = Span::new(format!("{{bar:{cells}}}"), Style::Good).styled(colours);
+        let bar = self.share.map(|_| format!("[{bar}] "));
+        let first = bar.unwrap_or_default() + &numbers.join(GAP);
+        let words = [&self.counts, &self.activity].map(|spans| wrapped(spans, columns, colours));
+        let lines = [first]
+            .into_iter()
+            .chain(words)
+            .filter(|lines| !lines.is_empty());
+        in_place(&lines.collect::<Vec<_>>().join("\n")).progress_chars("=> ")
     }
 
     /// One line for a log.
     pub(super) fn plain(&self) -> String {
-        let numbers = self.numbers().into_iter().map(|(_, number)| number);
-        let words = [self.counts(), self.activity()].concat();
-        let all = numbers.chain(words.into_iter().map(|span| span.text));
-        let all: Vec<String> = all.collect();
+        let words = self.counts.iter().chain(&self.activity);
+        let all = self.numbers.iter().chain(words.map(|span| &span.text));
+        let all: Vec<&str> = all.map(String::as_str).collect();
         all.join(", ").trim_start().into()
-    }
-
-    /// What the bar shows: how much of how much; `None` where nobody knows.
-    pub(super) fn share(&self) -> Option<(u64, u64)> {
-        match (self.purges, self.total) {
-            (Some(purges), _) if purges.is_alone => Some((purges.done, purges.total)),
-            (_, Expected::Exact(total) | Expected::Estimate(total)) => Some((self.done, total)),
-            (_, Expected::Unknown) => None,
-        }
-    }
-
-    /// The most telling first: those at the end are left out where there is no room.
-    fn numbers(&self) -> Vec<Number> {
-        let running = ("running", format!("running {}", whole(self.elapsed)));
-        if let Some(purges) = self.purges.filter(|purges| purges.is_alone) {
-            return [purges.numbers(), vec![running]].concat();
-        }
-        let done = grouped(self.done);
-        let (total, about) = match self.total {
-            Expected::Unknown => (None, ""),
-            Expected::Exact(total) => (Some(total), ""),
-            Expected::Estimate(total) => (Some(total), "~"),
-        };
-        let mut numbers = match total {
-            None => vec![("done", format!("{done} done"))],
-            Some(total) => vec![
-                ("share", percent(self.done, total)),
-                ("done", format!("{done}/{about}{}", grouped(total))),
-            ],
-        };
-        let records = self.speed.and_then(|speed| speed.records);
-        numbers.extend(records.map(|rate| ("rate", format!("{} IDs/s", rounded(rate)))));
-        let left = |left| ("time_left", format!("{about}{} left", whole(left)));
-        numbers.extend(self.time_left.map(left));
-        numbers.push(running);
-        numbers
-    }
-
-    fn counts(&self) -> Vec<Span> {
-        let span = |(status, count): &(Status, u64)| {
-            let style = match status {
-                Status::Deleted => Style::Good,
-                Status::Failed | Status::Unknown | Status::Invalid => Style::Bad,
-                Status::NotFound | Status::Gone | Status::Duplicate | Status::Excluded => {
-                    Style::Plain
-                }
-            };
-            Span::new(format!("{} {}", grouped(*count), status.as_str()), style)
-        };
-        self.counts.iter().map(span).collect()
-    }
-
-    fn activity(&self) -> Vec<Span> {
-        let mut spans = match &self.activity {
-            Activity::Outage(wait) => {
-                let when = match up(*wait) {
-                    0 => "now".into(),
-                    seconds => format!("in {seconds} s"),
-                };
-                let words = format!("ImageKit is not answering, trying again {when}");
-                vec![Span::new(words, Style::Bad)]
-            }
-            Activity::Paused(wait) => {
-                let words = format!("paused {} s by ImageKit", up(*wait));
-                vec![Span::new(words, Style::Notable)]
-            }
-            Activity::Stopping => vec![Span::new("stopping", Style::Notable)],
-            Activity::Sending { limit: seen } => self.pace(seen.as_ref()),
-        };
-        let purges = self.purges.filter(|purges| !purges.is_alone);
-        spans.extend(purges.map(|purges| Span::plain(purges.words())));
-        let counts = [
-            (self.retries, "retry", "retries"),
-            (self.throttled, "refused (429)", "refused (429)"),
-            (self.in_flight, "in flight", "in flight"),
-        ];
-        let counts = counts.into_iter().filter(|(count, ..)| *count > 0);
-        spans.extend(counts.map(|(count, one, many)| Span::plain(counted(count, one, many))));
-        spans
-    }
-
-    fn pace(&self, seen: Option<&SeenLimit>) -> Vec<Span> {
-        let speed = self.speed;
-        let requests = speed.map(|speed| format!("{} requests/s", rounded(speed.requests)));
-        let is_one_by_one = speed.is_some_and(|speed| speed.is_one_by_one);
-        let why = is_one_by_one.then(|| "checking IDs one by one".to_owned());
-        let limit = seen.map(|seen| format!("limit seen {}", limit(seen)));
-        let all = requests.into_iter().chain(why).chain(limit);
-        all.map(Span::plain).collect()
     }
 }
 
+/// How far the deletion is, how fast, and how long it will take where nothing leaves for `wait`.
+fn numbers(
+    stats: &RunStats,
+    ids: Option<f64>,
+    wait: Option<Duration>,
+) -> (Option<(u64, u64)>, Vec<String>) {
+    // What a stop left in doubt is not done.
+    let in_doubt = if stats.is_stopping() {
+        stats.count(Status::Unknown)
+    } else {
+        0
+    };
+    let done = stats.done().saturating_sub(in_doubt);
+    let (total, about) = match stats.expected() {
+        Expected::Unknown => (None, ""),
+        Expected::Exact(total) => (Some(total), ""),
+        Expected::Estimate(total) => (Some(total), "~"),
+    };
+    let mut numbers = match total {
+        None => vec![format!("{} done", grouped(done))],
+        Some(total) => vec![
+            percent(done, total),
+            format!("{}/{about}{}", grouped(done), grouped(total)),
+        ],
+    };
+    if let Some(ids) = ids {
+        numbers.push(format!("{} IDs/s", rounded(ids)));
+        let left = stats.left().filter(|left| *left > 0);
+        let left = left.and_then(|left| Some(time_for(left, ids)? + wait?));
+        numbers.extend(left.map(|left| format!("{about}{} left", whole(left))));
+    }
+    (total.map(|total| (done, total)), numbers)
+}
+
+fn counts(stats: &RunStats) -> Vec<Span> {
+    let counts = Status::ALL.map(|status| (status, stats.count(status)));
+    let counts = counts.into_iter().filter(|(_, count)| *count > 0);
+    let span = |(status, count): (Status, u64)| {
+        let style = match status {
+            Status::Deleted => Style::Good,
+            _ if status.is_trouble() => Style::Bad,
+            _ => Style::Plain,
+        };
+        Span::new(format!("{} {}", grouped(count), status.as_str()), style)
+    };
+    counts.map(span).collect()
+}
+
+/// URLs to purge, as long as there are any.
+struct Purging {
+    done: u64,
+    total: u64,
+    time_left: Option<Duration>,
+}
+
 impl Purging {
-    /// `None` where nothing is purged.
-    fn take(stats: &RunStats, forecast: &mut Forecast, now: Instant) -> Option<Self> {
+    fn of(stats: &RunStats, speeds: &Speeds) -> Option<Self> {
         let total = stats.purges_due();
         let purged = Purge::ALL.map(|purge| stats.purged(purge));
         let done = purged.iter().sum::<u64>().min(total);
-        let seen = Seen {
-            decided: done,
-            underway: 0,
-            landed: done,
-            singles: 0,
-            is_waiting: false,
-        };
-        forecast.look(now, seen);
-        let speed = forecast.speed(|_| f64::INFINITY);
-        (done < total).then(|| Self {
+        let left = total - done;
+        let time_left = speeds
+            .purges
+            .per_second()
+            .and_then(|speed| time_for(left, speed));
+        (left > 0).then_some(Self {
             done,
             total,
-            is_alone: stats.underway() == 0,
-            time_left: speed.and_then(|speed| time_for(total - done, &speed)),
+            time_left,
         })
     }
 
@@ -288,30 +245,15 @@ impl Purging {
         format!("purging {}/{}", grouped(self.done), grouped(self.total))
     }
 
-    fn numbers(&self) -> Vec<Number> {
-        let mut numbers = vec![
-            ("share", percent(self.done, self.total)),
-            ("done", self.words()),
-        ];
-        let left = |left| ("time_left", format!("{} left", whole(left)));
-        numbers.extend(self.time_left.map(left));
-        numbers
-    }
-}
-
-impl Activity {
-    /// How long nothing leaves; `None` if nobody knows.
-    fn wait(&self) -> Option<Duration> {
-        match self {
-            Self::Outage(_) | Self::Stopping => None,
-            Self::Paused(wait) => Some(*wait),
-            Self::Sending { .. } => Some(Duration::ZERO),
-        }
+    fn numbers(&self) -> (Option<(u64, u64)>, Vec<String>) {
+        let mut numbers = vec![percent(self.done, self.total), self.words()];
+        numbers.extend(self.time_left.map(|left| format!("{} left", whole(left))));
+        (Some((self.done, self.total)), numbers)
     }
 }
 
 /// Whether this time must not count as time of work.
-fn is_waiting(waiting: Option<Waiting>, rate: impl Fn(Endpoint) -> f64) -> bool {
+fn is_work_held_up(waiting: Option<Waiting>, rate: impl Fn(Endpoint) -> f64) -> bool {
     match waiting {
         Some(Waiting::Outage { .. }) => true,
         // Without a limit of its own a run goes from pause to pause: they are its pace.
@@ -320,28 +262,55 @@ fn is_waiting(waiting: Option<Waiting>, rate: impl Fn(Endpoint) -> f64) -> bool 
     }
 }
 
-fn activity(stats: &RunStats, waiting: Option<Waiting>, now: Instant) -> Activity {
-    if stats.is_stopping() {
-        return Activity::Stopping;
-    }
-    let wait = |until: Instant| until.saturating_duration_since(now);
+/// How long nothing leaves; `None` if nobody knows.
+fn wait(stats: &RunStats, waiting: Option<Waiting>, now: Instant) -> Option<Duration> {
     match waiting {
-        Some(Waiting::Outage { next_try }) => Activity::Outage(wait(next_try)),
-        Some(Waiting::Paused { until, .. }) if wait(until) >= MIN_PAUSE => {
-            Activity::Paused(wait(until))
-        }
-        Some(Waiting::Paused { .. }) | None => Activity::Sending {
-            limit: stats.limits().into_iter().next(),
-        },
+        _ if stats.is_stopping() => None,
+        Some(Waiting::Outage { .. }) => None,
+        Some(Waiting::Paused { until, .. }) => Some(until.saturating_duration_since(now)),
+        None => Some(Duration::ZERO),
     }
 }
 
-fn endpoint(records_a_request: f64) -> Endpoint {
-    if records_a_request > MIN_BATCH {
-        Endpoint::DeleteBatch
-    } else {
-        Endpoint::Delete
+/// What goes on just now.
+fn activity(
+    stats: &RunStats,
+    speeds: &Speeds,
+    waiting: Option<Waiting>,
+    now: Instant,
+) -> Vec<Span> {
+    let seconds_to = |until: Instant| {
+        let wait = until.saturating_duration_since(now);
+        wait.as_millis().div_ceil(1000)
+    };
+    match waiting {
+        _ if stats.is_stopping() => vec![Span::new("stopping", Style::Notable)],
+        Some(Waiting::Outage { next_try }) => {
+            let when = match seconds_to(next_try) {
+                0 => "now".into(),
+                seconds => format!("in {seconds} s"),
+            };
+            let words = format!("ImageKit is not answering, trying again {when}");
+            vec![Span::new(words, Style::Bad)]
+        }
+        Some(Waiting::Paused { until, .. }) if until >= now + MIN_PAUSE => {
+            let words = format!("paused {} s by ImageKit", seconds_to(until));
+            vec![Span::new(words, Style::Notable)]
+        }
+        Some(Waiting::Paused { .. }) | None => pace(stats, speeds),
     }
+}
+
+fn pace(stats: &RunStats, speeds: &Speeds) -> Vec<Span> {
+    let requests = speeds.requests.per_second();
+    let requests = requests.map(|requests| format!("{} requests/s", rounded(requests)));
+    let why = speeds
+        .is_one_by_one(stats)
+        .then(|| "checking IDs one by one".to_owned());
+    let limits = stats.limits().into_iter().take(1);
+    let limit = limits.map(|seen| format!("limit seen {}", limit(&seen)));
+    let all = requests.into_iter().chain(why).chain(limit);
+    all.map(Span::plain).collect()
 }
 
 /// Always as wide, and never 100% before the end.
@@ -367,12 +336,4 @@ fn whole(duration: Duration) -> String {
         short @ 0..10 => format!("{short} s"),
         long => seconds(Duration::from_secs(long)),
     }
-}
-
-/// Whole seconds, never 0 while there is some.
-fn up(wait: Duration) -> u64 {
-    wait.as_millis()
-        .div_ceil(1000)
-        .try_into()
-        .unwrap_or(u64::MAX)
 }

@@ -6,6 +6,7 @@ use super::{Group, Summary};
 use crate::human::{counted, grouped, limit, seconds};
 use crate::job::{Ending, Expected};
 use crate::outcome::{Purge, Status};
+use crate::secret;
 use crate::target::Origin;
 
 /// This many kinds of failure are named; the report has all.
@@ -221,9 +222,17 @@ impl Summary<'_> {
             let _ = writeln!(text, "report: {report}");
         }
         let command = self.resume_command.as_deref();
-        if let Some(command) = command.filter(|_| self.is_something_left()) {
-            let _ = writeln!(text, "to continue with what is left:\n  {command}");
-        }
+        let _ = match command.filter(|_| self.is_something_left()) {
+            None => Ok(()),
+            // It would not be the command any more.
+            Some(command) if secret::is_in(command) => {
+                writeln!(
+                    text,
+                    "to continue with what is left, run the same command with --resume"
+                )
+            }
+            Some(command) => writeln!(text, "to continue with what is left:\n  {command}"),
+        };
     }
 }
 

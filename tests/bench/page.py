@@ -20,14 +20,12 @@ HEADER = "file_id,status,http_status,error,attempts,duration_ms,finished_at,requ
 FIGURES = """
 const value = cell => Number(cell.querySelector('data').value);
 const rows = id => [...document.querySelectorAll(`#${id} tbody tr`)];
-const figures = [...document.querySelectorAll('table.figures')].map(table =>
-    [...table.querySelectorAll('tbody tr')].map(row => [...row.querySelectorAll('data')].map(cell => Number(cell.value))));
 return {
     statuses: Object.fromEntries(rows('statuses').map(row => [row.id, value(row)])),
     purges: Object.fromEntries(rows('purges').map(row => [row.id.slice(6), value(row)])),
     reasons: [...document.querySelectorAll('.reasons > li')].map(group => [group.className, group.id, value(group)]),
     troubles: rows('rows').map(row => [row.cells[0].textContent, row.cells[1].textContent]),
-    figures, scripts: document.scripts.length, images: document.images.length,
+    scripts: document.scripts.length, images: document.images.length,
     overflow: document.documentElement.scrollWidth - document.documentElement.clientWidth,
 };"""
 CONTRAST = """
@@ -162,10 +160,6 @@ def check_figures(name, seen, report):
     check({key: n for key, n in seen["statuses"].items() if n} == dict(statuses), f"{name}: statuses {seen['statuses']}")
     purges = count("purge", [row for row in rows if row["purge"]])
     check({key: n for key, n in seen["purges"].items() if n} == dict(purges), f"{name}: purges {seen['purges']}")
-    over_time = seen["figures"][0]
-    told = [sum(column) for column in zip(*over_time)]
-    expected = [statuses["deleted"], statuses["not_found"] + statuses["gone"], statuses["failed"] + statuses["unknown"]]
-    check(told == expected, f"{name}: over time {told}, not {expected}")
     due = [row for row in rows if row["status"] in TROUBLE or row["purge"] in ("failed", "over_limit")]
     shown = collections.Counter(status for status, _ in seen["troubles"])
     expected = collections.Counter(row["status"] if row["status"] in TROUBLE else "purge" for row in due)

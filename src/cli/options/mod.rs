@@ -15,7 +15,10 @@ use imagekit_bulk_delete::source::{self, Column, Header, Input};
 use imagekit_bulk_delete::throttle::Rate;
 
 use super::help;
-use values::{Pace, at_least_one, batch_size, concurrency, delimiter, duration, pace, threshold};
+use values::{
+    Pace, address, at_least_one, batch_size, concurrency, count, delimiter, duration, pace,
+    threshold,
+};
 
 /// Delete very many files from an ImageKit.io media library
 ///
@@ -183,12 +186,12 @@ pub(crate) struct Safety {
     #[arg(short, long)]
     pub(crate) yes: bool,
     /// Refuse to start if more IDs than this would be sent
-    #[arg(long, value_name = "N", value_hint = ValueHint::Other)]
+    #[arg(long, value_name = "N", value_parser = count, value_hint = ValueHint::Other)]
     pub(crate) max_delete: Option<u64>,
     /// Refuse to start unless the input has exactly this many IDs
     ///
     /// Counts distinct valid IDs.
-    #[arg(long, value_name = "N", value_hint = ValueHint::Other)]
+    #[arg(long, value_name = "N", value_parser = count, value_hint = ValueHint::Other)]
     pub(crate) expect_count: Option<u64>,
     /// Stop, resumable, when more than this failed or are unknown
     ///
@@ -211,7 +214,7 @@ pub(crate) struct Safety {
     #[arg(long)]
     pub(crate) sandbox: bool,
     /// Only serve the look-alike, for other clients, until Ctrl-C
-    #[arg(long, value_name = "ADDR", value_hint = ValueHint::Other)]
+    #[arg(long, value_name = "ADDR", value_parser = address, value_hint = ValueHint::Other)]
     pub(crate) sandbox_listen: Option<SocketAddr>,
 }
 
@@ -227,7 +230,7 @@ pub(crate) struct Cache {
     /// Refuse to start if more purges than this would be needed
     ///
     /// ImageKit's plans have a monthly purge quota, 1000 by default.
-    #[arg(long, value_name = "N", default_value_t = 1000, requires = "purge_cache", value_hint = ValueHint::Other)]
+    #[arg(long, value_name = "N", default_value_t = 1000, requires = "purge_cache", value_parser = count, value_hint = ValueHint::Other)]
     max_purges: u64,
 }
 

@@ -1,5 +1,6 @@
 //! What stands behind an option: text comes in, a typed value leaves, or an error that says how to write it.
 
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, anyhow, bail};
@@ -57,10 +58,21 @@ fn up_to(text: &str, max: usize) -> Result<usize> {
     number.ok_or_else(|| anyhow!("must be from 1 to {max}"))
 }
 
+/// A whole number, from 0 on.
+pub(super) fn count(text: &str) -> Result<u64> {
+    text.parse().map_err(|_| anyhow!("must be a whole number"))
+}
+
+/// Where the sandbox serves.
+pub(super) fn address(text: &str) -> Result<SocketAddr> {
+    text.parse()
+        .map_err(|_| anyhow!("write it like 127.0.0.1:8080"))
+}
+
 /// A number that is not zero.
 pub(super) fn at_least_one(text: &str) -> Result<u32> {
     let number = text.parse().ok().filter(|number| *number > 0);
-    number.ok_or_else(|| anyhow!("must be a number from 1 on"))
+    number.ok_or_else(|| anyhow!("must be a whole number from 1"))
 }
 
 /// One ASCII character, or the name of one.
@@ -95,7 +107,7 @@ pub(super) fn pace(text: &str) -> Result<Pace> {
         .context("write it like 5, 5/s, 300/m, auto or unlimited")?;
     let per_second = number / per;
     if !(SLOWEST..=1e6).contains(&per_second) {
-        bail!("must be from one an hour (0.0167/m) to 1000000/s; unlimited is a word of its own");
+        bail!("must be from 0.0167/m (one an hour) to 1000000/s, or unlimited");
     }
     Ok(Pace::PerSecond(per_second))
 }
@@ -109,7 +121,7 @@ pub(super) fn threshold(text: &str) -> Result<Threshold> {
         Some(percent) => {
             let percent: f64 = percent.parse().context("write it like 100 or 5%")?;
             if !(0.0..=100.0).contains(&percent) {
-                bail!("a share is from 0% to 100%");
+                bail!("must be from 0% to 100%");
             }
             Ok(Threshold::Percent(percent))
         }
