@@ -623,7 +623,7 @@ fn a_list_that_is_changed_in_place_after_it_was_counted_stops_the_run_before_mor
         .unwrap();
     Ran::new(child.wait_with_output().unwrap(), scene.folder.path())
         .exits(6)
-        .says("was not there when the records were counted");
+        .says("the file was written to after it was opened");
     assert!(
         all[9000..]
             .iter()
