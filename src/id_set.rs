@@ -1,24 +1,41 @@
-//! One set for duplicates and resume: each distinct ID with a few flags, in some 25 bytes.
+//! One set for duplicates and resume: each distinct ID with what is known of it, in some 28 bytes.
 //!
 //! An ID of ImageKit's (24 hex digits) is kept as its 12 bytes; any other as 12 bytes of a keyed
 //! hash, in a table of its own (two different IDs of ten million would meet there once in 10^15
 //! runs). A hash table doubles when it is full, so at its worst it is twice as large as needed;
-//! here 256 shards of uneven weight double at different times, and the whole stays near the mean.
+//! here 512 shards of uneven weight double at different times, and the whole stays near the mean.
+//! The shard stands for one of the 12 bytes.
 
 use std::collections::HashMap;
-use std::hash::{BuildHasher, RandomState};
+use std::hash::{BuildHasher, BuildHasherDefault, Hasher, RandomState};
 use std::hint::black_box;
 
 use crate::target::looks_like_imagekit;
 
-const SHARDS: usize = 256;
+const SHARDS: usize = 512;
 
-type Key = [u8; 12];
-type Shard = HashMap<Key, Flags, foldhash::fast::RandomState>;
+/// All IDs of a shard begin with one of two bytes, and which of them the other bytes tell.
+const KEY_BYTES: usize = 11;
 
-/// What is known of an ID: flags, four bits that say what its row is, and two small counts.
+type Key = [u8; KEY_BYTES];
+type Shard = HashMap<Key, Flags, BuildHasherDefault<KeyHasher>>;
+
+/// What is known of an ID, in 40 bits: flags, what its row is, two small counts, and where it stood first.
+///
+/// Bytes, so that they need no alignment: an ID with all of this takes 16.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Flags(u16);
+pub struct Flags([u8; 5]);
+
+/// One of the flags.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Flag {
+    /// It was counted before the run.
+    Counted = 1,
+    /// Its rows are of records that were never sent.
+    Invalid = 1 << 1,
+    /// It must not be deleted.
+    Excepted = 1 << 2,
+}
 
 /// The counts that stand with an ID.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -29,65 +46,117 @@ pub enum Count {
     Single,
 }
 
+/// Where a number stands among the bits.
+#[derive(Clone, Copy)]
+struct Field {
+    shift: u32,
+    max: u64,
+}
+
 impl Flags {
-    /// It stood in this run's input.
-    pub const SEEN: Self = Self(1);
-    /// It was counted before the run.
-    pub const COUNTED: Self = Self(1 << 1);
-    /// Its rows are of records that were never sent.
-    pub const INVALID: Self = Self(1 << 2);
-    /// It must not be deleted.
-    pub const EXCEPTED: Self = Self(1 << 3);
-    const ROW_SHIFT: u32 = 4;
-    /// The largest number for a row and the largest count.
-    pub const MAX: u16 = 0xf;
+    /// The largest number for a row.
+    pub const MAX_ROW: u64 = 0xf;
+    /// The largest count.
+    pub const MAX_COUNT: u64 = 0x7;
+    const ROW: Field = Field {
+        shift: 3,
+        max: Self::MAX_ROW,
+    };
+    /// 0 before the first record; the largest number stands for all that are too large.
+    const FIRST: Field = Field {
+        shift: 13,
+        max: (1 << 27) - 1,
+    };
 
     /// Whether a flag is set.
-    pub const fn has(self, flag: Self) -> bool {
-        self.0 & flag.0 != 0
+    pub fn has(self, flag: Flag) -> bool {
+        self.all() & flag as u64 != 0
     }
 
     /// Sets a flag; whether it was not set before.
-    pub const fn set(&mut self, flag: Self) -> bool {
+    pub fn set(&mut self, flag: Flag) -> bool {
         let is_new = !self.has(flag);
-        self.0 |= flag.0;
+        self.put(self.all() | flag as u64);
         is_new
     }
 
     /// What its row is, as a number; 0 if it has none.
-    pub const fn row(self) -> u16 {
-        self.bits(Self::ROW_SHIFT)
+    pub fn row(self) -> u64 {
+        self.number(Self::ROW)
     }
 
-    /// Sets what its row is, at most [`MAX`](Self::MAX).
-    pub const fn set_row(&mut self, row: u16) {
-        self.set_bits(Self::ROW_SHIFT, row);
+    /// Sets what its row is, at most [`MAX_ROW`](Self::MAX_ROW).
+    pub fn set_row(&mut self, row: u64) {
+        self.set_number(Self::ROW, row);
     }
 
     /// A count.
-    pub const fn count(self, count: Count) -> u16 {
-        self.bits(count.shift())
+    pub fn count(self, count: Count) -> u64 {
+        self.number(count.field())
     }
 
-    /// Sets a count, at most [`MAX`](Self::MAX).
-    pub const fn set_count(&mut self, count: Count, value: u16) {
-        self.set_bits(count.shift(), value);
+    /// Sets a count, at most [`MAX_COUNT`](Self::MAX_COUNT).
+    pub fn set_count(&mut self, count: Count, value: u64) {
+        self.set_number(count.field(), value);
     }
 
-    const fn bits(self, shift: u32) -> u16 {
-        self.0 >> shift & Self::MAX
+    /// Whether it stood in this run's input.
+    pub fn is_seen(self) -> bool {
+        self.number(Self::FIRST) > 0
     }
 
-    const fn set_bits(&mut self, shift: u32, value: u16) {
-        self.0 = self.0 & !(Self::MAX << shift) | (value & Self::MAX) << shift;
+    /// The number of its first record in this run; `None` if it had none, or one beyond what its bits can say.
+    pub fn first(self) -> Option<u64> {
+        let number = self.number(Self::FIRST);
+        if number == 0 || number == Self::FIRST.max {
+            None
+        } else {
+            Some(number)
+        }
+    }
+
+    /// Sets the number of its first record, from 1.
+    pub fn set_first(&mut self, number: u64) {
+        let is_too_large = number == 0 || number > Self::FIRST.max;
+        self.set_number(
+            Self::FIRST,
+            if is_too_large {
+                Self::FIRST.max
+            } else {
+                number
+            },
+        );
+    }
+
+    fn all(self) -> u64 {
+        let mut bytes = [0; 8];
+        bytes[..5].copy_from_slice(&self.0);
+        u64::from_le_bytes(bytes)
+    }
+
+    fn put(&mut self, all: u64) {
+        self.0.copy_from_slice(&all.to_le_bytes()[..5]);
+    }
+
+    fn number(self, field: Field) -> u64 {
+        self.all() >> field.shift & field.max
+    }
+
+    fn set_number(&mut self, field: Field, value: u64) {
+        let others = self.all() & !(field.max << field.shift);
+        self.put(others | (value & field.max) << field.shift);
     }
 }
 
 impl Count {
-    const fn shift(self) -> u32 {
-        match self {
-            Self::Superseded => 8,
-            Self::Single => 12,
+    fn field(self) -> Field {
+        let shift = match self {
+            Self::Superseded => 7,
+            Self::Single => 10,
+        };
+        Field {
+            shift,
+            max: Flags::MAX_COUNT,
         }
     }
 }
@@ -105,30 +174,32 @@ pub struct Slot {
 pub struct IdSet {
     imagekit: Box<[Shard]>,
     other: Box<[Shard]>,
-    /// Chooses the shard.
-    hasher: foldhash::fast::RandomState,
+    mixer: Mixer,
     /// Make 12 bytes of an ID that is not ImageKit's.
     digests: [RandomState; 2],
 }
 
 impl Default for IdSet {
     fn default() -> Self {
-        let inner = foldhash::fast::RandomState::default();
-        let shards = || {
-            (0..SHARDS)
-                .map(|_| Shard::with_hasher(inner.clone()))
-                .collect()
-        };
+        let shards = || (0..SHARDS).map(|_| Shard::default()).collect();
         Self {
             imagekit: shards(),
             other: shards(),
-            hasher: foldhash::fast::RandomState::default(),
+            mixer: Mixer::new(),
             digests: [RandomState::new(), RandomState::new()],
         }
     }
 }
 
 impl IdSet {
+    /// Takes an ID in as seen; whether it was not before.
+    pub fn insert(&mut self, id: &str) -> bool {
+        let flags = self.entry(id);
+        let is_new = !flags.is_seen();
+        flags.set_first(1);
+        is_new
+    }
+
     /// The flags of an ID, which is taken in if it was not there.
     pub fn entry(&mut self, id: &str) -> &mut Flags {
         self.entry_at(self.slot(id))
@@ -194,22 +265,72 @@ impl IdSet {
     }
 
     fn slot(&self, id: &str) -> Slot {
-        let mut key = Key::default();
+        let mut bytes = [0; 16];
         let is_imagekit = looks_like_imagekit(id);
         if is_imagekit {
-            for (byte, digits) in key.iter_mut().zip(id.as_bytes().chunks_exact(2)) {
+            for (byte, digits) in bytes.iter_mut().zip(id.as_bytes().chunks_exact(2)) {
                 *byte = digit(digits[0]) << 4 | digit(digits[1]);
             }
         } else {
             let hash = self.digests[0].hash_one(id);
-            key[..8].copy_from_slice(&hash.to_le_bytes());
-            key[8..].copy_from_slice(&self.digests[1].hash_one(id).to_le_bytes()[..4]);
+            bytes[..8].copy_from_slice(&hash.to_le_bytes());
+            bytes[8..12].copy_from_slice(&self.digests[1].hash_one(id).to_le_bytes()[..4]);
         }
+        let mixed = self.mixer.mix(u128::from_le_bytes(bytes));
+        let mut key = Key::default();
+        key.copy_from_slice(&mixed.to_le_bytes()[..KEY_BYTES]);
         Slot {
             is_imagekit,
             key,
-            shard: shard(self.hasher.hash_one(key)),
+            shard: shard(mixed),
         }
+    }
+}
+
+/// Spreads the values of 96 bits evenly, no two of them to the same: what stands in a table is a part of it, and the
+/// table in which it stands tells the rest.
+#[derive(Debug)]
+struct Mixer {
+    seed: u128,
+    factors: [u128; 2],
+}
+
+impl Mixer {
+    const BITS: u32 = 96;
+    const MASK: u128 = (1 << Self::BITS) - 1;
+
+    fn new() -> Self {
+        Self {
+            seed: fastrand::u128(..) & Self::MASK,
+            factors: [fastrand::u128(..) | 1, fastrand::u128(..) | 1],
+        }
+    }
+
+    fn mix(&self, value: u128) -> u128 {
+        let mut mixed = value ^ self.seed;
+        for factor in self.factors {
+            mixed = mixed.wrapping_mul(factor) & Self::MASK;
+            mixed ^= mixed >> (Self::BITS / 2);
+        }
+        mixed
+    }
+}
+
+/// A key is as good as its hash.
+#[derive(Debug, Default)]
+struct KeyHasher(u64);
+
+impl Hasher for KeyHasher {
+    fn write(&mut self, key: &[u8]) {
+        self.0 = key
+            .first_chunk()
+            .map_or(0, |first| u64::from_le_bytes(*first));
+    }
+
+    fn write_usize(&mut self, _len: usize) {}
+
+    fn finish(&self) -> u64 {
+        self.0
     }
 }
 
@@ -221,15 +342,16 @@ const fn digit(hex: u8) -> u8 {
     }
 }
 
-/// Shard i of n takes a share of the IDs that grows from first to last by a factor of two.
+/// Shard i of n takes a share of the values that grows from first to last by a factor of two; the last one takes
+/// less than one in 256 of them, so that two values in it differ in their other bytes.
 #[expect(
     clippy::cast_precision_loss,
     clippy::cast_possible_truncation,
     clippy::cast_sign_loss,
-    reason = "a hash as a fraction of one; the product is at least 0 and below 256"
+    reason = "a value as a fraction of one; the product is at least 0 and below 512"
 )]
-fn shard(hash: u64) -> usize {
-    let fraction = (hash >> 12) as f64 / (1u64 << 52) as f64;
+fn shard(mixed: u128) -> usize {
+    let fraction = (mixed >> (Mixer::BITS - 52)) as f64 / (1u64 << 52) as f64;
     (((1.0 + fraction).log2() * SHARDS as f64) as usize).min(SHARDS - 1)
 }
 
@@ -251,42 +373,67 @@ mod tests {
             .collect();
         for id in &ids {
             assert!(seen.get(id).is_none());
-            assert!(seen.entry(id).set(Flags::SEEN), "{id} is new");
+            assert!(seen.insert(id), "{id} is new");
         }
         for id in &ids {
-            assert!(!seen.entry(id).set(Flags::SEEN), "{id} is known");
+            assert!(!seen.insert(id), "{id} is known");
         }
         assert_eq!(seen.len(), ids.len());
     }
 
     #[test]
-    fn flags_row_and_counts_do_not_disturb_each_other() {
+    fn what_is_known_of_an_id_does_not_disturb_the_rest() {
         let mut flags = Flags::default();
-        flags.set(Flags::INVALID);
-        flags.set_count(Count::Single, Flags::MAX);
+        assert!(!flags.is_seen() && flags.first().is_none());
+        flags.set(Flag::Invalid);
+        flags.set_count(Count::Single, Flags::MAX_COUNT);
         flags.set_row(9);
+        flags.set_first(99_999_999);
         flags.set_count(Count::Superseded, 3);
         let read = |flags: Flags| {
             let counts = [Count::Superseded, Count::Single].map(|count| flags.count(count));
-            (
-                flags.row(),
-                counts,
-                flags.has(Flags::INVALID),
-                flags.has(Flags::SEEN),
-            )
+            let has = [Flag::Counted, Flag::Invalid, Flag::Excepted].map(|flag| flags.has(flag));
+            (flags.row(), counts, has, flags.first())
         };
-        assert_eq!(read(flags), (9, [3, Flags::MAX], true, false));
+        let first = Some(99_999_999);
+        assert_eq!(read(flags), (9, [3, 7], [false, true, false], first));
         flags.set_row(0);
         flags.set_count(Count::Single, 1);
-        assert!(flags.set(Flags::SEEN) && !flags.set(Flags::SEEN));
-        assert_eq!(read(flags), (0, [3, 1], true, true));
+        assert!(flags.set(Flag::Excepted) && !flags.set(Flag::Excepted));
+        flags.set_first(u64::MAX);
+        assert_eq!(read(flags), (0, [3, 1], [false, true, true], None));
+        assert!(flags.is_seen(), "and nobody can say where");
+    }
+
+    /// What a table takes that has room for this many: a power of two of places, each with a byte beside it.
+    fn bytes(room: usize) -> usize {
+        let places = (room * 8 / 7).next_power_of_two();
+        places * (size_of::<(Key, Flags)>() + 1)
+    }
+
+    #[test]
+    fn an_id_takes_29_bytes_at_the_most_while_a_shard_grows_too() {
+        let mut set = IdSet::default();
+        let (mut total, mut known) = (0, [0; SHARDS]);
+        for number in 0..700_000_u64 {
+            let id = number.wrapping_mul(0x9e37_79b9_7f4a_7c15);
+            let slot = set.slot(&format!("{number:08x}{id:016x}"));
+            set.entry_at(slot);
+            let now = bytes(set.imagekit[slot.shard].capacity());
+            let old = std::mem::replace(&mut known[slot.shard], now);
+            if now != old {
+                total += now - old;
+                let (peak, ids) = (total + old, usize::try_from(number).unwrap_or(0));
+                assert!(ids < 200_000 || peak <= 29 * ids, "{peak} for {ids}");
+            }
+        }
     }
 
     #[test]
     fn shards_grow_in_weight_so_that_they_double_one_after_another() {
         let mut sizes = [0_u32; SHARDS];
         for n in 0..1_000_000_u64 {
-            sizes[shard(n.wrapping_mul(0x9e37_79b9_7f4a_7c15))] += 1;
+            sizes[shard(u128::from(n.wrapping_mul(0x9e37_79b9_7f4a_7c15)) << 32)] += 1;
         }
         let ratio = f64::from(sizes[SHARDS - 1]) / f64::from(sizes[0]);
         assert!((1.9..2.1).contains(&ratio), "{ratio}");

@@ -16,7 +16,7 @@ use thiserror::Error;
 use crate::api::{Api, Unanswered};
 use crate::check::{Sheet, SheetError};
 use crate::client::{Client, FileInfo, ListPage, Response, Sort};
-use crate::id_set::{Flags, IdSet};
+use crate::id_set::IdSet;
 use crate::stop::Reason;
 use crate::throttle::Endpoint;
 
@@ -264,7 +264,7 @@ impl<E: FnMut(&Found)> Lister<'_, E> {
             if !row.file.is_file() {
                 // A version carries its file's ID, which may yet come.
                 self.found.left_out += 1;
-            } else if self.listed.entry(&row.file.file_id).set(Flags::SEEN) {
+            } else if self.listed.insert(&row.file.file_id) {
                 self.found.add(row);
                 files.push(&row.file);
             }

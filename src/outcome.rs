@@ -268,15 +268,23 @@ impl Outcome {
         )
     }
 
-    /// The row of a record whose ID stood in an earlier record.
-    pub fn duplicate(target: Target) -> Self {
+    /// The row of a record whose ID stood in an earlier one: `first` is that one's input and line, if known.
+    pub fn duplicate(target: Target, first: Option<(&str, u64)>) -> Self {
         let file_id = target.file_id.as_str().into();
+        let message = match first {
+            None => "same ID as an earlier record".into(),
+            Some((input, line)) if *input == *target.origin.input => {
+                format!("same ID as line {line}")
+            }
+            Some(("-", line)) => format!("same ID as line {line} of stdin"),
+            Some((input, line)) => format!("same ID as line {line} of {input}"),
+        };
         Self::unsent(
             file_id,
             target.origin,
             Status::Duplicate,
             ErrorCode::Duplicate,
-            "the ID stood in an earlier record",
+            &message,
         )
     }
 

@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use fixture::{Report, Scene, ids, list};
+use fixture::{Ran, Report, Scene, ids, list};
 use imagekit_bulk_delete::journal::{Intent, Job};
 use imagekit_bulk_delete::outcome::{ErrorCode, Outcome, Status};
 use imagekit_bulk_delete::report::{
@@ -384,6 +384,47 @@ fn an_input_that_changed_in_between_has_one_row_for_each_record_that_it_has_now(
         asked,
         "settled IDs are not asked again"
     );
+}
+
+#[test]
+fn a_duplicate_names_the_line_of_its_ids_first_record_in_the_inputs_of_this_run() {
+    let all = ids(3);
+    let [one, two, three] = &all[..] else {
+        panic!("there are three")
+    };
+    let scene = Scene::with_files(Script::plain(), &all).option("--rate unlimited");
+    let scene = scene
+        .input("b.csv", format!("fileId\n{three}\n{one}\n{three}\n"))
+        .option("-");
+    fs::write(scene.path("ids.txt"), format!("{one}\n\n{two}\n{two}\n")).unwrap();
+    let told = || {
+        let mut told: Vec<_> = scene.report().rows.into_iter().collect();
+        told.retain(|row| row.status == "duplicate");
+        let mut told: Vec<_> = told
+            .into_iter()
+            .map(|row| (row.input, row.line, row.message))
+            .collect();
+        told.sort();
+        told
+    };
+    let row = |input: &str, line, message: &str| (input.to_owned(), line, message.to_owned());
+    scene.run_with_stdin(format!("{two}\n{three}\n")).exits(0);
+    let mut expected = vec![
+        row("-", 1, "same ID as line 3 of ids.txt"),
+        row("-", 2, "same ID as line 2 of b.csv"),
+        row("b.csv", 3, "same ID as line 1 of ids.txt"),
+        row("b.csv", 4, "same ID as line 2"),
+        row("ids.txt", 4, "same ID as line 3"),
+    ];
+    assert_eq!(told(), expected);
+    // All are settled, the first record of the second one stands elsewhere now, and it has one more.
+    let edited = [one, two, two, two, two].map(String::from);
+    fs::write(scene.path("ids.txt"), list(&edited)).unwrap();
+    let resumed = scene.command().arg("--resume").output().unwrap();
+    Ran::new(resumed, scene.folder.path()).exits(0);
+    expected.push(row("ids.txt", 5, "same ID as line 2"));
+    expected.sort();
+    assert_eq!(told(), expected);
 }
 
 #[test]

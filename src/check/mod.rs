@@ -13,7 +13,7 @@ use futures::{Stream, StreamExt};
 pub use sheet::{Sheet, SheetError};
 
 use crate::client::FileInfo;
-use crate::id_set::{Flags, IdSet};
+use crate::id_set::IdSet;
 use crate::job::{Backlog, Group, groups};
 use crate::lookup::{Known, Lookup, LookupError};
 use crate::report::Admission;
@@ -131,7 +131,7 @@ fn admit(record: Record, seen: &mut IdSet, unsent: &std::cell::Cell<(u64, u64)>)
     let (invalid, duplicates) = unsent.get();
     match record {
         Record::Target(target) => {
-            if seen.entry(target.file_id.as_str()).set(Flags::SEEN) {
+            if seen.insert(target.file_id.as_str()) {
                 return Admission::Send(target);
             }
             unsent.set((invalid, duplicates + 1));

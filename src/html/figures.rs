@@ -8,7 +8,7 @@ use std::sync::Arc;
 use jiff::Timestamp;
 
 use super::chart::{KINDS, Timeline};
-use crate::id_set::{Flags, IdSet};
+use crate::id_set::IdSet;
 use crate::outcome::{Outcome, Purge, REHEARSAL_PREFIX, Status};
 use crate::report::Rows;
 use crate::summary::Failures;
@@ -219,7 +219,7 @@ struct OwnRows {
 
 impl OwnRows {
     fn add(&mut self, outcome: &Outcome) {
-        if outcome.status.is_own() && !self.seen.entry(&outcome.file_id).set(Flags::SEEN) {
+        if outcome.status.is_own() && !self.seen.insert(&outcome.file_id) {
             *self.again.entry(outcome.file_id.clone()).or_insert(1) += 1;
         }
     }

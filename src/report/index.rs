@@ -5,12 +5,13 @@
 //! cell), so such rows are counted for each ID and used up one by one.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 
 use super::{Counts, Finished, PurgeCounts};
-use crate::id_set::{Count, Flags, IdSet, Slot};
+use crate::id_set::{Count, Flag, Flags, IdSet, Slot};
 use crate::journal::InFlight;
 use crate::outcome::{Outcome, Purge, Status};
-use crate::target::{Doubt, Record, Rejected, Target};
+use crate::target::{Doubt, Origin, Record, Rejected, Target};
 
 /// What becomes of a record, by what is known of its ID.
 #[derive(Debug)]
@@ -40,6 +41,7 @@ pub enum Counted {
 #[derive(Debug, Default)]
 pub struct ResumeIndex {
     ids: IdSet,
+    numbers: Numbers,
     /// Counts that are too large for an ID's flags.
     many: HashMap<Box<str>, [u64; 2]>,
     /// Rows that stand, the last one of each ID.
@@ -67,7 +69,8 @@ impl ResumeIndex {
     pub fn admit(&mut self, mut target: Target) -> Admission {
         let file_id = target.file_id.as_str();
         let flags = self.ids.entry(file_id);
-        if flags.set(Flags::SEEN) {
+        if !flags.is_seen() {
+            flags.set_first(self.numbers.number(&target.origin));
             let status = own_row(flags.row()).map(|(status, _)| status);
             if status.is_some_and(Status::settles_id) {
                 return Admission::Settled;
@@ -80,7 +83,7 @@ impl ResumeIndex {
                 let kept = self.in_doubt.get(file_id);
                 kept.map_or(Doubt::None, |sent| sent.doubt)
             };
-            if flags.has(Flags::EXCEPTED) {
+            if flags.has(Flag::Excepted) {
                 return Admission::Decided(Box::new(Outcome::excluded(target)));
             }
             if !self.urls.is_empty() && target.origin.url.is_none() {
@@ -88,10 +91,12 @@ impl ResumeIndex {
             }
             return Admission::Send(target);
         }
+        let first = flags.first();
         if self.take_one(file_id, Count::Single) {
             return Admission::Settled;
         }
-        Admission::Decided(Box::new(Outcome::duplicate(target)))
+        let first = first.and_then(|number| self.numbers.place(number));
+        Admission::Decided(Box::new(Outcome::duplicate(target, first)))
     }
 
     /// Admits a record that is never sent.
@@ -104,30 +109,30 @@ impl ResumeIndex {
 
     /// Protects an ID: a record that names it is `excluded`, unless an earlier run settled it.
     pub fn except(&mut self, file_id: &str) {
-        self.ids.entry(file_id).set(Flags::EXCEPTED);
+        self.ids.entry(file_id).set(Flag::Excepted);
     }
 
     /// Whether an ID is protected.
     pub fn is_excepted(&self, file_id: &str) -> bool {
         let flags = self.ids.get(file_id).unwrap_or_default();
-        flags.has(Flags::EXCEPTED)
+        flags.has(Flag::Excepted)
     }
 
     /// Whether the input, as far as it was read, has this ID.
     pub fn is_in_input(&self, file_id: &str) -> bool {
         let flags = self.ids.get(file_id).unwrap_or_default();
-        flags.has(Flags::SEEN) || flags.has(Flags::COUNTED)
+        flags.is_seen() || flags.has(Flag::Counted)
     }
 
     /// Counts the ID of a slot before the run.
     pub fn count(&mut self, slot: Slot) -> Counted {
         let flags = self.ids.entry_at(slot);
-        if !flags.set(Flags::COUNTED) {
+        if !flags.set(Flag::Counted) {
             return Counted::Duplicate;
         }
         match own_row(flags.row()) {
             Some((status, _)) if status.settles_id() => Counted::Settled,
-            _ if flags.has(Flags::EXCEPTED) => Counted::Excluded,
+            _ if flags.has(Flag::Excepted) => Counted::Excluded,
             _ => Counted::ToSend,
         }
     }
@@ -135,7 +140,7 @@ impl ResumeIndex {
     /// Whether an ID was among those that were counted before the run.
     pub fn was_counted(&self, file_id: &str) -> bool {
         let flags = self.ids.get(file_id).unwrap_or_default();
-        flags.has(Flags::COUNTED)
+        flags.has(Flag::Counted)
     }
 
     /// Takes in rows of earlier runs in the order of the file. Looked up together they wait for memory together, which
@@ -156,7 +161,7 @@ impl ResumeIndex {
         self.counts[status as usize] += 1;
         if status == Status::Invalid {
             let key = invalids(file_id);
-            self.ids.entry(&key).set(Flags::INVALID);
+            self.ids.entry(&key).set(Flag::Invalid);
             self.add_one(&key, Count::Single);
         } else {
             self.add_one(file_id, Count::Single);
@@ -279,16 +284,16 @@ impl ResumeIndex {
         let mut account = self.account();
         for flags in self.ids.flags() {
             if let Some((status, _)) = own_row(flags.row())
-                && !flags.has(Flags::SEEN)
+                && !flags.is_seen()
             {
                 account.keep(status, 1);
             }
-            let single = if flags.has(Flags::INVALID) {
+            let single = if flags.has(Flag::Invalid) {
                 Status::Invalid
             } else {
                 Status::Duplicate
             };
-            account.keep(single, u64::from(flags.count(Count::Single)));
+            account.keep(single, flags.count(Count::Single));
         }
         for (key, [_, rows]) in &self.many {
             let single = if key.starts_with('\0') {
@@ -304,7 +309,7 @@ impl ResumeIndex {
     fn add_one(&mut self, key: &str, count: Count) {
         let flags = self.ids.entry(key);
         let value = flags.count(count);
-        if value < Flags::MAX {
+        if value < Flags::MAX_COUNT {
             flags.set_count(count, value + 1);
         } else {
             self.many.entry(key.into()).or_default()[count as usize] += 1;
@@ -328,6 +333,42 @@ impl ResumeIndex {
     }
 }
 
+/// Numbers the records of all inputs, so that few bits say where an ID stood first.
+#[derive(Debug, Default)]
+struct Numbers {
+    /// The inputs, in order, each with the number before its first line.
+    inputs: Vec<(u64, Arc<str>)>,
+    /// The largest number so far.
+    last: u64,
+}
+
+impl Numbers {
+    /// The number of the record that is admitted now.
+    fn number(&mut self, origin: &Origin) -> u64 {
+        let before = match self.inputs.last() {
+            Some((before, input)) if is_same_input(input, &origin.input) => *before,
+            _ => {
+                self.inputs.push((self.last, Arc::clone(&origin.input)));
+                self.last
+            }
+        };
+        let number = before.saturating_add(origin.line);
+        self.last = self.last.max(number);
+        number
+    }
+
+    /// The input and the line of a number.
+    fn place(&self, number: u64) -> Option<(&str, u64)> {
+        let later = self.inputs.partition_point(|(before, _)| *before < number);
+        let (before, input) = self.inputs.get(later.checked_sub(1)?)?;
+        Some((input, number - before))
+    }
+}
+
+fn is_same_input(one: &Arc<str>, other: &Arc<str>) -> bool {
+    Arc::ptr_eq(one, other) || one == other
+}
+
 impl Finished {
     /// Tells rows apart whose record is no longer in the input.
     fn keep(&mut self, status: Status, rows: u64) {
@@ -345,8 +386,8 @@ fn invalids(file_id: &str) -> String {
 }
 
 /// An ID's own row as a number that fits its flags; 0 is none.
-fn row_number(status: Status, purge: Option<Purge>) -> u16 {
-    let of_purge = purge.map_or(0, |purge| purge as u16 + 1);
+fn row_number(status: Status, purge: Option<Purge>) -> u64 {
+    let of_purge = purge.map_or(0, |purge| purge as u64 + 1);
     match status {
         Status::Invalid | Status::Duplicate => 0,
         Status::NotFound => 1,
@@ -359,11 +400,11 @@ fn row_number(status: Status, purge: Option<Purge>) -> u16 {
 }
 
 /// What such a number stands for.
-fn own_row(number: u16) -> Option<(Status, Option<Purge>)> {
-    let purge = |number: u16| {
+fn own_row(number: u64) -> Option<(Status, Option<Purge>)> {
+    let purge = |number: u64| {
         Purge::ALL
             .into_iter()
-            .find(|purge| *purge as u16 + 1 == number)
+            .find(|purge| *purge as u64 + 1 == number)
     };
     Some(match number {
         1 => (Status::NotFound, None),
@@ -387,11 +428,32 @@ mod tests {
             let purges = Purge::ALL.into_iter().filter(|_| is_gone).map(Some);
             for purge in purges.chain([None]) {
                 let number = row_number(status, purge);
-                assert!(number <= Flags::MAX);
+                assert!(number <= Flags::MAX_ROW);
                 assert_eq!(own_row(number), Some((status, purge)));
             }
         }
         assert_eq!(own_row(0), None);
+    }
+
+    #[test]
+    fn a_number_tells_input_and_line() {
+        let mut numbers = Numbers::default();
+        let places = [
+            ("a", 1),
+            ("a", 7),
+            ("b", 2),
+            ("a", 3),
+            ("a", 1 << 40),
+            ("c", 1),
+        ];
+        let given = places.map(|(input, line)| {
+            numbers.number(&Origin {
+                line,
+                input: input.into(),
+                url: None,
+            })
+        });
+        assert_eq!(given.map(|number| numbers.place(number)), places.map(Some));
     }
 
     #[test]

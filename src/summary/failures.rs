@@ -185,7 +185,7 @@ mod tests {
             status: Status::Failed,
             error: Some(ErrorCode::Rejected),
             message: Some(message.into()),
-            ..Outcome::duplicate(target)
+            ..Outcome::duplicate(target, None)
         }
     }
 
