@@ -1,12 +1,15 @@
 //! Answers: their parts, and how they go over the wire, whole or as a scripted fault leaves them.
 
 use std::io;
-use std::pin::Pin;
-use std::task::{Context, Poll};
 
-use hyper::body::{Body, Bytes, Frame};
-use hyper::header::{CONTENT_TYPE, HeaderName};
+use futures::stream;
+use http_body_util::combinators::UnsyncBoxBody;
+use http_body_util::{BodyExt, Full, StreamBody};
+use hyper::body::{Bytes, Frame};
+use hyper::header::{CONTENT_LENGTH, CONTENT_TYPE, HeaderName};
 use serde_json::{Value, json};
+
+pub(super) type AnswerBody = UnsyncBoxBody<Bytes, io::Error>;
 
 pub(super) const HELP: &str = "For support kindly contact us at support@imagekit.io .";
 pub(super) const PAGE: &str = "<html><body><h1>Internal Server Error</h1></body></html>";
@@ -63,57 +66,23 @@ impl Answer {
     }
 }
 
-/// A body that is whole, or breaks off in its middle.
-#[derive(Debug)]
-pub(super) struct AnswerBody {
-    bytes: Option<Bytes>,
-    length: u64,
-    breaks_off: bool,
-}
-
-impl Body for AnswerBody {
-    type Data = Bytes;
-    type Error = io::Error;
-
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        _: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, io::Error>>> {
-        match self.bytes.take() {
-            Some(bytes) if !bytes.is_empty() => Poll::Ready(Some(Ok(Frame::data(bytes)))),
-            _ if self.breaks_off => {
-                self.breaks_off = false;
-                Poll::Ready(Some(Err(io::ErrorKind::ConnectionReset.into())))
-            }
-            _ => Poll::Ready(None),
-        }
-    }
-
-    fn size_hint(&self) -> hyper::body::SizeHint {
-        hyper::body::SizeHint::with_exact(self.length)
-    }
-
-    fn is_end_stream(&self) -> bool {
-        self.length == 0
-    }
-}
-
 impl Answer {
-    /// The response, or its first half.
-    pub(super) fn into_response(self, is_half: bool) -> hyper::Response<AnswerBody> {
-        let length = self.body.len() as u64;
-        let bytes = if is_half {
-            Bytes::from(self.body[..self.body.len() / 2].to_owned())
+    /// The response; of one that breaks off the first half, and an error behind it.
+    pub(super) fn into_response(self) -> hyper::Response<AnswerBody> {
+        let (mut headers, body) = (self.headers, Bytes::from(self.body));
+        let body = if self.ending == Ending::Half {
+            headers.push((CONTENT_LENGTH, body.len().to_string()));
+            let half = Frame::data(body.slice(..body.len() / 2));
+            let frames = [Ok(half), Err(io::ErrorKind::ConnectionReset.into())];
+            StreamBody::new(stream::iter(frames)).boxed_unsync()
         } else {
-            self.body.into()
+            Full::new(body)
+                .map_err(|never| match never {})
+                .boxed_unsync()
         };
-        let mut response = hyper::Response::new(AnswerBody {
-            bytes: Some(bytes),
-            length,
-            breaks_off: is_half,
-        });
+        let mut response = hyper::Response::new(body);
         *response.status_mut() = hyper::StatusCode::from_u16(self.status).unwrap_or_default();
-        for (name, value) in self.headers {
+        for (name, value) in headers {
             if let Ok(value) = value.parse() {
                 response.headers_mut().insert(name, value);
             }

@@ -20,6 +20,7 @@ pub(super) enum Field {
     Created,
     Private,
     Published,
+    Transparency,
     /// Custom metadata and the like, which no file here has.
     Absent,
 }
@@ -60,6 +61,7 @@ impl Field {
             "createdAt" | "updatedAt" => Self::Created,
             "private" => Self::Private,
             "published" => Self::Published,
+            "transparency" => Self::Transparency,
             _ if name.starts_with("customMetadata.") || name.starts_with("embeddedMetadata.") => {
                 Self::Absent
             }
@@ -83,6 +85,7 @@ impl Field {
             Self::Created => vec![Value::Number(file.created_at.as_millisecond())],
             Self::Private => vec![Value::Truth(file.is_private)],
             Self::Published => vec![Value::Truth(true)],
+            Self::Transparency => vec![Value::Truth(false)],
             Self::Absent => Vec::new(),
         }
     }
@@ -98,7 +101,7 @@ impl Field {
             Self::Size | Self::Width | Self::Height | Self::Created => {
                 !matches!(operator, Prefix | Has | Exists)
             }
-            Self::Private | Self::Published => operator == Equal,
+            Self::Private | Self::Published | Self::Transparency => operator == Equal,
             Self::Absent => true,
         }
     }
@@ -109,7 +112,9 @@ impl Field {
             Self::Created => time(text, now).map(Value::Number).ok_or_else(bad),
             Self::Size => bytes(text).map(Value::Number).ok_or_else(bad),
             Self::Width | Self::Height => text.parse().map(Value::Number).map_err(|_| bad()),
-            Self::Private | Self::Published => text.parse().map(Value::Truth).map_err(|_| bad()),
+            Self::Private | Self::Published | Self::Transparency => {
+                text.parse().map(Value::Truth).map_err(|_| bad())
+            }
             Self::Path => Ok(Value::Text(folder(text))),
             _ => Ok(Value::Text(text.into())),
         }

@@ -16,22 +16,17 @@ use super::search::Search;
 /// The most that a list answers at once, and what it answers where no limit is given. `[spec]`
 const MAX_LIMIT: usize = 1000;
 
-/// A list as it was request for.
+/// A list as it was asked for.
 #[derive(Debug)]
 pub(super) struct Listing {
     search: Search,
     kinds: Option<&'static [&'static str]>,
     folder: Option<String>,
-    order: Order,
+    by: By,
+    is_descending: bool,
     skip: usize,
     limit: usize,
     trouble: Option<ListTrouble>,
-}
-
-#[derive(Debug, Clone, Copy)]
-struct Order {
-    by: By,
-    is_descending: bool,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -75,12 +70,14 @@ impl Listing {
             (None, "file-version") => Some(&["file-version"]),
             (None, _) => return Err(invalid("type")),
         };
+        let (by, is_descending) =
+            order(given("sort").unwrap_or("ASC_CREATED")).ok_or_else(|| invalid("sort"))?;
         Ok(Self {
             search: search.unwrap_or(Search::All(Vec::new())),
             kinds,
             folder: given("path").map(folder),
-            order: Order::parse(given("sort").unwrap_or("ASC_CREATED"))
-                .ok_or_else(|| invalid("sort"))?,
+            by,
+            is_descending,
             skip: number("skip", 0)?,
             limit,
             trouble,
@@ -98,7 +95,7 @@ impl Listing {
                 && !unlisted.contains(&file.id)
         };
         // The library is in the order of upload already.
-        let is_in_order = matches!(self.order.by, By::Created) && !self.order.is_descending;
+        let is_in_order = matches!(self.by, By::Created) && !self.is_descending;
         let count = match self.trouble {
             None if is_in_order => self.skip.saturating_add(self.limit),
             _ => usize::MAX,
@@ -121,7 +118,7 @@ impl Listing {
     }
 
     fn sort(&self, files: &mut [Arc<File>]) {
-        match (self.trouble, self.order.by) {
+        match (self.trouble, self.by) {
             (Some(ListTrouble::IgnoresSort), _) => files.sort_by_key(|file| spread(&file.id)),
             (_, By::Created) => files.sort_by_key(|file| file.created_at),
             (_, By::Name) => files.sort_by(|one, other| one.name.cmp(&other.name)),
@@ -129,7 +126,7 @@ impl Listing {
             (_, By::Nothing) => {}
         }
         let is_turned = self.trouble == Some(ListTrouble::Descending);
-        if self.order.is_descending || is_turned {
+        if self.is_descending || is_turned {
             files.reverse();
         }
     }
@@ -155,22 +152,19 @@ fn unless_ignored(query: &str, trouble: Option<ListTrouble>) -> String {
     }
 }
 
-impl Order {
-    fn parse(text: &str) -> Option<Self> {
-        let (direction, field) = text.split_once('_')?;
-        Some(Self {
-            by: match field {
-                "CREATED" | "UPDATED" => By::Created,
-                "NAME" => By::Name,
-                "SIZE" => By::Size,
-                "WIDTH" | "HEIGHT" | "RELEVANCE" => By::Nothing,
-                _ => return None,
-            },
-            is_descending: match direction {
-                "ASC" => false,
-                "DESC" => true,
-                _ => return None,
-            },
-        })
+/// What files are sorted by, and whether the last comes first.
+fn order(text: &str) -> Option<(By, bool)> {
+    let (direction, field) = text.split_once('_')?;
+    let by = match field {
+        "CREATED" | "UPDATED" => By::Created,
+        "NAME" => By::Name,
+        "SIZE" => By::Size,
+        "WIDTH" | "HEIGHT" | "RELEVANCE" => By::Nothing,
+        _ => return None,
+    };
+    match direction {
+        "ASC" => Some((by, false)),
+        "DESC" => Some((by, true)),
+        _ => None,
     }
 }

@@ -15,7 +15,8 @@ mod script;
 mod search;
 mod server;
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
+use std::future::poll_fn;
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::rc::Rc;
@@ -35,7 +36,7 @@ use tokio::time::sleep;
 pub use file::File;
 pub use ledger::{Ledger, Request};
 pub use limits::{LimitState, Window, pass};
-pub use script::{BatchMissing, BatchTrouble, Fault, LimitHeaders, ListTrouble, Script};
+pub use script::{BatchMissing, BatchTrouble, Fault, ListTrouble, Script};
 
 use answer::{AnswerBody, Ending};
 use request::ParsedRequest;
@@ -110,7 +111,7 @@ impl Sandbox {
         format!("http://{}", self.address)
     }
 
-    /// What the server has, did and was request.
+    /// What the server has, did and was asked.
     pub fn ledger(&self) -> &Ledger {
         &self.ledger
     }
@@ -140,28 +141,21 @@ async fn accept(listener: std::net::TcpListener, server: Rc<RefCell<Server>>) {
 
 /// Serves one connection; a fault may end it with a reset.
 async fn serve(stream: TcpStream, server: Rc<RefCell<Server>>) {
-    let Ok(stream) = stream
-        .into_std()
-        .and_then(|stream| Ok((stream.try_clone()?, stream)))
-    else {
-        return;
-    };
-    let (handle, stream) = stream;
-    let Ok(stream) = TcpStream::from_std(stream) else {
-        return;
-    };
-    let handle = Rc::new(handle);
-    let service = service_fn(|request| respond(request, Rc::clone(&server), Rc::clone(&handle)));
+    let is_reset = Cell::new(false);
+    let service = service_fn(|request| Box::pin(respond(request, &server, &is_reset)));
+    let mut connection = http1::Builder::new().serve_connection(TokioIo::new(stream), service);
     // A broken connection is what some tests ask for.
-    let _ = http1::Builder::new()
-        .serve_connection(TokioIo::new(stream), service)
-        .await;
+    let _ = poll_fn(|context| connection.poll_without_shutdown(context)).await;
+    if is_reset.get() {
+        // Linger of zero makes the close a reset.
+        let _ = connection.into_parts().io.into_inner().set_zero_linger();
+    }
 }
 
 async fn respond(
     request: hyper::Request<Incoming>,
-    server: Rc<RefCell<Server>>,
-    connection: Rc<std::net::TcpStream>,
+    server: &Rc<RefCell<Server>>,
+    is_reset: &Cell<bool>,
 ) -> Result<hyper::Response<AnswerBody>, io::Error> {
     let (head, body) = request.into_parts();
     let body = body
@@ -169,7 +163,7 @@ async fn respond(
         .await
         .map(http_body_util::Collected::to_bytes)
         .unwrap_or_default();
-    let in_flight = InFlight::new(&server);
+    let in_flight = InFlight::new(server);
     let (latency, answer) = {
         let mut server = server.borrow_mut();
         let request = ParsedRequest::new(&head, &body);
@@ -177,21 +171,13 @@ async fn respond(
     };
     sleep(latency).await;
     match answer.ending {
-        Ending::Whole => {}
-        Ending::Half => return Ok(answer.into_response(true)),
+        Ending::Whole | Ending::Half => Ok(answer.into_response()),
         Ending::Hang => std::future::pending().await,
         Ending::Reset => {
-            // Linger of zero makes the close a reset.
-            let _ = socket_linger(&connection);
-            return Err(io::ErrorKind::ConnectionReset.into());
+            is_reset.set(true);
+            Err(io::ErrorKind::ConnectionReset.into())
         }
     }
-    Ok(answer.into_response(false))
-}
-
-fn socket_linger(connection: &std::net::TcpStream) -> io::Result<()> {
-    let stream = TcpStream::from_std(connection.try_clone()?)?;
-    stream.set_zero_linger()
 }
 
 /// Counts a request as there while it is.

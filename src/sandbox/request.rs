@@ -101,7 +101,7 @@ fn authorization(headers: &HeaderMap) -> Option<String> {
 
 fn batch(body: &Value) -> Route {
     match body.get("fileIds") {
-        None => Route::BadBatch("Your request is missing the fileIds parameter."),
+        None => Route::BadBatch("fileIds parameter is missing."),
         Some(Value::Array(ids)) if ids.is_empty() => Route::BadBatch("fileIds is empty."),
         Some(Value::Array(ids)) => Route::DeleteBatch(
             ids.iter()

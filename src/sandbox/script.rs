@@ -43,17 +43,6 @@ pub enum Fault {
     Garbage200,
 }
 
-/// Which answers name the limits.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum LimitHeaders {
-    /// With every answer.
-    Always,
-    /// With a 429.
-    OnlyOn429,
-    /// Never.
-    Never,
-}
-
 /// How the batch endpoint reports files that do not exist.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum BatchMissing {
@@ -120,8 +109,6 @@ pub struct Script {
     pub limits: Vec<Window>,
     /// Limits on reads.
     pub read_limits: Vec<Window>,
-    /// Which answers name the limits.
-    pub limit_headers: LimitHeaders,
     /// The most IDs in a batch.
     pub batch_limit: usize,
     /// How a batch reports missing files.
@@ -182,7 +169,6 @@ impl Script {
             latency: Duration::ZERO..Duration::ZERO,
             limits: Vec::new(),
             read_limits: Vec::new(),
-            limit_headers: LimitHeaders::OnlyOn429,
             batch_limit: 100,
             batch_missing: BatchMissing::List,
             batch_trouble: None,

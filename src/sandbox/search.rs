@@ -179,8 +179,10 @@ fn tokens(query: &str) -> Result<Vec<Token>, String> {
             end + 2
         } else {
             // A bare time of day has colons inside.
-            let is_word = |character: char| {
-                character.is_alphanumeric() || matches!(character, '.' | '_' | '-' | '/')
+            let is_word = |character: char| match character {
+                '.' | '_' | '-' | '/' => true,
+                ':' => first.is_ascii_digit(),
+                _ => character.is_alphanumeric(),
             };
             let end = rest
                 .find(|character| !is_word(character))
@@ -251,9 +253,6 @@ impl Parser {
         if !field.takes(operator) {
             return Err(format!("this operator is not supported for {name}"));
         }
-        if is_negated && !matches!(operator, Operator::Equal | Operator::In | Operator::Exists) {
-            return Err("NOT is followed by =, IN or EXISTS".into());
-        }
         let condition = Search::Is(Condition {
             field,
             operator,
@@ -267,19 +266,24 @@ impl Parser {
     }
 
     fn operator(&mut self) -> Result<Operator, String> {
+        const OPERATORS: [(&str, Operator); 9] = [
+            ("=", Operator::Equal),
+            (":", Operator::Prefix),
+            ("<", Operator::Less),
+            ("<=", Operator::LessOrEqual),
+            (">", Operator::Greater),
+            (">=", Operator::GreaterOrEqual),
+            ("IN", Operator::In),
+            ("HAS", Operator::Has),
+            ("EXISTS", Operator::Exists),
+        ];
         let token = self.tokens.next().ok_or("an operator is missing")?;
-        Ok(match (&token, token.text()) {
-            (Token::Sign(_), "=") => Operator::Equal,
-            (Token::Sign(_), ":") => Operator::Prefix,
-            (Token::Sign(_), "<") => Operator::Less,
-            (Token::Sign(_), "<=") => Operator::LessOrEqual,
-            (Token::Sign(_), ">") => Operator::Greater,
-            (Token::Sign(_), ">=") => Operator::GreaterOrEqual,
-            (Token::Word(_), "IN") => Operator::In,
-            (Token::Word(_), "HAS") => Operator::Has,
-            (Token::Word(_), "EXISTS") => Operator::Exists,
-            (_, text) => return Err(format!("{text} is no operator")),
-        })
+        let mut operators = OPERATORS.iter();
+        let found =
+            operators.find(|(text, _)| !matches!(token, Token::Quoted(_)) && *text == token.text());
+        found
+            .map(|(_, operator)| *operator)
+            .ok_or_else(|| format!("{} is no operator", token.text()))
     }
 
     fn values(&mut self, field: Field, operator: Operator) -> Result<Vec<Value>, String> {
@@ -371,6 +375,20 @@ mod tests {
             "\"customMetadata.brand\" NOT EXISTS",
             "(size < \"1mb\" AND width > 500) OR (createdAt < '2025-01-01' AND height = 600)",
             "NOT (path : \"/new\" OR size < 10kb)",
+            "createdAt > \"99y\" AND name: \"red-\"",
+            "(size < \"2mb\" AND width > 500) OR (tags IN [\"summer-sale\",\"banner\"])",
+            "createdAt < 2024-06-15T12:12:12",
+            "createdAt < \"2024-06-15 12:12:12\"",
+            "createdAt < 2d",
+            "size <= 1500000 OR height < 5000",
+            "name = red-Dress-summer.jpg",
+            "name : red",
+            "name NOT : \"blue\"",
+            "name IN [\"red-dress.jpg\", \"red-Dress-summer.jpg\"]",
+            "name NOT = \"red-dress.jpg\" AND tags NOT IN [\"big-banner\"]",
+            "type IN [\"file\", \"folder\"] AND transparency = false",
+            "\"tags\" IN [\"football\", \"summer-sale\"]",
+            "\"embeddedMetadata.Keywords\" NOT IN [\"black\"]",
         ] {
             assert!(search(query).unwrap().matches(&file()), "{query}");
         }
@@ -390,6 +408,9 @@ mod tests {
             "id = \"60\"",
             "type = \"folder\"",
             "private = true OR size > \"2mb\" AND size > 0",
+            "\"embeddedMetadata.DateTimeOriginal\" > \"1y\"",
+            "\"customMetadata.description\" IN [\"black\"]",
+            "createdAt > \"7d\" AND name : \"red-\"",
         ] {
             assert!(!search(query).unwrap().matches(&file()), "{query}");
         }
@@ -415,7 +436,6 @@ mod tests {
             "createdAt < \"1x\"",
             "size > \"1 apple\"",
             "private = \"perhaps\"",
-            "name NOT : \"a\"",
             "name = ; \"a\"",
         ] {
             assert!(search(query).is_err(), "{query}");

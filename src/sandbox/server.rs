@@ -14,7 +14,7 @@ use super::ledger::{Ledger, Request, spread};
 use super::limits::{LimitState, Window, pass};
 use super::list::Listing;
 use super::request::{ParsedRequest, Route};
-use super::script::{BatchMissing, BatchTrouble, Fault, LimitHeaders, Script};
+use super::script::{BatchMissing, BatchTrouble, Fault, Script};
 
 /// The server: its script, its ledger, and where it stands in both.
 #[derive(Debug)]
@@ -48,25 +48,20 @@ impl Server {
         range.start + (range.end.saturating_sub(range.start)).mul_f64(self.random.f64())
     }
 
-    /// Does what is request, or what the script has instead, and logs it.
+    /// Does what is asked, or what the script has instead, and logs it.
     pub(super) fn answer(&mut self, number: u64, request: &ParsedRequest) -> Answer {
         let now = Instant::now();
-        let (mut answer, told) = self.decide(number, request, now);
+        let mut answer = self.decide(number, request, now);
         if self.script.everything.is_none() {
             let name = HeaderName::from_static("x-ik-requestid");
             answer
                 .headers
                 .push((name, format!("{}{number:08}", self.script.request_ids)));
         }
-        if let Some(told) = told {
-            answer.headers.extend(limit_headers(told));
-        }
         if self.script.echoes_key && answer.status >= 400 {
             let key = request.authorization.clone().unwrap_or_default();
-            answer.body =
-                answer
-                    .body
-                    .replacen("\"message\":\"", &format!("\"message\":\"{key}: "), 1);
+            let with_key = format!("\"message\":\"{key}: ");
+            answer.body = answer.body.replacen("\"message\":\"", &with_key, 1);
         }
         let is_whole = answer.ending == Ending::Whole;
         self.ledger.log(Request {
@@ -79,44 +74,30 @@ impl Server {
         answer
     }
 
-    fn decide(
-        &mut self,
-        number: u64,
-        request: &ParsedRequest,
-        now: Instant,
-    ) -> (Answer, Option<LimitState>) {
+    fn decide(&mut self, number: u64, request: &ParsedRequest, now: Instant) -> Answer {
         if let Some((status, content_type, body)) = &self.script.everything {
-            return (Answer::text(*status, content_type, body.clone()), None);
+            return Answer::text(*status, content_type, body.clone());
         }
         if self.is_out(number, now) {
-            return (
-                Answer::text(503, "text/plain", "upstream connect error"),
-                None,
-            );
+            return Answer::text(503, "text/plain", "upstream connect error");
         }
         let fault = self.fault(number, &request.file_ids());
         if let Some(answer) = fault.as_ref().and_then(fault_before) {
-            return (answer, None);
+            return answer;
         }
-        if let Err(refusal) = self.check_key(number, request) {
-            return (refusal, None);
+        if let Some(refusal) = self.key_refusal(number, request) {
+            return Answer::message(refusal.0, refusal.1);
         }
-        let told = match self.windows(request).map(|windows| pass(windows, now)) {
-            Some(Err(told)) => {
-                let told = (self.script.limit_headers != LimitHeaders::Never).then_some(told);
-                return (
-                    Answer::json(429, &json!({"message": "rate limit exceeded"})),
-                    told,
-                );
-            }
-            Some(Ok(told)) => told.filter(|_| self.script.limit_headers == LimitHeaders::Always),
-            None => None,
-        };
+        if let Some(Err(exceeded)) = self.windows(request).map(|windows| pass(windows, now)) {
+            let mut refusal = Answer::json(429, &json!({"message": "rate limit exceeded"}));
+            refusal.headers.extend(limit_headers(exceeded));
+            return refusal;
+        }
         let answer = self.carry_out(request);
-        (
-            fault.map_or(answer.0, |fault| fault_after(&fault, answer.1)),
-            told,
-        )
+        match &fault {
+            Some(fault) => fault_after(fault, answer),
+            None => answer,
+        }
     }
 
     fn is_out(&mut self, number: u64, now: Instant) -> bool {
@@ -151,30 +132,19 @@ impl Server {
         })
     }
 
-    fn check_key(&self, number: u64, request: &ParsedRequest) -> Result<(), Answer> {
-        let Some(key) = &request.authorization else {
-            return Err(Answer::message(
-                401,
-                "Your request does not contain private API key.",
-            ));
-        };
-        if *key != self.script.key {
-            return Err(Answer::message(
-                403,
-                "Your account cannot be authenticated.",
-            ));
+    /// Why a key is not taken: the status and ImageKit's words. `[spec]`
+    fn key_refusal(&self, number: u64, request: &ParsedRequest) -> Option<(u16, &'static str)> {
+        let last = self.script.revoke_key_after;
+        match &request.authorization {
+            None => Some((401, "Your request does not contain private API key.")),
+            Some(key) if *key != self.script.key => {
+                Some((403, "Your account cannot be authenticated."))
+            }
+            Some(_) if last.is_some_and(|last| number > last) => {
+                Some((403, "Your request contains expired private API key."))
+            }
+            Some(_) => None,
         }
-        if self
-            .script
-            .revoke_key_after
-            .is_some_and(|last| number > last)
-        {
-            return Err(Answer::message(
-                403,
-                "Your request contains expired private API key.",
-            ));
-        }
-        Ok(())
     }
 
     fn windows(&mut self, request: &ParsedRequest) -> Option<&mut Vec<Window>> {
@@ -186,12 +156,11 @@ impl Server {
         }
     }
 
-    /// The answer, and what is left of it if a fault comes behind it.
-    fn carry_out(&mut self, request: &ParsedRequest) -> (Answer, Answer) {
+    fn carry_out(&mut self, request: &ParsedRequest) -> Answer {
         let file_ids = request.file_ids();
         let poisoned = file_ids.iter().any(|id| self.script.poison.contains(id));
         let malformed = file_ids.iter().any(|id| self.script.malformed.contains(id));
-        let answer = match &request.route {
+        match &request.route {
             _ if poisoned => Answer::text(500, "text/html", PAGE),
             _ if malformed => {
                 Answer::message(400, "Your request contains invalid fileId parameter.")
@@ -216,13 +185,7 @@ impl Server {
             Route::PurgeStatus(id) => self.purge_status(id),
             Route::List => self.list(&request.query),
             Route::None => Answer::message(403, "Invalid CSRF Token"),
-        };
-        let copy = Answer {
-            headers: answer.headers.clone(),
-            body: answer.body.clone(),
-            ..answer
-        };
-        (answer, copy)
+        }
     }
 
     fn details(&self, id: &str) -> Answer {
@@ -335,21 +298,17 @@ fn can_be_an_id(id: &str) -> bool {
 }
 
 fn missing_answer(how: BatchMissing, missing: &[&String]) -> Answer {
+    let named = match how {
+        BatchMissing::List => json!(missing),
+        BatchMissing::Strangers => json!(["ffffffffffffffffffffffff"]),
+        BatchMissing::Bare | BatchMissing::NoRoute => Value::Null,
+    };
     let message = "The requested file(s) does not exist.";
-    match how {
-        BatchMissing::List => Answer::json(
-            404,
-            &json!({"message": message, "help": HELP, "missingFileIds": missing}),
-        ),
-        BatchMissing::Strangers => {
-            let strangers = ["ffffffffffffffffffffffff"];
-            Answer::json(
-                404,
-                &json!({"message": message, "help": HELP, "missingFileIds": strangers}),
-            )
-        }
-        BatchMissing::Bare | BatchMissing::NoRoute => Answer::message(404, message),
+    let mut body = json!({"message": message, "help": HELP, "missingFileIds": named});
+    if let (true, Some(fields)) = (named.is_null(), body.as_object_mut()) {
+        fields.remove("missingFileIds");
     }
+    Answer::json(404, &body)
 }
 
 fn troubled_answer(
@@ -379,18 +338,10 @@ fn troubled_answer(
 fn limit_headers(told: LimitState) -> [(HeaderName, String); 3] {
     // A wait that is cut to whole milliseconds would end too early.
     let reset = told.reset.as_nanos().div_ceil(1_000_000);
-    [
-        (
-            HeaderName::from_static("x-ratelimit-limit"),
-            told.limit.to_string(),
-        ),
-        (
-            HeaderName::from_static("x-ratelimit-interval"),
-            told.interval.as_millis().to_string(),
-        ),
-        (
-            HeaderName::from_static("x-ratelimit-reset"),
-            reset.to_string(),
-        ),
-    ]
+    let headers = [
+        ("x-ratelimit-limit", u128::from(told.limit)),
+        ("x-ratelimit-interval", told.interval.as_millis()),
+        ("x-ratelimit-reset", reset),
+    ];
+    headers.map(|(name, value)| (HeaderName::from_static(name), value.to_string()))
 }
