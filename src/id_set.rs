@@ -217,7 +217,11 @@ impl IdSet {
 
     /// The flags of an ID; `None` if it was never taken in.
     pub fn get(&self, id: &str) -> Option<Flags> {
-        let slot = self.slot(id);
+        self.get_at(self.slot(id))
+    }
+
+    /// The flags of the ID of a slot; `None` if it was never taken in.
+    pub fn get_at(&self, slot: Slot) -> Option<Flags> {
         self.shard(&slot).get(&slot.key).copied()
     }
 
@@ -342,8 +346,9 @@ const fn digit(hex: u8) -> u8 {
     }
 }
 
-/// Shard i of n takes a share of the values that grows from first to last by a factor of two; the last one takes
-/// less than one in 256 of them, so that two values in it differ in their other bytes.
+/// Shard i of n takes a share of the values that grows from first to last by a factor of two, as the slope of this
+/// parabola falls from 4/3 to 2/3 (a logarithm would cost more); the last one takes less than one in 256 of them, so
+/// that two values in it differ in their other bytes.
 #[expect(
     clippy::cast_precision_loss,
     clippy::cast_possible_truncation,
@@ -352,7 +357,7 @@ const fn digit(hex: u8) -> u8 {
 )]
 fn shard(mixed: u128) -> usize {
     let fraction = (mixed >> (Mixer::BITS - 52)) as f64 / (1u64 << 52) as f64;
-    (((1.0 + fraction).log2() * SHARDS as f64) as usize).min(SHARDS - 1)
+    ((fraction * (4.0 - fraction) / 3.0 * SHARDS as f64) as usize).min(SHARDS - 1)
 }
 
 #[cfg(test)]

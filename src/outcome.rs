@@ -3,6 +3,7 @@
 //! Made by `deleter` (and by `job` for records that are never sent), written by
 //! `report`, counted by `summary`.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -233,7 +234,7 @@ pub struct Outcome {
     /// When it was decided.
     pub finished_at: Timestamp,
     /// `x-ik-requestId` of the deciding response.
-    pub request_id: Option<Box<str>>,
+    pub request_id: Option<Arc<str>>,
     /// Why, for people; already free of the key. `report` cleans and cuts it.
     pub message: Option<Box<str>>,
     /// What became of the purge; `None` without `--purge-cache`, or while it is still due.
@@ -270,7 +271,7 @@ impl Outcome {
 
     /// The row of a record whose ID stood in an earlier one: `first` is that one's input and line, if known.
     pub fn duplicate(target: Target, first: Option<(&str, u64)>) -> Self {
-        let file_id = target.file_id.as_str().into();
+        let file_id = target.file_id.into_text();
         let message = match first {
             None => "same ID as an earlier record".into(),
             Some((input, line)) if *input == *target.origin.input => {
@@ -291,7 +292,7 @@ impl Outcome {
     /// The row of a record that names an ID that `--except` protects. One that an earlier run may have deleted stays
     /// `unknown`: it was sent.
     pub fn excluded(target: Target) -> Self {
-        let file_id = target.file_id.as_str().into();
+        let file_id = target.file_id.into_text();
         let (status, error, message) = if target.doubt == Doubt::Ambiguous {
             (
                 Status::Unknown,

@@ -5,10 +5,12 @@
 //! [`scrub`]; what must stay exact, such as a URL, goes through [`scrub_exact`].
 
 use std::borrow::Cow;
-use std::sync::{PoisonError, RwLock};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{LazyLock, PoisonError, RwLock};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+use memchr::memmem::Finder;
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 
 /// What stands in a text where a key stood.
@@ -37,6 +39,18 @@ enum Shape {
 
 /// Every spelling of the keys that were parsed, the longest of each first.
 static KNOWN: RwLock<Vec<String>> = RwLock::new(Vec::new());
+
+/// Whether one of those does not begin as private keys do, so that every text must be searched for it.
+static IS_ODD_KNOWN: AtomicBool = AtomicBool::new(false);
+
+static PLAIN_FINDER: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new(PLAIN));
+static BASE64_FINDER: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new(BASE64));
+
+/// Whether a text has the beginning of a key by its shape. Cheap, since it is asked of every ID and URL.
+fn has_start(text: &str) -> bool {
+    let text = text.as_bytes();
+    PLAIN_FINDER.find(text).is_some() || BASE64_FINDER.find(text).is_some()
+}
 
 /// Text without the keys in it: for people, logs and documents. Anything shaped like a key counts as one.
 pub fn scrub(text: &str) -> Cow<'_, str> {
@@ -75,12 +89,17 @@ pub(crate) fn remember(key: &str) {
     ];
     let mut known = KNOWN.write().unwrap_or_else(PoisonError::into_inner);
     spellings.retain(|spelling| !known.contains(spelling));
+    let is_odd = spellings.iter().any(|spelling| !has_start(spelling));
+    IS_ODD_KNOWN.fetch_or(is_odd, Ordering::Relaxed);
     known.append(&mut spellings);
     known.sort_by_key(|spelling| std::cmp::Reverse(spelling.len()));
 }
 
 fn redact(text: &str, shape: Shape) -> Cow<'_, str> {
     let mut text = Cow::Borrowed(text);
+    if !has_start(&text) && !IS_ODD_KNOWN.load(Ordering::Relaxed) {
+        return text;
+    }
     for spelling in KNOWN.read().unwrap_or_else(PoisonError::into_inner).iter() {
         if text.contains(spelling.as_str()) {
             text = text.replace(spelling.as_str(), REDACTED).into();

@@ -18,7 +18,7 @@ use imagekit_bulk_delete::outcome::{ErrorCode, Outcome, Status};
 use imagekit_bulk_delete::report::{
     self, Admission, Destination, Ending, Existing, OpenError, Opened, Request,
 };
-use imagekit_bulk_delete::target::{Doubt, FileId, Origin, Rejected, Target};
+use imagekit_bulk_delete::target::{Doubt, FileId, Origin, Record, Rejected, Target};
 use proptest::prelude::*;
 use tempfile::TempDir;
 
@@ -192,7 +192,10 @@ impl Scene {
         let groups: Vec<&[String]> = first.chunks(2).collect();
         let answered = groups.len() - lost.unwrap_or(0);
         for (number, pair) in groups.into_iter().enumerate() {
-            let admitted = pair.iter().map(|id| opened.index.admit(target(id, 1)));
+            let admitted = pair.iter().map(|id| {
+                let slots = opened.index.prefetch(&[Record::Target(target(id, 1))]);
+                opened.index.admit(target(id, 1), slots[0])
+            });
             let sent: Vec<Target> = admitted
                 .filter_map(|admission| match admission {
                     Admission::Send(target) => Some(target),

@@ -14,10 +14,10 @@ use fixture::{Ran, Report, Scene, ids, list};
 use imagekit_bulk_delete::journal::{Intent, Job};
 use imagekit_bulk_delete::outcome::{ErrorCode, Outcome, Status};
 use imagekit_bulk_delete::report::{
-    self, Admission, Destination, Ending, Existing, Opened, Request,
+    self, Admission, Destination, Ending, Existing, Opened, Request, ResumeIndex,
 };
 use imagekit_bulk_delete::sandbox::{Fault, Script};
-use imagekit_bulk_delete::target::{Doubt, FileId, Origin, Target};
+use imagekit_bulk_delete::target::{Doubt, FileId, Origin, Record, Target};
 use tempfile::TempDir;
 
 /// Which files the server has, and which a request of ours deleted.
@@ -48,6 +48,11 @@ fn target(id: &str, line: u64) -> Target {
         origin,
         doubt: Doubt::None,
     }
+}
+
+fn admit(index: &mut ResumeIndex, target: Target) -> Admission {
+    let slots = index.prefetch(&[Record::Target(target.clone())]);
+    index.admit(target, slots[0])
 }
 
 fn outcome(target: &Target, status: Status) -> Outcome {
@@ -171,7 +176,7 @@ impl Job1 {
             let targets: Vec<Target> = pair.iter().map(|id| target(id, 1)).collect();
             let sent: Vec<Target> = targets
                 .into_iter()
-                .filter_map(|target| match opened.index.admit(target) {
+                .filter_map(|target| match admit(&mut opened.index, target) {
                     Admission::Send(target) => Some(target),
                     Admission::Decided(_) | Admission::Settled => None,
                 })
@@ -227,7 +232,7 @@ fn check(moment: &Moment, all: &[String]) {
     }
     let mut opened = open(job.folder.path());
     for (line, id) in all.iter().enumerate() {
-        if let Admission::Send(target) = opened.index.admit(target(id, line as u64 + 1)) {
+        if let Admission::Send(target) = admit(&mut opened.index, target(id, line as u64 + 1)) {
             let row = job.ask(&target, false);
             opened.report.append(&[row], &mut opened.index).unwrap();
         }
@@ -298,7 +303,7 @@ fn a_death_while_the_report_is_compacted_loses_nothing() {
     job.run(&all, |number| number != 0);
     let mut opened = open(job.folder.path());
     for id in &all {
-        if let Admission::Send(target) = opened.index.admit(target(id, 1)) {
+        if let Admission::Send(target) = admit(&mut opened.index, target(id, 1)) {
             let row = job.ask(&target, false);
             opened.report.append(&[row], &mut opened.index).unwrap();
         }
@@ -328,7 +333,7 @@ fn a_death_while_the_report_is_compacted_loses_nothing() {
     let mut opened = open(job.folder.path());
     for id in &all {
         assert!(matches!(
-            opened.index.admit(target(id, 1)),
+            admit(&mut opened.index, target(id, 1)),
             Admission::Settled
         ));
     }

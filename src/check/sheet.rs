@@ -180,7 +180,7 @@ fn cells(target: &Target, known: &Known) -> [String; 8] {
 }
 
 fn row(id: &str, exists: &str, file: &FileInfo) -> [String; 8] {
-    let text = |cell: &Option<String>| harmless(cell.as_deref().unwrap_or_default());
+    let text = |cell: &Option<String>| harmless(cell.as_deref().unwrap_or_default()).into_owned();
     [
         id.into(),
         exists.into(),

@@ -1,5 +1,6 @@
 //! What an answer says, typed: status, request id, limits, body.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use reqwest::StatusCode;
@@ -24,7 +25,7 @@ pub struct Response {
     /// HTTP status.
     pub status: u16,
     /// `x-ik-requestId`, by which ImageKit's support finds the request. `[spec]`
-    pub request_id: Option<Box<str>>,
+    pub request_id: Option<Arc<str>>,
     /// What the headers say about limits.
     pub limits: RateLimitHeaders,
     /// `Retry-After`, seconds or a date; not documented by ImageKit, honoured if it comes.
@@ -56,26 +57,23 @@ pub enum Unreadable {
 }
 
 /// The body of a batch answer. `[spec]`
-#[derive(Debug, Clone, PartialEq, Eq, Default, Deserialize)]
+#[derive(Debug, Default, Deserialize)]
 #[serde(rename_all = "camelCase")]
-pub struct BatchBody {
+pub struct BatchBody<'a> {
     /// Those are deleted.
-    pub successfully_deleted_file_ids: Option<Vec<String>>,
+    #[serde(borrow)]
+    pub successfully_deleted_file_ids: Option<Vec<&'a str>>,
     /// Those may be deleted or not; newer prose shows them on a 200 too.
-    pub errors: Option<Vec<BatchError>>,
-    /// On a 404: those do not exist, and nothing was deleted.
-    pub missing_file_ids: Option<Vec<String>>,
+    #[serde(borrow)]
+    pub errors: Option<Vec<BatchError<'a>>>,
 }
 
 /// One ID that a batch could not delete cleanly.
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Deserialize)]
 #[serde(rename_all = "camelCase")]
-pub struct BatchError {
+pub struct BatchError<'a> {
     /// The ID.
-    pub file_id: String,
-    /// Why, for people.
-    #[serde(default)]
-    pub error: Option<String>,
+    pub file_id: &'a str,
 }
 
 impl Response {
@@ -200,9 +198,9 @@ impl Response {
     }
 
     /// The body of a batch answer; `None` if it is not of that form.
-    pub fn into_batch_body(self) -> Option<BatchBody> {
-        match self.body {
-            Body::Json(json @ Value::Object(_)) => serde_json::from_value(json).ok(),
+    pub fn batch_body(&self) -> Option<BatchBody<'_>> {
+        match &self.body {
+            Body::Json(json @ Value::Object(_)) => BatchBody::deserialize(json).ok(),
             _ => None,
         }
     }

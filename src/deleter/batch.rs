@@ -4,6 +4,7 @@
 //! by halving.
 
 use std::collections::HashSet;
+use std::mem;
 
 use futures::future::join_all;
 
@@ -53,10 +54,10 @@ impl Deleter {
                 self.settle_parts(vec![batch], decisions).await;
             }
             End::Unsent(Unsent::TooLarge) => self.settle_parts(vec![batch], decisions).await,
-            End::Unsent(Unsent::Stopped) | End::Stopped => self.interrupt(batch, decisions),
+            End::Unsent(Unsent::Stopped) | End::Stopped => self.interrupt_all(batch, decisions),
             End::KeyRefused(words) => {
                 self.api.stop().trip(Reason::KeyRefused(words));
-                self.interrupt(batch, decisions);
+                self.interrupt_all(batch, decisions);
             }
         }
     }
@@ -78,7 +79,7 @@ impl Deleter {
     ) {
         match answer {
             Many::Listed => {
-                let body = response.into_batch_body().unwrap_or_default();
+                let body = response.batch_body().unwrap_or_default();
                 self.settle_listed(&mut batch, &body, decisions);
             }
             Many::Missing => {
@@ -106,15 +107,17 @@ impl Deleter {
     }
 
     /// Decides the IDs that are listed as deleted and nowhere else; the others stay in the batch, in doubt.
-    fn settle_listed(&self, batch: &mut Batch, body: &BatchBody, decisions: &Decisions) {
+    fn settle_listed(&self, batch: &mut Batch, body: &BatchBody<'_>, decisions: &Decisions) {
         let listed = body.successfully_deleted_file_ids.iter().flatten();
-        let listed: HashSet<&str> = listed.map(String::as_str).collect();
+        let mut listed: Vec<&str> = listed.copied().collect();
+        listed.sort_unstable();
         let errors = body.errors.iter().flatten();
-        let errors: HashSet<&str> = errors.map(|error| error.file_id.as_str()).collect();
-        let is_deleted = |id: &str| listed.contains(id) && !errors.contains(id);
-        for id in batch.take(|id| is_deleted(id.file_id().as_str())) {
-            self.push(batch.decided(id, Final::Deleted), decisions);
-        }
+        let errors: HashSet<&str> = errors.map(|error| error.file_id).collect();
+        let is_deleted = |id: &str| {
+            listed.binary_search(&id).is_ok() && (errors.is_empty() || !errors.contains(id))
+        };
+        let deleted = batch.take(|id| is_deleted(id.file_id().as_str()));
+        self.decide(batch, deleted, Final::Deleted, decisions);
         batch.doubt(Doubt::Ambiguous);
     }
 
@@ -127,9 +130,7 @@ impl Deleter {
         let is_believable = !gone.is_empty() && gone.len() == named.len();
         if is_believable {
             batch.doubt(Doubt::Weak);
-            for id in gone {
-                self.push(batch.decided(id, Final::Missing), decisions);
-            }
+            self.decide(batch, gone, Final::Missing, decisions);
         } else {
             batch.ids.extend(gone);
             batch.doubt(Doubt::Ambiguous);
@@ -137,9 +138,8 @@ impl Deleter {
         is_believable
     }
 
-    fn interrupt(&self, mut batch: Batch, decisions: &Decisions) {
-        for id in batch.take(|_| true) {
-            self.push(batch.interrupted(id), decisions);
-        }
+    fn interrupt_all(&self, mut batch: Batch, decisions: &Decisions) {
+        let ids = mem::take(&mut batch.ids);
+        self.interrupt(&batch, ids, decisions);
     }
 }

@@ -1,11 +1,11 @@
 //! What the deleter knows of the IDs in its hands: attempts, doubt, the last response.
 
 use std::rc::Rc;
+use std::sync::Arc;
 
 use jiff::Timestamp;
 use tokio::time::Instant;
 
-use super::Decision;
 use super::decide::{self, Final};
 use crate::api::class::{Arrival, Transient};
 use crate::client::Sent;
@@ -27,11 +27,27 @@ pub(super) struct InFlight {
     failed: Option<Box<Answer>>,
 }
 
+/// When IDs were decided, on both clocks: read once for all that share a response.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Now {
+    at: Timestamp,
+    instant: Instant,
+}
+
+impl Now {
+    pub(super) fn read() -> Self {
+        Self {
+            at: Timestamp::now(),
+            instant: Instant::now(),
+        }
+    }
+}
+
 /// What is kept of a response, or of its absence.
 #[derive(Debug, Clone, Default)]
 struct Answer {
     http_status: Option<u16>,
-    request_id: Option<Box<str>>,
+    request_id: Option<Arc<str>>,
     message: Option<Box<str>>,
 }
 
@@ -56,6 +72,10 @@ impl InFlight {
             last: Answer::default(),
             failed: None,
         }
+    }
+
+    pub(super) const fn doubt(&self) -> Doubt {
+        self.doubt
     }
 
     pub(super) fn file_id(&self) -> &FileId {
@@ -84,8 +104,15 @@ impl InFlight {
         self.failed = Some(Box::new(self.last.clone()));
     }
 
+    /// With the last response that failed in place of one that was about other IDs.
+    pub(super) fn when_it_failed(mut self) -> Self {
+        let failed = self.failed.take();
+        self.last = failed.map_or_else(Answer::of_a_stop, |failed| *failed);
+        self
+    }
+
     /// The outcome that the last response and the doubt allow.
-    fn decide(self, last: Final) -> Outcome {
+    pub(super) fn decide(self, last: Final, now: Now) -> Outcome {
         let doubt = self.doubt.max(self.target.doubt);
         let status = decide::status(last, doubt);
         let error = match last {
@@ -95,7 +122,7 @@ impl InFlight {
             Final::Exhausted => Some(self.error.unwrap_or(ErrorCode::Interrupted)),
         };
         Outcome {
-            file_id: self.target.file_id.as_str().into(),
+            file_id: self.target.file_id.into_text(),
             origin: self.target.origin,
             status,
             http_status: self.last.http_status,
@@ -103,9 +130,9 @@ impl InFlight {
             attempts: self.attempts,
             duration: self
                 .first_attempt
-                .map(|first| first.elapsed())
+                .map(|first| now.instant.duration_since(first))
                 .unwrap_or_default(),
-            finished_at: Timestamp::now(),
+            finished_at: now.at,
             request_id: self.last.request_id,
             message: message(status, last, self.last.message),
             purge: None,
@@ -160,39 +187,6 @@ impl Batch {
         }
     }
 
-    /// An ID of this batch, decided. The intent stands until the row does.
-    pub(super) fn decided(&self, id: InFlight, last: Final) -> Decision {
-        let outcome = id.decide(last);
-        tracing::debug!(
-            file_id = &*outcome.file_id,
-            status = outcome.status.as_str(),
-            group = self.group,
-            attempts = outcome.attempts,
-            request_id = outcome.request_id.as_deref(),
-            "decided"
-        );
-        Decision::Done {
-            outcome,
-            intent: self.intent.clone(),
-        }
-    }
-
-    /// What a stop leaves of an ID: a row that says `unknown` if this run may have deleted it. Of others nothing is
-    /// claimed; where there is a weak doubt it stays on disk with the intent.
-    pub(super) fn interrupted(&self, mut id: InFlight) -> Decision {
-        match id.doubt {
-            Doubt::None => Decision::Skipped { in_doubt: None },
-            Doubt::Weak => Decision::Skipped {
-                in_doubt: self.intent.clone(),
-            },
-            Doubt::Ambiguous => {
-                let failed = id.failed.take();
-                id.last = failed.map_or_else(Answer::of_a_stop, |failed| *failed);
-                self.decided(id, Final::Exhausted)
-            }
-        }
-    }
-
     pub(super) fn len(&self) -> usize {
         self.ids.len()
     }
@@ -243,10 +237,7 @@ impl Batch {
 
     /// Takes the IDs for which `chosen` holds out of this batch.
     pub(super) fn take(&mut self, chosen: impl Fn(&InFlight) -> bool) -> Vec<InFlight> {
-        let all = std::mem::take(&mut self.ids);
-        let (taken, left) = all.into_iter().partition(chosen);
-        self.ids = left;
-        taken
+        self.ids.extract_if(.., |id| chosen(id)).collect()
     }
 
     /// Takes the first IDs, `count` at the most.

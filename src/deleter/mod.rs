@@ -1,6 +1,6 @@
 //! The deleter: the life of one group of IDs, from its first request to one decision for each ID.
 //!
-//! A group comes in, and each ID leaves as a [`Decision`] the moment it is decided. The only owner of what is
+//! A group comes in, and each ID leaves as an [`Outcome`] the moment it is decided. The only owner of what is
 //! *ambiguous* about an ID. Requests are repeated in `api`; here is what each attempt means for the IDs that it named:
 //! the intent on disk before it, the doubt after it.
 
@@ -11,6 +11,7 @@ mod inflight;
 mod route;
 
 use std::cell::{Cell, RefCell};
+use std::mem;
 use std::rc::Rc;
 
 use futures::StreamExt;
@@ -22,34 +23,28 @@ use crate::client::{Client, Sent};
 use crate::journal::{Intent, Journal};
 use crate::outcome::{ErrorCode, Outcome};
 use crate::stop::Reason;
-use crate::target::Target;
+use crate::target::{Doubt, Target};
 use crate::throttle::{Endpoint, IsProbe};
 
 use classify::One;
 use decide::Final;
-use inflight::Batch;
+use inflight::{Batch, InFlight, Now};
 use route::BatchRoute;
 
-/// What the deleter gives back for an ID.
-#[derive(Debug)]
-pub enum Decision {
-    /// It is decided.
-    Done {
-        /// What is known of it.
-        outcome: Outcome,
-        /// What stands on disk as perhaps in flight, to be held until the outcome is recorded: its slot must not be
-        /// used again before the row that replaces it stands. `None` for what was never sent.
-        intent: Option<Rc<Intent>>,
-    },
-    /// A stop left it: nothing may be claimed, and no row is due.
-    Skipped {
-        /// What stands on disk for it, to be held until the run ends; `None` where there is no doubt.
-        in_doubt: Option<Rc<Intent>>,
-    },
+/// What was decided.
+#[derive(Debug, Default)]
+pub struct Decided {
+    /// What is known of each ID, in the order of decision. An ID that a stop left has none where nothing may be claimed.
+    pub outcomes: Vec<Outcome>,
+    /// What stands on disk of them as perhaps in flight, to be held until the outcomes are recorded: a slot must not be
+    /// used again before the rows that replace it stand.
+    pub intents: Vec<Rc<Intent>>,
+    /// What stands on disk of IDs that a stop left in doubt without an outcome, to be held until the run ends.
+    pub in_doubt: Vec<Rc<Intent>>,
 }
 
-/// Where decisions go, in the order in which they are made.
-pub type Decisions = RefCell<Vec<Decision>>;
+/// Where decisions go as they are made.
+pub type Decisions = RefCell<Decided>;
 
 /// Deletes groups of IDs.
 #[derive(Debug)]
@@ -141,23 +136,50 @@ impl Deleter {
             }
         };
         let mut batch = single.batch;
-        for id in batch.take(|_| true) {
-            let decision = match last {
-                Some(last) => batch.decided(id, last),
-                None => batch.interrupted(id),
-            };
-            self.push(decision, decisions);
+        let ids = mem::take(&mut batch.ids);
+        match last {
+            Some(last) => self.decide(&batch, ids, last, decisions),
+            None => self.interrupt(&batch, ids, decisions),
         }
     }
 
-    fn push(&self, decision: Decision, decisions: &Decisions) {
-        let is_settled = match &decision {
-            Decision::Done { intent, .. } => intent.is_some(),
-            Decision::Skipped { .. } => false,
-        };
-        self.in_doubt
-            .set(self.in_doubt.get().saturating_sub(u64::from(is_settled)));
-        decisions.borrow_mut().push(decision);
+    /// Decides IDs of a batch. Its intent stands until their rows do.
+    fn decide(&self, batch: &Batch, ids: Vec<InFlight>, last: Final, decisions: &Decisions) {
+        if ids.is_empty() {
+            return;
+        }
+        if batch.intent.is_some() {
+            let left = self.in_doubt.get().saturating_sub(ids.len() as u64);
+            self.in_doubt.set(left);
+        }
+        let now = Now::read();
+        let mut decisions = decisions.borrow_mut();
+        decisions.intents.extend(batch.intent.clone());
+        let outcomes = ids.into_iter().map(|id| id.decide(last, now));
+        decisions.outcomes.extend(outcomes.inspect(|outcome| {
+            tracing::debug!(
+                file_id = &*outcome.file_id,
+                status = outcome.status.as_str(),
+                group = batch.group,
+                attempts = outcome.attempts,
+                request_id = outcome.request_id.as_deref(),
+                "decided"
+            );
+        }));
+    }
+
+    /// What a stop leaves of IDs: a row that says `unknown` of those that this run may have deleted. Of others nothing
+    /// is claimed; where there is a weak doubt it stays on disk with the intent.
+    fn interrupt(&self, batch: &Batch, ids: Vec<InFlight>, decisions: &Decisions) {
+        let (ambiguous, others): (Vec<_>, Vec<_>) = ids
+            .into_iter()
+            .partition(|id| id.doubt() == Doubt::Ambiguous);
+        if others.iter().any(|id| id.doubt() == Doubt::Weak) {
+            let mut decisions = decisions.borrow_mut();
+            decisions.in_doubt.extend(batch.intent.clone());
+        }
+        let ambiguous = ambiguous.into_iter().map(InFlight::when_it_failed);
+        self.decide(batch, ambiguous.collect(), Final::Exhausted, decisions);
     }
 
     /// Puts the IDs on disk before they are sent, unless they stand there already.
@@ -244,7 +266,7 @@ impl<A> Call for Deletion<'_, A> {
         match (self.endpoint, self.batch.ids.as_slice()) {
             (Endpoint::Delete, [id]) => client.delete(id.file_id()).await,
             (_, ids) => {
-                let file_ids: Vec<_> = ids.iter().map(inflight::InFlight::file_id).collect();
+                let file_ids: Vec<_> = ids.iter().map(InFlight::file_id).collect();
                 client.delete_batch(&file_ids).await
             }
         }

@@ -13,7 +13,7 @@ use tokio::time::timeout;
 use crate::outcome::Outcome;
 use crate::report::Admission;
 use crate::stop::{Reason, Stop};
-use crate::target::{Record, Target};
+use crate::target::Target;
 
 /// How long a partial group waits for more records: long enough for a fast pipe to fill it,
 /// short enough that nobody sees it.
@@ -39,9 +39,13 @@ impl Backlog {
         }
     }
 
+    fn is_full(&self) -> bool {
+        self.purges.get() >= MAX_BACKLOG
+    }
+
     /// Completes when there is room for more.
     async fn has_room(&self) {
-        while self.purges.get() >= MAX_BACKLOG {
+        while self.is_full() {
             self.shrunk.notified().await;
         }
     }
@@ -64,7 +68,7 @@ impl Group {
     }
 }
 
-struct Grouper<'a, Records, Admit, Size> {
+struct Grouper<'a, Record, Records, Admit, Size> {
     records: Records,
     waiting: VecDeque<Record>,
     admit: Admit,
@@ -73,7 +77,7 @@ struct Grouper<'a, Records, Admit, Size> {
     backlog: &'a Backlog,
 }
 
-pub(crate) fn groups<'a, SourceError: Display>(
+pub(crate) fn groups<'a, Record, SourceError: Display>(
     records: impl Stream<Item = Result<Vec<Record>, SourceError>> + Unpin,
     admit: impl FnMut(Record) -> Admission,
     size: impl Fn() -> usize,
@@ -95,19 +99,22 @@ pub(crate) fn groups<'a, SourceError: Display>(
 }
 
 impl<
+    Record,
     SourceError: Display,
     Records: Stream<Item = Result<Vec<Record>, SourceError>> + Unpin,
     Admit: FnMut(Record) -> Admission,
     Size: Fn() -> usize,
-> Grouper<'_, Records, Admit, Size>
+> Grouper<'_, Record, Records, Admit, Size>
 {
     /// The next group; an empty one is the end.
     async fn next_group(&mut self) -> Group {
         let mut group = Group::default();
-        select! {
-            biased;
-            () = self.stop.tripped() => {}
-            () = self.backlog.has_room() => {}
+        if self.backlog.is_full() {
+            select! {
+                biased;
+                () = self.stop.tripped() => {}
+                () = self.backlog.has_room() => {}
+            }
         }
         loop {
             self.fill(&mut group);
@@ -140,7 +147,7 @@ impl<
         }
     }
 
-    async fn more(&mut self, group: &Group) -> More {
+    async fn more(&mut self, group: &Group) -> More<Record> {
         if self.stop.is_tripped() {
             return More::Stopped;
         }
@@ -166,7 +173,7 @@ impl<
     }
 }
 
-enum More {
+enum More<Record> {
     Records(Vec<Record>),
     /// The records have ended, or none came in time: what there is goes out.
     Later,

@@ -24,11 +24,13 @@ use futures::future::{FusedFuture, LocalBoxFuture};
 use futures::stream::FuturesUnordered;
 use futures::{FutureExt, Stream, StreamExt};
 use tokio::select;
+use tokio::sync::Mutex;
 use tokio::task::spawn_blocking;
 use tokio::time::{MissedTickBehavior, interval};
 
 use crate::api::Api;
-use crate::deleter::{Decision, Decisions, Deleter};
+use crate::deleter::{Decided, Decisions, Deleter};
+use crate::id_set::Slot;
 use crate::journal::Intent;
 use crate::outcome::Outcome;
 use crate::purge::PurgeCache;
@@ -171,12 +173,14 @@ impl Job {
         pending: &mut impl Iterator<Item = io::Result<Outcome>>,
     ) {
         let backlog = Backlog::default();
-        let records = records.inspect(|records| {
-            if let Ok(records) = records {
-                self.index.borrow().prefetch(records);
-            }
+        let records = records.map(|records| {
+            records.map(|records| {
+                let slots = self.index.borrow().prefetch(&records);
+                let records: Vec<_> = records.into_iter().zip(slots).collect();
+                records
+            })
         });
-        let admit = |record| self.admit(record);
+        let admit = |(record, slot)| self.admit(record, slot);
         let groups = groups(
             records,
             admit,
@@ -185,9 +189,17 @@ impl Job {
             &backlog,
         );
         let decisions = Decisions::default();
+        let groups = pin!(groups.fuse());
+        let groups = Mutex::new(groups);
+        // Loops rather than a task for each group, which would be made and thrown away for each.
+        let delete = async || {
+            while let Some(group) = next_of(&groups).await {
+                self.delete(group, &decisions).await;
+            }
+        };
         let most = self.settings.concurrency + SPARE_GROUPS;
-        let deleting = groups.for_each_concurrent(most, |group| self.delete(group, &decisions));
-        let mut deleting = pin!(deleting.fuse());
+        let deleting: FuturesUnordered<_> = (0..most).map(|_| delete()).collect();
+        let mut deleting = pin!(deleting.collect::<()>().fuse());
         let mut purges = Purges::new();
         loop {
             self.begin_pending(pending, &mut purges);
@@ -204,11 +216,11 @@ impl Job {
     }
 
     /// What becomes of a record before anything is sent.
-    fn admit(&self, record: Record) -> Admission {
+    fn admit(&self, record: Record, slot: Slot) -> Admission {
         let admission = match record {
             Record::Target(target) => {
-                self.watch_for_uncounted(&target);
-                self.index.borrow_mut().admit(target)
+                self.watch_for_uncounted(&target, slot);
+                self.index.borrow_mut().admit(target, slot)
             }
             Record::Rejected(rejected) => self.index.borrow_mut().admit_rejected(rejected),
         };
@@ -223,10 +235,8 @@ impl Job {
     }
 
     /// What was counted and agreed to is all that is sent: a list that grew meanwhile is another list.
-    fn watch_for_uncounted(&self, target: &Target) {
-        if self.settings.input == InputCount::Counted
-            && !self.index.borrow().was_counted(target.file_id.as_str())
-        {
+    fn watch_for_uncounted(&self, target: &Target, slot: Slot) {
+        if self.settings.input == InputCount::Counted && !self.index.borrow().was_counted(slot) {
             let origin = &target.origin;
             self.stop.trip(Reason::InputBroken(format!(
                 "{} line {} was not there when the records were counted; look at the list, then continue with --resume",
@@ -251,13 +261,13 @@ impl Job {
     /// Settles one group. Once a file is gone nobody can tell its URL: where it is to be purged it is looked up before.
     async fn delete(&self, group: Group, decisions: &Decisions) {
         let Group { mut targets, rows } = group;
-        decisions.borrow_mut().extend(rows.into_iter().map(unsent));
+        decisions.borrow_mut().outcomes.extend(rows);
         if let Some(cache) = self.cache.as_ref().filter(|_| !targets.is_empty()) {
             let (files, rejected) = cache.find_urls(targets).await;
             targets = files;
             let rows = rejected.into_iter();
             let rows = rows.filter_map(|rejected| self.reject(rejected));
-            decisions.borrow_mut().extend(rows);
+            decisions.borrow_mut().outcomes.extend(rows);
         }
         if !targets.is_empty() {
             self.deleter.settle(targets, decisions).await;
@@ -265,9 +275,9 @@ impl Job {
     }
 
     /// The row of a record that turned out not to be of a file; `None` if it stands already.
-    fn reject(&self, rejected: Rejected) -> Option<Decision> {
+    fn reject(&self, rejected: Rejected) -> Option<Outcome> {
         match self.index.borrow_mut().admit_rejected(rejected) {
-            Admission::Decided(outcome) => Some(unsent(*outcome)),
+            Admission::Decided(outcome) => Some(*outcome),
             Admission::Send(_) | Admission::Settled => {
                 self.stats.add_skipped();
                 None
@@ -276,18 +286,13 @@ impl Job {
     }
 
     /// Records what was decided, and begins the purges that follow from it.
-    fn record_decided<'a>(&'a self, decisions: Vec<Decision>, purges: &mut Purges<'a>) {
-        let mut outcomes = Vec::with_capacity(decisions.len());
-        let mut intents = Vec::with_capacity(decisions.len());
-        for decision in decisions {
-            match decision {
-                Decision::Done { outcome, intent } => {
-                    outcomes.push(outcome);
-                    intents.extend(intent);
-                }
-                Decision::Skipped { in_doubt } => self.held.borrow_mut().extend(in_doubt),
-            }
-        }
+    fn record_decided<'a>(&'a self, decided: Decided, purges: &mut Purges<'a>) {
+        let Decided {
+            mut outcomes,
+            intents,
+            in_doubt,
+        } = decided;
+        self.held.borrow_mut().extend(in_doubt);
         if let Some(cache) = &self.cache {
             for outcome in &mut outcomes {
                 cache.decide_unasked(outcome);
@@ -442,24 +447,20 @@ fn ending(reason: Option<Reason>) -> Ending {
     reason.map_or(Ending::Completed, Ending::Stopped)
 }
 
-/// The decision on a record that is never sent.
-fn unsent(outcome: Outcome) -> Decision {
-    Decision::Done {
-        outcome,
-        intent: None,
-    }
+/// The next group, for whoever is the first to ask.
+async fn next_of<S: Stream<Item = Group> + Unpin>(groups: &Mutex<S>) -> Option<Group> {
+    groups.lock().await.next().await
 }
 
-/// Lets the deletions go on until some decisions were made or there is nothing left to delete.
+/// Lets the deletions go on until some IDs were decided or there is nothing left to delete.
 async fn next_decisions(
     mut deleting: Pin<&mut impl Future<Output = ()>>,
     decisions: &Decisions,
-) -> Vec<Decision> {
+) -> Decided {
     poll_fn(|context| {
         let is_over = deleting.as_mut().poll(context).is_ready();
-        let made = decisions.take();
-        if is_over || !made.is_empty() {
-            Poll::Ready(made)
+        if is_over || !decisions.borrow().outcomes.is_empty() {
+            Poll::Ready(decisions.take())
         } else {
             Poll::Pending
         }

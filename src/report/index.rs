@@ -60,15 +60,15 @@ pub struct ResumeIndex {
 }
 
 impl ResumeIndex {
-    /// Hears of records that are admitted next; see [`IdSet::prefetch`].
+    /// The slots of records that are admitted or counted next; see [`IdSet::prefetch`].
     pub fn prefetch(&self, records: &[Record]) -> Vec<Slot> {
         self.ids.prefetch(records.iter().map(Record::file_id))
     }
 
-    /// Admits a record that could be sent: a first record of an ID that is not settled goes out.
-    pub fn admit(&mut self, mut target: Target) -> Admission {
+    /// Admits a record that could be sent, by the slot of its ID: a first record of an ID that is not settled goes out.
+    pub fn admit(&mut self, mut target: Target, slot: Slot) -> Admission {
         let file_id = target.file_id.as_str();
-        let flags = self.ids.entry(file_id);
+        let flags = self.ids.entry_at(slot);
         if !flags.is_seen() {
             flags.set_first(self.numbers.number(&target.origin));
             let status = own_row(flags.row()).map(|(status, _)| status);
@@ -138,8 +138,8 @@ impl ResumeIndex {
     }
 
     /// Whether an ID was among those that were counted before the run.
-    pub fn was_counted(&self, file_id: &str) -> bool {
-        let flags = self.ids.get(file_id).unwrap_or_default();
+    pub fn was_counted(&self, slot: Slot) -> bool {
+        let flags = self.ids.get_at(slot).unwrap_or_default();
         flags.has(Flag::Counted)
     }
 

@@ -3,6 +3,7 @@
 //! Reading is strict, since a report that is not as it was written must not be trusted: csv's reader takes a stray
 //! quote for text, and drops a BOM wherever it is made to begin.
 
+use std::borrow::Cow;
 use std::fmt::Write as _;
 use std::sync::Arc;
 use std::time::Duration;
@@ -22,46 +23,38 @@ const MESSAGE_CHARACTERS: usize = 300;
 
 /// Writes one row, RFC 4180.
 pub(super) fn write(row: &mut String, outcome: &Outcome) {
-    cell(row, &outcome.file_id, Quote::Formula);
-    let _ = write!(row, ",{},", outcome.status.as_str());
-    if let Some(http_status) = outcome.http_status {
-        let _ = write!(row, "{http_status}");
-    }
+    let mut digits = itoa::Buffer::new();
     let error = outcome.error.map_or("", |error| error.as_str());
-    let _ = write!(
-        row,
-        ",{error},{},{},{:.3},",
-        outcome.attempts,
-        outcome.duration.as_millis(),
-        outcome.finished_at
-    );
-    cell(
-        row,
-        &one_line(outcome.request_id.as_deref().unwrap_or_default()),
-        Quote::Needed,
-    );
-    let _ = write!(row, ",{},", outcome.origin.line);
+    let http_status = outcome.http_status;
+    cell(row, &outcome.file_id, Quote::Formula);
+    word(row, outcome.status.as_str());
+    word(row, http_status.map_or("", |status| digits.format(status)));
+    word(row, error);
+    word(row, digits.format(outcome.attempts));
+    word(row, digits.format(outcome.duration.as_millis()));
+    let _ = write!(row, ",{:.3},", outcome.finished_at);
+    let text = outcome.request_id.as_deref().unwrap_or_default();
+    cell(row, &one_line(text), Quote::Needed);
+    word(row, digits.format(outcome.origin.line));
+    row.push(',');
     cell(row, &input(&outcome.origin.input), Quote::Needed);
     row.push(',');
-    cell(
-        row,
-        &harmless(&one_line(outcome.message.as_deref().unwrap_or_default())),
-        Quote::Needed,
-    );
+    let text = outcome.message.as_deref().unwrap_or_default();
+    cell(row, &harmless(&one_line(text)), Quote::Needed);
     row.push(',');
-    cell(
-        row,
-        &harmless(outcome.origin.url.as_deref().unwrap_or_default()),
-        Quote::Needed,
-    );
-    let purge = outcome.purge.map_or("", Purge::as_str);
-    let _ = write!(row, ",{purge},");
-    cell(
-        row,
-        &one_line(outcome.purge_request_id.as_deref().unwrap_or_default()),
-        Quote::Needed,
-    );
+    let text = outcome.origin.url.as_deref().unwrap_or_default();
+    cell(row, &harmless(text), Quote::Needed);
+    word(row, outcome.purge.map_or("", Purge::as_str));
+    row.push(',');
+    let text = outcome.purge_request_id.as_deref().unwrap_or_default();
+    cell(row, &one_line(text), Quote::Needed);
     row.push('\n');
+}
+
+/// A further cell that needs no quotes.
+fn word(row: &mut String, word: &str) {
+    row.push(',');
+    row.push_str(word);
 }
 
 /// A row's cells, as they stand in the file; room that is used again for each row.
@@ -273,7 +266,7 @@ impl<'a> Row<'a> {
             attempts: cell(4).parse().ok()?,
             duration: Duration::from_millis(cell(5).parse().ok()?),
             finished_at: cell(6).parse().ok()?,
-            request_id: given(7),
+            request_id: given(7).map(Arc::from),
             message: given(10),
             purge: self.purge(),
             purge_request_id: given(13),
@@ -290,7 +283,7 @@ enum Quote {
 }
 
 fn cell(row: &mut String, text: &str, quote: Quote) {
-    let needs_quotes = text.contains(['"', ',', '\n', '\r'])
+    let needs_quotes = has_any(text, |byte| matches!(byte, b'"' | b',' | b'\n' | b'\r'))
         || matches!(quote, Quote::Formula) && (starts_like_a_formula(text) || text.is_empty());
     if needs_quotes {
         row.push('"');
@@ -301,25 +294,30 @@ fn cell(row: &mut String, text: &str, quote: Quote) {
     }
 }
 
+/// Whether a text has such a byte. Without an early end, so that many bytes are compared at once.
+fn has_any(text: &str, is_such: impl Fn(u8) -> bool) -> bool {
+    text.bytes().fold(false, |any, byte| any | is_such(byte))
+}
+
 fn starts_like_a_formula(text: &str) -> bool {
     text.starts_with(['=', '+', '-', '@', '\t', '\r'])
 }
 
 /// The input's name; that of stdin is no formula.
-fn input(name: &str) -> String {
+fn input(name: &str) -> Cow<'_, str> {
     if name == "-" {
-        name.to_owned()
+        name.into()
     } else {
         harmless(name)
     }
 }
 
 /// A cell prefixed so that no spreadsheet runs it as a formula.
-pub(crate) fn harmless(text: &str) -> String {
+pub(crate) fn harmless(text: &str) -> Cow<'_, str> {
     if starts_like_a_formula(text) {
-        format!("'{text}")
+        format!("'{text}").into()
     } else {
-        text.to_owned()
+        text.into()
     }
 }
 
@@ -329,8 +327,14 @@ fn is_bidi(character: char) -> bool {
 }
 
 /// One line without control and bidi characters, cut.
-fn one_line(text: &str) -> String {
-    let text = secret::scrub(text);
+fn one_line(text: &str) -> Cow<'_, str> {
+    let is_plain = !has_any(text, |byte| !matches!(byte, b' '..=b'~'));
+    let text = match secret::scrub(text) {
+        Cow::Borrowed(text) if is_plain && text.len() <= MESSAGE_CHARACTERS => {
+            return text.trim().into();
+        }
+        text => text,
+    };
     let words = text.chars().filter(|character| !is_bidi(*character));
     let words = words.map(|character| {
         if character.is_control() {
@@ -339,11 +343,8 @@ fn one_line(text: &str) -> String {
             character
         }
     });
-    words
-        .take(MESSAGE_CHARACTERS)
-        .collect::<String>()
-        .trim()
-        .to_owned()
+    let words: String = words.take(MESSAGE_CHARACTERS).collect();
+    words.trim().to_owned().into()
 }
 
 #[cfg(test)]
