@@ -34,7 +34,7 @@
 //!   the arithmetic of what a run would take.
 //! - [`id_set`] is the one set behind duplicates, resume and `--except`.
 //! - [`summary`] is what the rows add up to, as text, JSON and Prometheus metrics.
-//! - [`html`] makes a page of a report's rows, and of the pauses of the run that wrote it.
+//! - [`html`] makes a page of a report's rows, and of what the run that wrote it knows besides.
 //! - [`sandbox`] is a look-alike of ImageKit on loopback, for rehearsals and for the tests.
 
 pub mod api;

@@ -16,7 +16,7 @@ use crate::outcome::{Outcome, Purge, Status};
 use crate::report::{Counts, Finished, PurgeCounts};
 use crate::stop::Stop;
 use crate::summary::Failures;
-use crate::throttle::{Pause, SeenLimit, Throttle};
+use crate::throttle::{SeenLimit, Throttle};
 
 /// The account of one run. All counts are of records unless their name says otherwise.
 #[derive(Debug)]
@@ -433,12 +433,6 @@ impl RunStats {
     pub fn paused(&self) -> Duration {
         self.throttle()
             .map_or(Duration::ZERO, |throttle| throttle.paused())
-    }
-
-    /// When they did.
-    pub fn pauses(&self) -> Vec<Pause> {
-        self.throttle()
-            .map_or_else(Vec::new, |throttle| throttle.pauses())
     }
 
     /// Limits as ImageKit stated them.

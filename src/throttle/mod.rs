@@ -9,7 +9,6 @@ mod endpoint;
 mod jitter;
 mod outage;
 mod own_rate;
-mod pauses;
 mod rate;
 mod sends;
 mod window;
@@ -17,18 +16,15 @@ mod window;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use jiff::Timestamp;
 use tokio::select;
 use tokio::sync::Notify;
 use tokio::time::{Instant, sleep_until};
 
 pub use endpoint::Endpoint;
-pub use pauses::Pause;
 pub use rate::{Rate, RateLimitHeaders};
 
 use endpoint::{EndpointLimiter, Held};
 use outage::Outage;
-use pauses::Pauses;
 use rate::Cap;
 
 /// Whether a failed attempt counts against `--max-attempts`.
@@ -114,7 +110,6 @@ struct State {
     is_hopeless: bool,
     throttled: u64,
     paused: Duration,
-    pauses: Pauses,
 }
 
 enum Admit {
@@ -146,7 +141,6 @@ impl Throttle {
                 is_hopeless: false,
                 throttled: 0,
                 paused: Duration::ZERO,
-                pauses: Pauses::default(),
             }),
             changed: Notify::new(),
             failed: Notify::new(),
@@ -267,11 +261,6 @@ impl Throttle {
         state.paused.saturating_sub(to_come)
     }
 
-    /// When they were, up to now; the shortest gaps are closed where there were very many.
-    pub fn pauses(&self) -> Vec<Pause> {
-        self.state().pauses.until(Timestamp::now())
-    }
-
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -325,7 +314,6 @@ impl State {
         self.paused += paused.by;
         let pause_ms = u64::try_from(paused.by.as_millis()).unwrap_or(u64::MAX);
         tracing::info!(endpoint = endpoint.as_str(), pause_ms, "paused by a 429");
-        self.pauses.note(endpoint, Timestamp::now(), paused.by);
         self.outage.unanswered(now);
         self.is_endless |= !paused.has_end;
     }
