@@ -47,18 +47,6 @@ impl Reason {
             Self::LimitReached(_) => 0,
         }
     }
-
-    /// The exit code of the contract.
-    pub fn exit_code(&self) -> u8 {
-        match self {
-            Self::ReportBroken(_) => 5,
-            Self::KeyRefused(_) | Self::NotImageKit(_) => 3,
-            Self::Unreachable(_) => 2,
-            Self::InputBroken(_) => 6,
-            Self::Signal(number) => u8::try_from(128 + number).unwrap_or(u8::MAX),
-            Self::LimitReached(_) => 4,
-        }
-    }
 }
 
 /// A signal as people know it.

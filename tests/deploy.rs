@@ -160,7 +160,7 @@ fn command_of(line: &str) -> String {
 fn the_crontab_mails_of_last_nights_list_of_an_empty_one_and_of_no_good_night() {
     let (crontab, place) = (Crontab::read(), Place::new(Script::plain()));
     let heartbeat = || crontab.mails_of(&crontab.heartbeat, &place);
-    assert!(heartbeat().contains("no night went well"));
+    assert!(heartbeat().contains("no run has succeeded"));
     assert_eq!(crontab.mails(&place), "");
     assert_eq!(heartbeat(), "");
 
@@ -176,7 +176,7 @@ fn the_crontab_mails_of_last_nights_list_of_an_empty_one_and_of_no_good_night() 
     next_night();
     let mail = crontab.mails(&place);
     assert!(mail.contains("not found"), "{mail}");
-    assert!(heartbeat().contains("no night went well"));
+    assert!(heartbeat().contains("no run has succeeded"));
 
     next_night();
     fs::write(place.path("old-files.csv"), "").unwrap();
@@ -185,7 +185,7 @@ fn the_crontab_mails_of_last_nights_list_of_an_empty_one_and_of_no_good_night() 
         mail.contains("no records") || mail.contains("0 records"),
         "{mail}"
     );
-    assert!(heartbeat().contains("no night went well"));
+    assert!(heartbeat().contains("no run has succeeded"));
 }
 
 #[test]

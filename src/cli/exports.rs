@@ -2,8 +2,8 @@
 
 use std::cell::Cell;
 use std::convert::Infallible;
-use std::io::{self, Write as _};
-use std::path::PathBuf;
+use std::io;
+use std::path::Path;
 use std::rc::Rc;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -15,9 +15,8 @@ use imagekit_bulk_delete::html::{self, Run};
 use imagekit_bulk_delete::human::grouped;
 use imagekit_bulk_delete::job::{Ending, RunStats};
 use imagekit_bulk_delete::report::Destination;
-use imagekit_bulk_delete::secret;
 use imagekit_bulk_delete::source::Input;
-use imagekit_bulk_delete::summary::{Asked, End, Summary, metrics};
+use imagekit_bulk_delete::summary::{Asked, Summary, metrics};
 use serde_json::{Map, Value};
 use tokio::task::spawn_blocking;
 use tokio::time::{MissedTickBehavior, interval};
@@ -34,46 +33,41 @@ const METRICS_EACH: Duration = Duration::from_secs(10);
 /// Where a run's page, summary and metrics go.
 #[derive(Debug)]
 pub(crate) struct Exports<'a> {
+    paths: &'a Paths,
     progress: &'a Progress,
     /// What the command line asked for.
     pub(crate) asked: Asked,
-    page: Option<Page>,
-    summary: Option<Sink>,
+    /// Where the run sends its requests; `None` in a rehearsal.
+    host: Option<String>,
+    page: Option<AtomicFile>,
+    summary: Option<AtomicFile>,
     metrics: Option<MetricsFile>,
     is_written: Cell<bool>,
 }
 
-#[derive(Debug)]
-enum Sink {
-    Stdout,
-    File(AtomicFile),
-}
-
 impl<'a> Exports<'a> {
     /// Checks, before anything is sent, that all can be written.
-    pub(crate) fn open(cli: &Cli, paths: &Paths, progress: &'a Progress) -> Result<Self> {
-        let metrics = |path: &PathBuf| {
-            let file = AtomicFile::prepare(path, Kind::Metrics)?;
-            Ok::<_, anyhow::Error>(MetricsFile {
-                path: path.clone(),
+    pub(crate) fn open(cli: &Cli, paths: &'a Paths, progress: &'a Progress) -> Result<Self> {
+        let open = |output: &Option<Destination>, kind| {
+            let open = |output| AtomicFile::open(output, kind);
+            output.as_ref().map(open).transpose()
+        };
+        let host = BaseUrl::parse(&cli.connection.base_url).ok();
+        let host = host.filter(|_| !cli.safety.sandbox);
+        let metrics = open(&paths.metrics, Kind::Metrics)?;
+        Ok(Self {
+            paths,
+            progress,
+            asked: asked(cli)?,
+            host: host.map(|host| host.as_str().to_owned()),
+            page: open(&paths.html, Kind::Page)?,
+            summary: open(&paths.summary, Kind::Summary)?,
+            metrics: metrics.map(|file| MetricsFile {
                 file: Arc::new(file),
                 is_over: Arc::default(),
                 has_warned: Cell::new(false),
                 progress: progress.clone(),
-            })
-        };
-        Ok(Self {
-            progress,
-            asked: asked(cli)?,
-            page: Page::of_run(cli, paths)?,
-            summary: match &paths.summary {
-                None => None,
-                Some(Destination::Stdout) => Some(Sink::Stdout),
-                Some(Destination::File(path)) => {
-                    Some(Sink::File(AtomicFile::prepare(path, Kind::Summary)?))
-                }
-            },
-            metrics: paths.metrics.as_ref().map(metrics).transpose()?,
+            }),
             is_written: Cell::new(false),
         })
     }
@@ -103,17 +97,17 @@ impl<'a> Exports<'a> {
         let run = Run {
             stats,
             stopped: ending.reason(),
-            host: page.host.as_deref(),
+            host: self.host.as_deref(),
         };
-        match page.make(Some(&run)) {
+        match make_page(self.paths, page, Some(&run)) {
             Ok(notice) => {
                 self.progress.notice(&notice);
                 code
             }
             Err(error) => {
-                let report = page.report.display();
+                let report = self.paths.report_name();
                 self.progress.error(&format!(
-                    "{error:#}\nthe report is not touched by this; make the page from it with --html PATH --from-report {report}"
+                    "{error:#}\nthe report is not affected; make the page from it with --html PATH --from-report {report}"
                 ));
                 exit::with_trouble(code)
             }
@@ -123,19 +117,17 @@ impl<'a> Exports<'a> {
     /// Writes metrics and summary of a run that has ended; its exit code.
     pub(crate) fn write(&self, summary: &Summary<'_>) -> u8 {
         self.is_written.set(true);
-        let end = End {
-            exit_code: summary.exit_code,
-        };
         if let Some(file) = &self.metrics
-            && let Err(error) = file.write_last(&metrics(summary.stats, Some(end)))
+            && let Err(error) = file.write_last(&metrics(summary.stats, Some(summary.exit_code)))
         {
             file.warn(&error);
         }
-        let json = || Ok(summary.json()?);
         let written: io::Result<()> = match &self.summary {
             None => Ok(()),
-            Some(Sink::Stdout) => json().and_then(|json| print(&json)),
-            Some(Sink::File(file)) => json().and_then(|json| file.write(&json)),
+            Some(file) => summary
+                .json()
+                .map_err(io::Error::from)
+                .and_then(|json| file.write(&json)),
         };
         match written {
             Ok(()) => summary.exit_code,
@@ -148,7 +140,7 @@ impl<'a> Exports<'a> {
         }
     }
 
-    /// Tells of a run that ended before it began, unless an end was told already. Another run that holds the report
+    /// Reports a run that ended before it began, unless an end was reported already. Another run that holds the report
     /// has these files, too.
     pub(crate) fn write_refusal(&self, stats: &RunStats, reason: &str, exit_code: u8) {
         if self.is_written.get() || exit_code == exit::LOCKED {
@@ -166,79 +158,30 @@ impl<'a> Exports<'a> {
     }
 }
 
-/// A page that was asked for.
-#[derive(Debug)]
-struct Page {
-    /// Its name for people.
-    name: String,
-    sink: Sink,
-    /// What it is made from.
-    report: PathBuf,
-    /// Where the run sends its requests; `None` in a rehearsal, and where there is no run.
-    host: Option<String>,
-}
-
 /// Makes a page of a finished report; nothing is sent, and no key is needed.
 pub(crate) fn page_from_report(paths: &Paths, progress: &Progress) -> Result<u8> {
-    if let Some(page) = Page::open(paths)? {
-        progress.notice(&page.make(None)?);
+    if let Some(html) = &paths.html {
+        let page = AtomicFile::open(html, Kind::Page)?;
+        progress.notice(&make_page(paths, &page, None)?);
     }
     Ok(exit::SETTLED)
 }
 
-impl Page {
-    fn of_run(cli: &Cli, paths: &Paths) -> Result<Option<Self>> {
-        let host = || {
-            Some(
-                BaseUrl::parse(&cli.connection.base_url)
-                    .ok()?
-                    .as_str()
-                    .to_owned(),
-            )
-        };
-        let page = Self::open(paths)?;
-        Ok(page.map(|page| Self {
-            host: host().filter(|_| !cli.safety.sandbox),
-            ..page
-        }))
-    }
-
-    fn open(paths: &Paths) -> Result<Option<Self>> {
-        let (Some(html), Destination::File(report)) = (&paths.html, &paths.report) else {
-            return Ok(None);
-        };
-        let (name, sink) = match html {
-            Destination::Stdout => ("stdout".into(), Sink::Stdout),
-            Destination::File(path) => {
-                let file = AtomicFile::prepare(path, Kind::Page)?;
-                (path.to_string_lossy().into_owned(), Sink::File(file))
-            }
-        };
-        Ok(Some(Self {
-            name,
-            sink,
-            report: report.clone(),
-            host: None,
-        }))
-    }
-
-    /// Makes and writes it; what to say of it.
-    fn make(&self, run: Option<&Run<'_>>) -> Result<String> {
-        let page = html::page(&self.report, run)?;
-        let written = match &self.sink {
-            Sink::File(file) => file.write(&page.html),
-            Sink::Stdout => print(&page.html),
-        };
-        written.with_context(|| format!("cannot write the page {}", self.name))?;
-        let records = grouped(page.records);
-        Ok(format!("page: {} ({records} records)", self.name))
-    }
+/// Makes the page of the report and writes it; what to say of it.
+fn make_page(paths: &Paths, file: &AtomicFile, run: Option<&Run<'_>>) -> Result<String> {
+    let page = html::page(Path::new(&paths.report_name()), run)?;
+    let name = match &paths.html {
+        Some(Destination::File(path)) => path.to_string_lossy(),
+        _ => "stdout".into(),
+    };
+    let written = file.write(&page.html);
+    written.with_context(|| format!("cannot write the page {name}"))?;
+    Ok(format!("page: {name} ({} records)", grouped(page.records)))
 }
 
 /// Where the metrics go.
 #[derive(Debug)]
 struct MetricsFile {
-    path: PathBuf,
     file: Arc<AtomicFile>,
     /// Held while something is written: what is on its way at the end must not replace the last text.
     is_over: Arc<Mutex<bool>>,
@@ -258,9 +201,8 @@ impl MetricsFile {
         if self.has_warned.replace(true) {
             return;
         }
-        let path = self.path.display();
         self.progress.notice(&format!(
-            "warning: cannot write the metrics to {path}: {error}; the run goes on"
+            "warning: cannot write the metrics for --metrics-file: {error}; the run continues"
         ));
     }
 }
@@ -268,12 +210,6 @@ impl MetricsFile {
 fn write_unless_over(file: &AtomicFile, text: &str, is_over: &Mutex<bool>) -> io::Result<()> {
     let is_over = is_over.lock().unwrap_or_else(PoisonError::into_inner);
     if *is_over { Ok(()) } else { file.write(text) }
-}
-
-fn print(text: &str) -> io::Result<()> {
-    let mut stdout = io::stdout().lock();
-    stdout.write_all(secret::scrub(text).as_bytes())?;
-    stdout.flush()
 }
 
 /// What was typed, and what holds where nothing was. The key is no option, so it cannot be here.

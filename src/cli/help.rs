@@ -7,28 +7,28 @@ use clap::error::{ContextKind, ContextValue, ErrorKind};
 use imagekit_bulk_delete::secret;
 
 /// The end of the short help.
-pub(super) const MORE: &str = "--help says more of each, with examples and the exit codes";
+pub(super) const MORE: &str = "--help explains each in full, with examples and the exit codes";
 
 /// What it is for, and the command.
 pub(super) const EXAMPLES: &[(&str, &str)] = &[
     (
-        "See it work, nothing real is touched",
+        "Try it out; nothing real is touched",
         "imagekit-bulk-delete --sandbox export.csv",
     ),
     (
-        "Delete what a list names, asking first",
+        "Delete the files in a list, after confirmation",
         "imagekit-bulk-delete --private-key-file key.txt --column fileId export.csv",
     ),
     (
-        "Delete what another program lists, at most 1000",
+        "Delete what another program lists, 1000 files at most",
         "grep -v keep ids.txt | imagekit-bulk-delete --yes --max-delete 1000 --report deleted.csv",
     ),
     (
-        "Continue where the last run ended, whatever ended it",
+        "Continue where the last run ended, for whatever reason",
         "imagekit-bulk-delete --yes --resume export.csv",
     ),
     (
-        "From cron, a report for each day",
+        "Run from cron, with one report per day",
         "imagekit-bulk-delete --yes --resume --private-key-file key.txt --report old.{date}.csv old.csv",
     ),
 ];
@@ -50,7 +50,7 @@ pub(super) const EXIT_CODES: &[(&str, &str)] = &[
     ),
     (
         "4",
-        "by --max-failures, --max-not-found, --max-duration or --max-outage: resumable",
+        "hit --max-failures, --max-not-found, --max-duration or --max-outage: resumable",
     ),
     (
         "5",
@@ -64,7 +64,7 @@ pub(super) const EXIT_CODES: &[(&str, &str)] = &[
     ),
 ];
 
-/// What is said to somebody who passes the key on the command line.
+/// For somebody who passes the key on the command line.
 const NO_KEY_OPTION: &str = "error: no option takes the private key itself, because others could read the command line; \
 set IMAGEKIT_PRIVATE_KEY to it, or name a file that holds it with --private-key-file\n";
 

@@ -9,19 +9,14 @@ use tracing_subscriber::fmt::format::{Format, Writer};
 use tracing_subscriber::fmt::{FmtContext, FormatEvent, FormatFields};
 use tracing_subscriber::registry::LookupSpan;
 
-use super::options::{Cli, LogFormat, LogLevel};
+use super::options::{Cli, LogFormat};
 use crate::progress::Progress;
 
 /// Starts to log, as far as the options ask for it.
 pub(crate) fn start(cli: &Cli, progress: &Progress) {
     let level = match cli.display.log_level {
-        _ if cli.display.quiet && cli.display.log_level == LogLevel::Warn => LevelFilter::ERROR,
-        LogLevel::Off => LevelFilter::OFF,
-        LogLevel::Error => LevelFilter::ERROR,
-        LogLevel::Warn => LevelFilter::WARN,
-        LogLevel::Info => LevelFilter::INFO,
-        LogLevel::Debug => LevelFilter::DEBUG,
-        LogLevel::Trace => LevelFilter::TRACE,
+        LevelFilter::WARN if cli.display.quiet => LevelFilter::ERROR,
+        level => level,
     };
     let log = tracing_subscriber::fmt()
         .with_max_level(level)

@@ -33,7 +33,7 @@ const ENVIRONMENT: &[(&str, &str)] = &[
         "SSL_CERT_FILE, SSL_CERT_DIR",
         "Certificates to trust instead of the system's.",
     ),
-    ("NO_COLOR", "Print no colours, whatever its value."),
+    ("NO_COLOR", "If set and not empty, print no colours."),
     (
         "TMPDIR",
         "Where piped input is stored while its records are counted.",
@@ -47,7 +47,7 @@ const FILES: &[(&str, &str)] = &[
     ),
     (
         "<report>.state",
-        "The IDs in flight, and the lock that keeps a second run out. It is removed once everything is settled; do not delete it before.",
+        "The IDs in flight, and the lock that keeps a second run out. It is removed once everything is settled; do not delete it earlier.",
     ),
     (
         "<report>.bak, .bak.2, ...",
@@ -90,9 +90,9 @@ const COLUMNS: &[(&str, &str)] = &[
     ),
     (
         "line, input",
-        "Where the record stands: the line as an editor shows it, and the name of the input.",
+        "Where the record is: the line as an editor shows it, and the name of the input.",
     ),
-    ("message", "Why, in words."),
+    ("message", "The reason, in words."),
     (
         "url",
         "From the input's url column, or looked up for the purge.",
@@ -108,9 +108,6 @@ const DURATIONS: &[(&str, &str)] = &[(
     "Options that take a DURATION accept these forms. A bare number is in seconds.",
 )];
 
-/// Lines of the source that are longer are hard to read in an editor, and `mandoc -T lint` says so.
-const LONGEST_LINE: usize = 80;
-
 /// The page in roff, ready for man(1).
 pub(super) fn page(command: Command) -> io::Result<String> {
     let title = command.get_name().to_uppercase();
@@ -124,8 +121,7 @@ pub(super) fn page(command: Command) -> io::Result<String> {
         man.render_synopsis_section(out)?;
         man.render_description_section(out)
     })?;
-    let text = text + &options(&man)? + &written(|out| more_sections().to_writer(out))?;
-    Ok(folded(&text))
+    Ok(text + &options(&man)? + &written(|out| more_sections().to_writer(out))?)
 }
 
 fn written(write: impl FnOnce(&mut dyn Write) -> io::Result<()>) -> io::Result<String> {
@@ -141,40 +137,6 @@ fn options(man: &Man) -> io::Result<String> {
         .replace("\n\n", "\n.sp\n")
         .replace("\n.SH ", "\n.SS ")
         .replacen("\n.SS OPTIONS", "\n.SH OPTIONS", 1))
-}
-
-/// Breaks long lines of text at spaces, which changes nothing on the page.
-fn folded(text: &str) -> String {
-    let mut lines = Vec::new();
-    let mut before = "";
-    for line in text.lines() {
-        // What follows .TP is a tag, which is one line; a line with a dot first is a request.
-        if line.len() > LONGEST_LINE && before != ".TP" && !line.starts_with('.') {
-            lines.extend(wrapped(line));
-        } else {
-            lines.push(line.to_owned());
-        }
-        before = line;
-    }
-    lines.join("\n") + "\n"
-}
-
-fn wrapped(line: &str) -> Vec<String> {
-    let mut lines = vec![String::new()];
-    for word in line.split(' ') {
-        let last = lines.last_mut().expect("there is always a line");
-        // A word such as .gz would be a request at the start of a line.
-        let may_begin_a_line = !last.is_empty() && !word.starts_with(['.', '\'']);
-        if may_begin_a_line && last.len() + 1 + word.len() > LONGEST_LINE {
-            lines.push(word.to_owned());
-        } else {
-            if !last.is_empty() {
-                last.push(' ');
-            }
-            last.push_str(word);
-        }
-    }
-    lines
 }
 
 fn more_sections() -> Roff {

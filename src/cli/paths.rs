@@ -3,7 +3,6 @@
 //! Nothing may take the place of anything else that the command writes or reads.
 
 use std::fs;
-use std::io;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
@@ -11,8 +10,6 @@ use anyhow::{Context as _, Result, bail};
 use imagekit_bulk_delete::report::{self, Destination};
 use imagekit_bulk_delete::secret;
 use jiff::Timestamp;
-use rustix::fs::{Access, AtFlags, CWD, accessat};
-use rustix::io::Errno;
 
 use super::atomic_file::folder_of;
 use super::options::{Cli, Look};
@@ -25,7 +22,7 @@ pub(crate) struct Paths {
     pub(crate) report: Destination,
     pub(crate) html: Option<Destination>,
     pub(crate) summary: Option<Destination>,
-    pub(crate) metrics: Option<PathBuf>,
+    pub(crate) metrics: Option<Destination>,
     /// Where they would go without `--sandbox`.
     pub(crate) real: Option<Box<Self>>,
 }
@@ -63,13 +60,7 @@ impl Paths {
             },
             html: cli.report.html.as_deref().map(|html| names.dated(html)),
             summary: plain(&cli.display.summary_json),
-            metrics: match plain(&cli.display.metrics_file) {
-                None => None,
-                Some(Destination::File(path)) => Some(path),
-                Some(Destination::Stdout) => bail!(
-                    "--metrics-file needs a file that can be replaced, not stdout; give it a path"
-                ),
-            },
+            metrics: plain(&cli.display.metrics_file),
             real: None,
         };
         paths.check_stdout(cli)?;
@@ -106,6 +97,9 @@ impl Paths {
             bail!(
                 "--resume continues a report, and what went to stdout is not there any more; give --report a path"
             );
+        }
+        if self.metrics == Some(Destination::Stdout) {
+            bail!("--metrics-file needs a file that can be replaced, not stdout; give it a path");
         }
         if self.report == Destination::Stdout && self.html.is_some() {
             bail!("--html is made from the report; give --report a path instead of -");
@@ -148,7 +142,7 @@ impl Paths {
             }
             let target = fs::canonicalize(&path).unwrap_or_else(|_| path.clone());
             let folder = folder_of(&target);
-            check_folder(folder).with_context(|| {
+            tempfile::tempfile_in(folder).with_context(|| {
                 let (folder, shown) = (folder.display(), path.display());
                 format!("cannot create {shown} in the folder {folder}; create the folder or make it writable, or give {option} another path")
             })?;
@@ -171,17 +165,16 @@ impl Paths {
             let state = report::with_suffix(path, ".state");
             written.extend([("--report", path.clone()), ("the report's state", state)]);
         }
-        let others = [("--html", &self.html), ("--summary-json", &self.summary)];
+        let others = [
+            ("--html", &self.html),
+            ("--summary-json", &self.summary),
+            ("--metrics-file", &self.metrics),
+        ];
         for (option, output) in others {
             if let Some(Destination::File(path)) = output {
                 written.push((option, path.clone()));
             }
         }
-        written.extend(
-            self.metrics
-                .iter()
-                .map(|path| ("--metrics-file", path.clone())),
-        );
         written
     }
 }
@@ -249,18 +242,6 @@ fn inputs(cli: &Cli) -> Vec<(&'static str, PathBuf)> {
     let report = cli.report.from_report.iter();
     let report = report.map(|path| ("the report that is read", path.clone()));
     inputs.chain(key).chain(report).collect()
-}
-
-/// Fails where files cannot be created in a folder. What else may go wrong shows when they are.
-fn check_folder(folder: &Path) -> io::Result<()> {
-    if !fs::metadata(folder)?.is_dir() {
-        return Err(io::ErrorKind::NotADirectory.into());
-    }
-    let rights = Access::WRITE_OK | Access::EXEC_OK;
-    match accessat(CWD, folder, rights, AtFlags::EACCESS) {
-        Err(error @ (Errno::ACCESS | Errno::PERM | Errno::ROFS)) => Err(error.into()),
-        _ => Ok(()),
-    }
 }
 
 /// Whether two paths name one file, or will once it is there.

@@ -8,7 +8,7 @@ use imagekit_bulk_delete::source::{ExceptLists, SourceError, Sources};
 use tokio::task::spawn_blocking;
 
 use super::account::Account;
-use super::confirm::{Question, Terminal, Then};
+use super::confirm::{Question, Terminal};
 use super::input_stats::{self, InputStats, Urls};
 use super::options::Cli;
 use super::signals::Signals;
@@ -24,7 +24,7 @@ pub(crate) enum Readiness {
         index: Box<ResumeIndex>,
         /// The lists of `--except`.
         except: ExceptLists,
-        /// So many records there are, if they were counted.
+        /// How many records there are, if they were counted.
         total: Option<u64>,
     },
     /// It was left with this exit code.
@@ -34,7 +34,7 @@ pub(crate) enum Readiness {
 /// The terminal to ask on, where one must be asked.
 pub(crate) fn required_terminal() -> Result<Terminal> {
     Terminal::open().ok_or_else(|| {
-        anyhow!("there is no terminal to ask on, and deleting is for good; add --yes to delete without being asked")
+        anyhow!("there is no terminal to ask for confirmation on; add --yes to delete without being asked")
     })
 }
 
@@ -111,11 +111,7 @@ pub(crate) async fn make_ready(
             inputs: &sources.names(),
             host: account.connection.base_url.as_str(),
             key: &account.key.masked(),
-            then: if cli.cache.purge_cache {
-                Then::Purge
-            } else {
-                Then::Nothing
-            },
+            is_purging: cli.cache.purge_cache,
         };
         if !terminal
             .confirms(&question)
@@ -197,7 +193,7 @@ pub(crate) fn check_caps(cli: &Cli, stats: &InputStats, due: usize) -> Result<()
     let purges = stats.to_send - stats.equal_urls + due as u64;
     if let Some(most) = cli.cache.max_purges().filter(|most| purges > *most) {
         bail!(
-            "up to {purges} URLs would be purged, more than --max-purges {most}; nothing was sent: mind the plan's monthly quota, and raise it if that is what you want"
+            "up to {purges} URLs would be purged, more than --max-purges {most}; nothing was sent; raise --max-purges if your plan's monthly quota allows it"
         );
     }
     Ok(())

@@ -83,7 +83,7 @@ fn words(cause: &(dyn Error + 'static)) -> String {
 
 /// What is wrong with the host's certificate, and what to look at.
 fn certificate_words(why: &str) -> String {
-    const CLOCK: &str = "check this machine's clock, or ask whoever runs the host";
+    const CLOCK: &str = "check this machine's clock, or ask the host's operator";
     if why.contains("expired") {
         format!("its certificate has expired: {CLOCK}")
     } else if why.contains("not valid yet") {

@@ -12,7 +12,7 @@ pub enum ExceptError {
     #[error("--except: {0}")]
     Unusable(#[source] SourceError),
     /// It cannot be read to its end.
-    #[error("--except: {list} line {line}: {why}; mend the list, nothing was sent")]
+    #[error("--except: {list} line {line}: {why}; correct the list, nothing was sent")]
     Broken {
         /// The list's name.
         list: String,

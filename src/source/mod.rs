@@ -143,7 +143,7 @@ pub enum SourceError {
         source: io::Error,
     },
     /// It broke while it was read.
-    #[error("{input} line {line}: {source}; mend the input, then continue with --resume")]
+    #[error("{input} line {line}: {source}; fix the input, then continue with --resume")]
     Broken {
         /// The input's name.
         input: String,

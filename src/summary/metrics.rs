@@ -10,84 +10,84 @@ use crate::outcome::Status;
 
 const PREFIX: &str = "imagekit_bulk_delete";
 
-/// The end of a run.
-#[derive(Debug, Clone, Copy)]
-pub struct End {
-    /// With which exit code.
-    pub exit_code: u8,
-}
-
-/// The text of the file; `end` is `None` while the run goes on.
-pub fn metrics(stats: &RunStats, end: Option<End>) -> String {
-    let mut text = String::new();
+/// The text of the file; `exit_code` is `None` while the run goes on.
+pub fn metrics(stats: &RunStats, exit_code: Option<u8>) -> String {
+    let one = |value: String| vec![(String::new(), value)];
+    let some = |value: Option<String>| value.map_or_else(Vec::new, one);
     let records = Status::ALL.map(|status| {
         let label = format!("{{status=\"{}\"}}", status.as_str());
         (label, stats.count(status).to_string())
     });
-    let decided = "Records that have a row in the report, by status.";
-    gauge(&mut text, "records", decided, records);
-    let plain = |value: String| [(String::new(), value)];
-    if stats.is_rehearsal() {
-        let rehearsal = "1 where this is a rehearsal in the sandbox; absent otherwise.";
-        gauge(&mut text, "sandbox", rehearsal, plain("1".into()));
-    }
-    if let Expected::Exact(total) = stats.expected() {
-        let expected = "Records of the input, where they were counted.";
-        gauge(
-            &mut text,
+    let requests = stats.requests_by_status().into_iter();
+    let requests = requests.map(|(status, count)| {
+        let label = format!("{{code=\"{}\"}}", code(status));
+        (label, count.to_string())
+    });
+    let expected = match stats.expected() {
+        Expected::Exact(total) => Some(total.to_string()),
+        Expected::Estimate(_) | Expected::Unknown => None,
+    };
+    let sandbox = stats.is_rehearsal().then(|| "1".to_owned());
+    let ended = exit_code.map(|_| unix_seconds(stats.ended_at()));
+    let gauges = [
+        (
+            "records",
+            "Records that have a row in the report, by status",
+            records.into(),
+        ),
+        (
+            "sandbox",
+            "1 for a rehearsal in the sandbox; absent otherwise",
+            some(sandbox),
+        ),
+        (
             "expected_records",
-            expected,
-            plain(total.to_string()),
-        );
-    }
-    let requests = stats
-        .requests_by_status()
-        .into_iter()
-        .map(|(status, count)| {
-            let label = format!("{{code=\"{}\"}}", code(status));
-            (label, count.to_string())
-        });
-    let answered = "Requests of this run, by HTTP status of the answer.";
-    gauge(&mut text, "requests", answered, requests);
-    let refused = "Requests of this run that the rate limit refused (429).";
-    gauge(
-        &mut text,
-        "throttled",
-        refused,
-        plain(stats.throttled().to_string()),
-    );
-    let began = "When this run began, in seconds since 1970.";
-    gauge(
-        &mut text,
-        "start_time_seconds",
-        began,
-        plain(unix_seconds(stats.started_at())),
-    );
-    if let Some(End { exit_code }) = end {
-        let ended = "When this run ended, in seconds since 1970; absent while it goes on.";
-        gauge(
-            &mut text,
+            "Records of the input, where they were counted",
+            some(expected),
+        ),
+        (
+            "requests",
+            "Requests of this run, by HTTP status of the response",
+            requests.collect(),
+        ),
+        (
+            "throttled",
+            "Requests of this run that the rate limit refused (429)",
+            one(stats.throttled().to_string()),
+        ),
+        (
+            "start_time_seconds",
+            "When this run began, in seconds since 1970",
+            one(unix_seconds(stats.started_at())),
+        ),
+        (
             "end_time_seconds",
-            ended,
-            plain(unix_seconds(stats.ended_at())),
-        );
-        let code = "This run's exit code; absent while it goes on.";
-        gauge(&mut text, "exit_code", code, plain(exit_code.to_string()));
-    }
-    text
+            "When this run ended, in seconds since 1970; absent until then",
+            some(ended),
+        ),
+        (
+            "exit_code",
+            "This run's exit code; absent until it ends",
+            some(exit_code.map(|code| code.to_string())),
+        ),
+    ];
+    gauges
+        .into_iter()
+        .map(|(name, help, samples)| gauge(name, help, &samples))
+        .collect()
 }
 
-fn gauge(
-    text: &mut String,
-    name: &str,
-    help: &str,
-    samples: impl IntoIterator<Item = (String, String)>,
-) {
-    let _ = writeln!(text, "# HELP {PREFIX}_{name} {help}");
-    let _ = writeln!(text, "# TYPE {PREFIX}_{name} gauge");
+/// A gauge with its samples, each with its label; nothing where there is none.
+fn gauge(name: &str, help: &str, samples: &[(String, String)]) -> String {
+    let mut text = String::new();
+    if !samples.is_empty() {
+        let _ = writeln!(text, "# HELP {PREFIX}_{name} {help}.");
+        let _ = writeln!(text, "# TYPE {PREFIX}_{name} gauge");
+    }
     for (label, value) in samples {
         let _ = writeln!(text, "{PREFIX}_{name}{label} {value}");
     }
+    text
 }
 
 fn code(status: u16) -> String {
@@ -124,7 +124,7 @@ mod tests {
             );
         }
         assert!(!text.contains("exit_code"), "it goes on");
-        let ended = metrics(&stats, Some(End { exit_code: 4 }));
+        let ended = metrics(&stats, Some(4));
         assert!(ended.contains("imagekit_bulk_delete_exit_code 4\n"));
     }
 }

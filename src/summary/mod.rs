@@ -9,7 +9,7 @@ mod text;
 
 pub use failures::{Failures, Group};
 pub use json::Asked;
-pub use metrics::{End, metrics};
+pub use metrics::metrics;
 
 use crate::job::{Ending, RunStats};
 use crate::outcome::Status;

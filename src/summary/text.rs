@@ -81,7 +81,7 @@ impl Summary<'_> {
                 let (total, not_begun) = (grouped(total), grouped(not_begun));
                 format!("{decided} of {total} records are decided{in_doubt}, {not_begun} not begun")
             }
-            _ => format!("{decided} records are decided{in_doubt}, the rest was not begun"),
+            _ => format!("{decided} records are decided{in_doubt}, the rest not begun"),
         }
     }
 

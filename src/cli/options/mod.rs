@@ -13,11 +13,12 @@ use clap::{Args, Parser, ValueEnum, ValueHint};
 use imagekit_bulk_delete::job::Threshold;
 use imagekit_bulk_delete::source::{self, Column, Header, Input};
 use imagekit_bulk_delete::throttle::Rate;
+use tracing::level_filters::LevelFilter;
 
 use super::help;
 use values::{
-    Pace, address, at_least_one, batch_size, concurrency, count, delimiter, duration, pace,
-    threshold,
+    Pace, address, at_least_one, batch_size, concurrency, count, delimiter, duration, log_level,
+    pace, threshold,
 };
 
 /// Delete very many files from an ImageKit.io media library
@@ -62,8 +63,8 @@ pub(crate) struct Reading {
     column: Option<String>,
     /// Character between cells, or its name [default: detected]
     ///
-    /// The names are comma, semicolon, tab and pipe. Without it: a tab in .tsv files, else a comma; a semicolon or a tab where the first line has these and no comma,
-    /// or what a first line such as sep=; says.
+    /// The names are comma, semicolon, tab and pipe. By default it is a tab in .tsv files and otherwise a comma; a
+    /// semicolon or a tab if the first line has one and no comma; or what a first line such as sep=; says.
     #[arg(short, long, value_name = "CHAR", value_parser = delimiter, value_hint = ValueHint::Other)]
     delimiter: Option<u8>,
     /// File of IDs that must not be deleted; repeatable
@@ -139,7 +140,7 @@ pub(crate) struct Speed {
     pub(crate) max_attempts: u32,
     /// Time limit for one attempt
     ///
-    /// A stop waits for the requests in flight, so whatever stops this program should allow it more than this.
+    /// A stop waits for the requests in flight: whatever stops this program should give it longer than this.
     #[arg(long, value_name = "DURATION", default_value = "60s", value_parser = duration, value_hint = ValueHint::Other)]
     pub(crate) timeout: Duration,
     /// Time limit for connecting
@@ -200,8 +201,8 @@ pub(crate) struct Safety {
     pub(crate) max_failures: Option<Threshold>,
     /// Stop, resumable, when more than this were not found
     ///
-    /// Most IDs of a list for the wrong account are not found. A percentage such as 5% applies once 1000 records are
-    /// decided. IDs that earlier runs did not find count too: raise it to continue.
+    /// With a list for the wrong account, most IDs are not found. A percentage such as 5% applies once 1000 records
+    /// are decided. IDs that earlier runs did not find count too: raise it to continue.
     #[arg(long, value_name = "N|P%", value_parser = threshold, value_hint = ValueHint::Other)]
     pub(crate) max_not_found: Option<Threshold>,
     /// Stop, resumable, after this much time
@@ -275,14 +276,14 @@ pub(crate) struct Display {
     /// auto is a bar on a terminal and plain elsewhere; plain prints a line every 30 s.
     #[arg(long, value_name = "HOW", value_enum, default_value_t = ProgressMode::Auto, hide_possible_values = true)]
     pub(crate) progress: ProgressMode,
-    /// Print only errors and what a person must know
+    /// Print only errors and what needs attention
     #[arg(short, long)]
     pub(crate) quiet: bool,
     /// Log to stderr: off, error, warn, info, debug or trace
     ///
     /// error: what ends the run; warn: what an operator should know; info: what the run does; debug: each request.
-    #[arg(long, value_name = "LEVEL", value_enum, default_value_t = LogLevel::Warn, hide_possible_values = true)]
-    pub(crate) log_level: LogLevel,
+    #[arg(long, value_name = "LEVEL", value_parser = log_level(), default_value = "warn", hide_possible_values = true)]
+    pub(crate) log_level: LevelFilter,
     /// Log format: text or json (one object per line)
     #[arg(long, value_name = "FORMAT", value_enum, default_value_t = LogFormat::Text, hide_possible_values = true)]
     pub(crate) log_format: LogFormat,
@@ -299,7 +300,7 @@ pub(crate) struct Display {
     pub(crate) generate: Option<Document>,
     /// Write a summary of the run as a JSON object
     ///
-    /// At every end of a run, also an early one; - is stdout. A dry run writes none.
+    /// Written whenever a run ends, also early; - is stdout. A dry run writes none.
     #[arg(long, value_name = "PATH", value_hint = ValueHint::FilePath)]
     pub(crate) summary_json: Option<PathBuf>,
     /// Write metrics for Prometheus to a file
@@ -332,22 +333,6 @@ pub(crate) enum ProgressMode {
     Plain,
     /// Nothing
     None,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub(crate) enum LogLevel {
-    /// Nothing
-    Off,
-    /// What ends the run
-    Error,
-    /// What an operator should know
-    Warn,
-    /// What the run does
-    Info,
-    /// Each request
-    Debug,
-    /// Everything
-    Trace,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]

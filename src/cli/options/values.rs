@@ -4,8 +4,10 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, anyhow, bail};
+use clap::builder::{PossibleValuesParser, TypedValueParser};
 use imagekit_bulk_delete::job::Threshold;
 use jiff::SignedDuration;
+use tracing::level_filters::LevelFilter;
 
 /// `--rate` as typed.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -73,6 +75,12 @@ pub(super) fn address(text: &str) -> Result<SocketAddr> {
 pub(super) fn at_least_one(text: &str) -> Result<u32> {
     let number = text.parse().ok().filter(|number| *number > 0);
     number.ok_or_else(|| anyhow!("must be a whole number from 1"))
+}
+
+/// How much is logged.
+pub(super) fn log_level() -> impl TypedValueParser<Value = LevelFilter> {
+    PossibleValuesParser::new(["off", "error", "warn", "info", "debug", "trace"])
+        .try_map(|level| level.parse::<LevelFilter>())
 }
 
 /// One ASCII character, or the name of one.
