@@ -116,7 +116,11 @@ fn a_strangers_page_costs_one_request_and_claims_nothing() {
     for status in [200, 302, 404, 407] {
         for how in [SINGLY, IN_BATCHES] {
             let page = Script {
-                everything: Some((status, "text/html", "<html>Please log in</html>".into())),
+                everything: Some((
+                    status,
+                    "text/html",
+                    "<html><TITLE id=t>\nSign\nin</TITLE><body>Please log in".into(),
+                )),
                 ..Script::plain()
             };
             let scene = Scene::with_files(page, &ids(300)).option(how);
@@ -124,6 +128,7 @@ fn a_strangers_page_costs_one_request_and_claims_nothing() {
             assert_eq!(scene.server.ledger().request_count(), 1, "{status} {how}");
             let report = scene.report();
             assert_eq!(report.rows.len(), report.count("unknown"), "{status} {how}");
+            assert!(report.rows.iter().all(|row| row.message == "Sign in"));
         }
     }
 }
