@@ -68,34 +68,26 @@ pub fn limit(seen: &SeenLimit) -> String {
 pub fn without_markup(message: &str) -> String {
     let is_tag =
         |rest: &str| rest.starts_with(|c: char| c.is_ascii_alphabetic() || "!/?".contains(c));
-    if !message
-        .match_indices('<')
-        .any(|(at, _)| is_tag(&message[at + 1..]))
-    {
-        return message.to_owned();
-    }
-    let lower = message.to_ascii_lowercase();
-    let title = lower
-        .split_once("<title>")
-        .map(|(before, _)| before.len() + "<title>".len());
-    let text = title.map_or(message, |begin| {
-        let end = lower[begin..]
-            .find('<')
-            .map_or(message.len(), |end| begin + end);
-        &message[begin..end]
-    });
-    let mut pieces = text.split('<');
-    let mut plain = pieces.next().unwrap_or_default().to_owned();
+    let mut pieces = title(message).unwrap_or(message).split('<');
+    let mut words = pieces.next().unwrap_or_default().to_owned();
     for piece in pieces {
         if is_tag(piece) {
-            plain.push(' ');
-            plain.push_str(piece.split_once('>').map_or("", |(_, after)| after));
+            words.push(' ');
+            words.push_str(piece.split_once('>').map_or("", |(_, after)| after));
         } else {
-            plain.push('<');
-            plain.push_str(piece);
+            words.push('<');
+            words.push_str(piece);
         }
     }
-    plain.split_whitespace().collect::<Vec<_>>().join(" ")
+    words.split_whitespace().collect::<Vec<_>>().join(" ")
+}
+
+fn title(page: &str) -> Option<&str> {
+    let lower = page.to_ascii_lowercase();
+    let tag = lower.find("<title")?;
+    let begin = tag + lower[tag..].find('>')? + 1;
+    let title = page[begin..].split('<').next()?;
+    (!title.trim().is_empty()).then_some(title)
 }
 
 #[cfg(test)]
@@ -136,6 +128,9 @@ mod tests {
                 "502 Bad Gateway",
             ),
             ("<!doctype html><title>cut o", "cut o"),
+            ("<title id=t>\nSign\nin</title><p>here", "Sign in"),
+            ("<title></title><h1>Service</h1>Down", "Service Down"),
+            ("<?xml version='1.0'?><Code>Slow</Code>", "Slow"),
             (
                 "HTTP 503: <h1>Service</h1><p>Unavailable",
                 "HTTP 503: Service Unavailable",

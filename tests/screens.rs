@@ -441,7 +441,7 @@ fn after_ctrl_c_nothing_stands_but_what_was_done_and_what_to_type() {
         for words in [
             "stopped after ",
             "SIGINT (Ctrl-C)",
-            " records are decided, ",
+            " records decided, ",
             "to continue with what is left:",
             "--resume",
         ] {

@@ -228,9 +228,8 @@ fn a_run_that_is_left_at_once_tells_what_is_in_doubt() {
     std::thread::sleep(Duration::from_millis(50));
     signal(&child, "INT");
     let ran = Ran::new(child.wait_with_output().unwrap(), scene.folder.path());
-    ran.exits(130).says(
-        "100 of 3,000 records are decided, 200 in doubt (--resume finds out), 2,700 not begun",
-    );
+    ran.exits(130)
+        .says("100 of 3,000 records decided, 200 in doubt (--resume finds out), 2,700 not begun");
     let json: Value =
         serde_json::from_str(&fs::read_to_string(scene.path("s.json")).unwrap()).unwrap();
     assert_eq!(

@@ -226,7 +226,7 @@ fn typed(bytes: &[u8]) -> Body {
     /// Where a page's title is found.
     const HEAD_CHARACTERS: usize = 4_000;
     let text = String::from_utf8_lossy(bytes);
-    let text = text.trim();
+    let text = text.trim_matches(|c: char| c.is_whitespace() || c == '\u{feff}');
     if text.is_empty() {
         return Body::Empty;
     }
@@ -264,6 +264,10 @@ mod tests {
         secret::remember("private_secret");
         assert_eq!(typed(b" \n"), Body::Empty);
         assert_eq!(typed(b"{\"a\":"), Body::Unreadable(Unreadable::Broken));
+        assert_eq!(
+            typed("\u{feff}{\"a\":1}".as_bytes()),
+            Body::Json(serde_json::json!({"a": 1}))
+        );
         let page = b"<html><title>502 Bad Gateway</title><p>nginx";
         assert_eq!(typed(page), Body::Foreign("502 Bad Gateway".into()));
         assert_eq!(

@@ -137,7 +137,7 @@ fn message_without_id(outcome: &Outcome) -> Box<str> {
 
 /// A terminal must not obey what a server or an input says.
 fn clean(text: &str, max_characters: usize) -> Box<str> {
-    let mut characters = text.chars().filter(|character| !character.is_control());
+    let mut characters = text.chars().map(|c| if c.is_control() { ' ' } else { c });
     let mut clean: String = characters.by_ref().take(max_characters).collect();
     if characters.next().is_some() {
         clean.push('…');

@@ -76,12 +76,14 @@ impl Summary<'_> {
             0 => String::new(),
             ids => format!(", {} in doubt (--resume finds out)", grouped(ids)),
         };
-        match (self.stats.expected(), self.stats.not_begun()) {
-            (Expected::Exact(total), Some(not_begun)) => {
-                let (total, not_begun) = (grouped(total), grouped(not_begun));
-                format!("{decided} of {total} records are decided{in_doubt}, {not_begun} not begun")
-            }
-            _ => format!("{decided} records are decided{in_doubt}, the rest not begun"),
+        if let (Expected::Exact(total), Some(not_begun)) =
+            (self.stats.expected(), self.stats.not_begun())
+        {
+            let (total, not_begun) = (grouped(total), grouped(not_begun));
+            format!("{decided} of {total} records decided{in_doubt}, {not_begun} not begun")
+        } else {
+            let decided = counted(self.stats.rows(), "record", "records");
+            format!("{decided} decided{in_doubt}, the rest not begun")
         }
     }
 
