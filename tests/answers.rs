@@ -4,6 +4,8 @@
 
 mod fixture;
 
+use std::fs;
+use std::io::{BufRead, BufReader};
 use std::net::SocketAddr;
 use std::thread;
 use std::time::Duration;
@@ -474,4 +476,44 @@ fn durations_of_years_work_and_longer_ones_are_refused() {
         assert!(!ran.stderr.contains("panicked"), "{}", ran.stderr);
         assert_eq!(scene.report().count("deleted"), 40);
     }
+}
+
+#[test]
+fn of_equally_grave_reasons_to_stop_the_first_is_told() {
+    let all = ids(40);
+    let scene = Scene::with_files(Script::plain(), &all);
+    let report = scene.report_path();
+    // Each waits for the row of the one before it, so the limit is passed by one row, and others follow.
+    let decide = move |asked: &Asked| {
+        let rows = || fs::read_to_string(&report).map_or(0, |rows| rows.lines().count() - 1);
+        wait_until(|| rows() >= asked.before);
+        Reply::imagekit(400, r#"{"message":"no","help":"none"}"#)
+    };
+    let (scene, _front) = behind(scene.option(SINGLY), decide);
+    let ran = scene.run_with("--max-failures 8 --concurrency 12");
+    ran.exits(4).says("9 of 9 failed");
+    assert!(scene.report().rows.len() > 10);
+}
+
+#[test]
+fn of_two_signals_the_first_is_told() {
+    let all = ids(3);
+    let (scene, front) = behind(
+        Scene::with_files(Script::plain(), &all).option(SINGLY),
+        |asked| {
+            if asked.before == 0 {
+                Reply::Pass
+            } else {
+                Reply::Hang
+            }
+        },
+    );
+    let mut child = Scene::start(&mut scene.command());
+    wait_until(|| front.asked().len() == 3);
+    let mut said = BufReader::new(child.stderr.take().unwrap()).lines();
+    signal(&child, "TERM");
+    assert!(said.any(|line| line.unwrap().contains("waiting for the requests in flight")));
+    signal(&child, "INT");
+    assert_eq!(child.wait().unwrap().code(), Some(143));
+    assert!(said.any(|line| line.unwrap().contains("SIGTERM")));
 }

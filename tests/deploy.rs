@@ -271,6 +271,13 @@ fn timeout_of(command: &str) -> u64 {
 }
 
 #[test]
+fn the_systemd_service_sees_which_boot_it_is_and_leaves_no_core_with_a_key_in_it() {
+    let unit = sample("imagekit-bulk-delete.service");
+    assert!(!unit.contains("ProcSubset"), "it hides the boot's ID");
+    assert_eq!(setting(&unit, "LimitCORE"), "0");
+}
+
+#[test]
 fn the_systemd_service_deletes_with_the_key_as_a_credential() {
     let unit = sample("imagekit-bulk-delete.service");
     let line = setting(&unit, "ExecStart").replace("%%", "%");

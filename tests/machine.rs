@@ -7,10 +7,11 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::thread;
 use std::time::Duration;
 
 use fixture::front::{Front, Reply};
-use fixture::{BINARY, Ran, Report, Scene, ids, wait_until};
+use fixture::{BINARY, Ran, Report, Scene, ids, list, wait_until};
 use imagekit_bulk_delete::sandbox::{Script, Window};
 
 const EXPORTS: &str = "--summary-json s.json --metrics-file m.prom --html p.html";
@@ -411,4 +412,59 @@ fn a_report_on_stdout_that_is_a_file_has_all_rows() {
     let scene = Scene::with_files(Script::plain(), &all).option("--report -");
     run_in(&scene, "exec \"$@\" >out.csv").exits(0);
     Report::read(&scene.path("out.csv")).has_a_row_for_each_of(&all);
+}
+
+/// The most memory that a run had, in KiB; it must end with 0.
+fn peak(scene: &Scene, options: &str) -> u64 {
+    let mut command = scene.command();
+    let mut child = Scene::start(command.args(options.split_whitespace()));
+    let (status, mut peak) = (format!("/proc/{}/status", child.id()), 0);
+    while child.try_wait().unwrap().is_none() {
+        let status = fs::read_to_string(&status).unwrap_or_default();
+        let told = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
+        if let Some(told) = told {
+            peak = told.trim_end_matches("kB").trim().parse().unwrap();
+        }
+        thread::sleep(Duration::from_millis(2));
+    }
+    Ran::new(child.wait_with_output().unwrap(), scene.folder.path()).exits(0);
+    peak
+}
+
+#[test]
+fn long_lines_take_no_more_memory_than_short_ones() {
+    let all = ids(80);
+    let peaks = [10, 1_000_000].map(|length| {
+        let rows = all.iter();
+        let rows = rows.map(|id| format!("{id},https://x/{}\n", "y".repeat(length)));
+        let scene = Scene::new(slow()).input(
+            "ids.csv",
+            format!("fileId,url\n{}", rows.collect::<String>()),
+        );
+        scene.server.ledger().put_all(all.iter().cloned());
+        peak(&scene, "-b 1 -j 1 --rate unlimited")
+    });
+    // All of them together are 80 MB.
+    assert!(peaks[1] < peaks[0] + 8 * 1024, "{peaks:?} KiB");
+}
+
+#[test]
+fn a_resume_takes_32_bytes_of_memory_an_id_whose_rows_are_many() {
+    let row = |id: &String, told: &str| {
+        format!("{id},{told},1,5,2026-11-01T00:00:00.000Z,r,1,ids.txt,,,,\n")
+    };
+    let peaks = [100, 150_000].map(|count| {
+        let all = ids(count);
+        let scene = Scene::new(Script::plain()).input("ids.txt", list(&all));
+        let mut report = "file_id,status,http_status,error,attempts,duration_ms,finished_at,request_id,line,input,message,url,purge,purge_request_id\n".to_owned();
+        report.extend(all.iter().map(|id| row(id, "failed,400,rejected")));
+        report.extend(all.iter().map(|id| row(id, "deleted,204,")));
+        fs::write(scene.report_path(), report).unwrap();
+        let peak = peak(&scene, "--resume --rate unlimited");
+        scene.report().has_a_row_for_each_of(&all);
+        assert_eq!(scene.server.ledger().request_count(), 0);
+        peak
+    });
+    let most = 150_000 * 32 / 1024 + 4 * 1024;
+    assert!(peaks[1] < peaks[0] + most, "{peaks:?} KiB");
 }
