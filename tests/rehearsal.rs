@@ -4,8 +4,9 @@
 mod fixture;
 
 use std::fs;
+use std::time::Duration;
 
-use fixture::{Scene, ids, list};
+use fixture::{Ran, Scene, ids, list};
 use imagekit_bulk_delete::sandbox::Script;
 use serde_json::Value;
 
@@ -50,6 +51,61 @@ fn what_refuses_the_real_command_refuses_the_rehearsal() {
         strange, "not a report\n",
         "a rehearsal replaces nothing real"
     );
+}
+
+#[test]
+fn a_report_that_the_real_command_could_not_have_refuses_the_rehearsal() {
+    let refused = |scene: &Scene, options: &str, code: i32, words: &str| {
+        let before = fs::read_dir(scene.folder.path()).unwrap().count();
+        scene.run_with(options).exits(code).says(words);
+        let after = fs::read_dir(scene.folder.path()).unwrap().count();
+        assert_eq!(before, after, "{options} left a file");
+    };
+    // A file in the place of the state.
+    let foreign = scene();
+    fs::write(foreign.path("ids.report.csv.state"), "foreign\n").unwrap();
+    refused(&foreign, "--quiet", 2, "is not a state of this program");
+    // A job of another host that is not settled.
+    let script = Script {
+        malformed: ids(1).into_iter().collect(),
+        ..Script::plain()
+    };
+    let unsettled = Scene::with_files(script, &ids(9));
+    unsettled.run().exits(1);
+    refused(&unsettled, "--sandbox", 2, "exists");
+    assert!(unsettled.run_with("--sandbox --resume").code < 2);
+    let unsettled = unsettled.at("https://api.example.com");
+    let words = "belongs to a job for http://127.0.0.1";
+    refused(&unsettled, "--sandbox --resume", 2, words);
+    // A job that is still running.
+    let script = Script {
+        latency: Duration::from_secs(5)..Duration::from_secs(6),
+        ..Script::plain()
+    };
+    let running = Scene::with_files(script, &ids(9));
+    let mut child = Scene::start(&mut running.command());
+    running.wait_for_requests(1);
+    refused(&running, "--sandbox --resume", 75, "another run");
+    child.kill().unwrap();
+    child.wait().unwrap();
+}
+
+#[test]
+fn a_rehearsal_needs_no_key_but_refuses_one_that_cannot_be_used() {
+    let scene = scene();
+    let with_key = |key: Option<&str>| {
+        let mut command = scene.command();
+        command
+            .arg("--overwrite")
+            .env_remove("IMAGEKIT_PRIVATE_KEY");
+        command.envs(key.map(|key| ("IMAGEKIT_PRIVATE_KEY", key)));
+        Ran::new(command.output().unwrap(), scene.folder.path())
+    };
+    assert!(with_key(None).code < 2);
+    with_key(Some("public_abc")).exits(2).says("public key");
+    let ran = self::scene().without("--yes").run();
+    ran.says("the real command needs --yes here");
+    assert!(ran.code < 2, "{}", ran.stderr);
 }
 
 #[test]

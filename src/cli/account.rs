@@ -46,7 +46,7 @@ impl Account {
         let real = connection(&cli.connection.base_url)?;
         let key_file = cli.connection.private_key_file.as_deref();
         if cli.safety.sandbox {
-            if key_file.is_some() {
+            if key_file.is_some() || std::env::var_os(KEY_VARIABLE).is_some() {
                 // A key is not needed, but one that could not be used would refuse the real command.
                 read_key(key_file, progress)?;
             }

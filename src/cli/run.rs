@@ -4,8 +4,9 @@ use std::rc::Rc;
 
 use anyhow::{Context as _, Error, Result};
 use imagekit_bulk_delete::api::Api;
+use imagekit_bulk_delete::client::BaseUrl;
 use imagekit_bulk_delete::job::{InputCount, Job, Limits, RunKind, RunStats, Settings};
-use imagekit_bulk_delete::report::{self, Destination, Existing, OpenError, Opened, Request};
+use imagekit_bulk_delete::report::{self, Destination, OpenError, Opened, Request};
 use imagekit_bulk_delete::source::{ExceptLists, RecordStream};
 use imagekit_bulk_delete::stop::{Reason, Stop};
 use tokio::select;
@@ -121,19 +122,15 @@ pub(super) fn kind(cli: &Cli) -> RunKind {
 /// What would refuse the real command refuses its rehearsal.
 pub(super) fn rehearse(cli: &Cli, real: &Paths, progress: &Progress) -> Result<()> {
     Exports::open(cli, real, progress)?;
+    if !cli.safety.yes && Terminal::open().is_none() {
+        progress.notice("warning: the real command needs --yes here, without a terminal to ask on");
+    }
     let Destination::File(report) = &real.report else {
         return Ok(());
     };
-    let name = real.report_name();
-    match report.metadata() {
-        Err(_) => Ok(()),
-        Ok(there) if !there.is_file() => Err(OpenError::NotAFile(name).into()),
-        Ok(_) => match account::existing(cli) {
-            Existing::Refuse => Err(OpenError::Exists(name).into()),
-            Existing::Overwrite => Ok(()),
-            Existing::Resume => Ok(report::inspect(report, None, false).map(drop)?),
-        },
-    }
+    let host = BaseUrl::parse(&cli.connection.base_url)?;
+    report::rehearse(report, account::existing(cli), host.as_str())?;
+    Ok(())
 }
 
 /// One deletion run.

@@ -94,6 +94,17 @@ impl StateFile {
     }
 }
 
+/// Fails where [`StateFile::lock`] would, and changes nothing.
+pub(crate) fn check_lock(path: &Path) -> Result<(), StateError> {
+    if path.symlink_metadata().is_ok()
+        && let Some(file) = open(path)?
+        && let Err(TryLockError::WouldBlock) = file.try_lock()
+    {
+        return Err(StateError::Locked);
+    }
+    Ok(())
+}
+
 /// Reads a state of ours without locking it; `None` if there is none.
 pub(crate) fn peek(path: &Path) -> Result<Option<Vec<u8>>, StateError> {
     if path.symlink_metadata().is_err() {

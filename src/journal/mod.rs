@@ -18,7 +18,7 @@ use std::rc::Rc;
 
 use thiserror::Error;
 
-pub(crate) use file::{StateError, StateFile, is_in_place, peek};
+pub(crate) use file::{StateError, StateFile, check_lock, is_in_place, peek};
 pub(crate) use header::{Extent, StateHeader, boot};
 pub use header::{Job, REHEARSAL_HOST};
 

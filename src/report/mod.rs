@@ -33,7 +33,7 @@ pub use index::{Admission, Counted, ResumeIndex};
 pub use open::{Existing, OpenError, Opened, Request, open, with_suffix};
 pub use purges::PendingPurges;
 pub use read::{Rows, is_report};
-pub use resume::inspect;
+pub use resume::{inspect, rehearse};
 pub(crate) use row::harmless;
 
 use crate::journal::{Extent, InFlight, Journal, JournalError, StateFile, StateHeader};

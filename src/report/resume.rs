@@ -15,7 +15,9 @@ use jiff::Timestamp;
 use rustix::fs::OFlags;
 
 use super::evidence::{Check, Evidence, Landing, why_in_doubt};
-use super::open::{self, OpenError, Opened, Opening, Place, Undo, new_header, with_suffix};
+use super::open::{
+    self, Existing, OpenError, Opened, Opening, Place, Undo, new_header, with_suffix,
+};
 use super::purges::Tracker;
 use super::read::{self, End, Kind, Placed, Reader};
 use super::row::{self, HEADER, Row};
@@ -52,6 +54,32 @@ pub fn inspect(
     }
     let (pending_purges, _) = loaded.tracker.finish(&place.path);
     Ok((loaded.index, pending_purges))
+}
+
+/// Fails where [`open`](super::open) would, for a rehearsal of a job at `host`, and changes nothing. Which key the job
+/// is for is not known then.
+pub fn rehearse(path: &Path, existing: Existing, host: &str) -> Result<(), OpenError> {
+    let place = Place::of(path)?;
+    let state_path = place.state_path();
+    journal::check_lock(&state_path).map_err(|error| place.state_error(error))?;
+    if place.path.symlink_metadata().is_err() {
+        return Ok(());
+    }
+    match existing {
+        Existing::Refuse => Err(OpenError::Exists(place.name)),
+        Existing::Overwrite => Ok(()),
+        Existing::Resume => {
+            let state = journal::peek(&state_path).map_err(|error| place.state_error(error))?;
+            let header = state.and_then(|state| journal::inspect(&state).header);
+            match header.filter(|header| header.job.host != host) {
+                Some(header) => Err(OpenError::OtherHost {
+                    name: place.name,
+                    host: header.job.host,
+                }),
+                None => inspect(path, None, false).map(drop),
+            }
+        }
+    }
 }
 
 impl Opening<'_> {
