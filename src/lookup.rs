@@ -116,7 +116,7 @@ impl Lookup {
         self.is_searchable.set(false);
         tracing::warn!(
             status = response.status,
-            message = response.message(),
+            why = response.message(),
             "this host does not search by ID, asking for each file"
         );
     }

@@ -104,8 +104,8 @@ impl PurgeCache {
             Err(LookupError::KeyRefused(message)) => {
                 self.can_read.set(false);
                 tracing::warn!(
-                    message,
-                    "the key may not read, so URLs cannot be found out and will not be purged"
+                    why = message,
+                    "the key may not read, so URLs cannot be looked up and will not be purged"
                 );
             }
             Err(LookupError::Stopped) => {}

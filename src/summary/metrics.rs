@@ -1,7 +1,5 @@
 //! A run's gauges in Prometheus' text format, for node_exporter's textfile collector.
 
-use std::fmt::Write as _;
-
 use jiff::Timestamp;
 
 use crate::api::NO_ANSWER;
@@ -12,82 +10,74 @@ const PREFIX: &str = "imagekit_bulk_delete";
 
 /// The text of the file; `exit_code` is `None` while the run goes on.
 pub fn metrics(stats: &RunStats, exit_code: Option<u8>) -> String {
-    let one = |value: String| vec![(String::new(), value)];
-    let some = |value: Option<String>| value.map_or_else(Vec::new, one);
-    let records = Status::ALL.map(|status| {
-        let label = format!("{{status=\"{}\"}}", status.as_str());
-        (label, stats.count(status).to_string())
-    });
+    let records =
+        Status::ALL.map(|status| labelled("status", status.as_str(), stats.count(status)));
+    let records = gauge(
+        "records",
+        "Records that have a row in the report, by status",
+        records,
+    );
     let requests = stats.requests_by_status().into_iter();
-    let requests = requests.map(|(status, count)| {
-        let label = format!("{{code=\"{}\"}}", code(status));
-        (label, count.to_string())
-    });
+    let requests = requests.map(|(status, count)| labelled("code", &code(status), count));
+    let requests = gauge(
+        "requests",
+        "Requests of this run, by HTTP status of the response",
+        requests,
+    );
+    records + &requests + &plain_gauges(stats, exit_code)
+}
+
+/// Gauges of one value each, those that there is a value for.
+fn plain_gauges(stats: &RunStats, exit_code: Option<u8>) -> String {
     let expected = match stats.expected() {
         Expected::Exact(total) => Some(total.to_string()),
         Expected::Estimate(_) | Expected::Unknown => None,
     };
-    let sandbox = stats.is_rehearsal().then(|| "1".to_owned());
-    let ended = exit_code.map(|_| unix_seconds(stats.ended_at()));
     let gauges = [
         (
-            "records",
-            "Records that have a row in the report, by status",
-            records.into(),
+            "sandbox: 1 for a rehearsal in the sandbox; absent otherwise",
+            stats.is_rehearsal().then(|| "1".into()),
         ),
         (
-            "sandbox",
-            "1 for a rehearsal in the sandbox; absent otherwise",
-            some(sandbox),
+            "expected_records: Records of the input, where they were counted",
+            expected,
         ),
         (
-            "expected_records",
-            "Records of the input, where they were counted",
-            some(expected),
+            "throttled: Requests of this run that the rate limit refused (429)",
+            Some(stats.throttled().to_string()),
         ),
         (
-            "requests",
-            "Requests of this run, by HTTP status of the response",
-            requests.collect(),
+            "start_time_seconds: When this run began, in seconds since 1970",
+            Some(unix_seconds(stats.started_at())),
         ),
         (
-            "throttled",
-            "Requests of this run that the rate limit refused (429)",
-            one(stats.throttled().to_string()),
+            "end_time_seconds: When this run ended, likewise; absent until then",
+            exit_code.map(|_| unix_seconds(stats.ended_at())),
         ),
         (
-            "start_time_seconds",
-            "When this run began, in seconds since 1970",
-            one(unix_seconds(stats.started_at())),
-        ),
-        (
-            "end_time_seconds",
-            "When this run ended, in seconds since 1970; absent until then",
-            some(ended),
-        ),
-        (
-            "exit_code",
-            "This run's exit code; absent until it ends",
-            some(exit_code.map(|code| code.to_string())),
+            "exit_code: This run's exit code; absent until it ends",
+            exit_code.map(|code| code.to_string()),
         ),
     ];
-    gauges
+    let gauges = gauges
         .into_iter()
-        .map(|(name, help, samples)| gauge(name, help, &samples))
+        .filter_map(|(gauge, value)| Some((gauge.split_once(": ")?, value?)));
+    gauges
+        .map(|((name, help), value)| gauge(name, help, [format!(" {value}")]))
         .collect()
 }
 
-/// A gauge with its samples, each with its label; nothing where there is none.
-fn gauge(name: &str, help: &str, samples: &[(String, String)]) -> String {
-    let mut text = String::new();
-    if !samples.is_empty() {
-        let _ = writeln!(text, "# HELP {PREFIX}_{name} {help}.");
-        let _ = writeln!(text, "# TYPE {PREFIX}_{name} gauge");
-    }
-    for (label, value) in samples {
-        let _ = writeln!(text, "{PREFIX}_{name}{label} {value}");
-    }
-    text
+fn labelled(label: &str, value: &str, count: u64) -> String {
+    format!("{{{label}=\"{value}\"}} {count}")
+}
+
+/// A gauge with its samples: what stands behind its name.
+fn gauge(name: &str, help: &str, samples: impl IntoIterator<Item = String>) -> String {
+    let samples = samples
+        .into_iter()
+        .map(|sample| format!("{PREFIX}_{name}{sample}\n"));
+    let samples: String = samples.collect();
+    format!("# HELP {PREFIX}_{name} {help}.\n# TYPE {PREFIX}_{name} gauge\n{samples}")
 }
 
 fn code(status: u16) -> String {
