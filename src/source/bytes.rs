@@ -8,7 +8,7 @@ use std::os::unix::fs::FileExt;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::SystemTime;
 
-use super::format::{Compression, Foreign, LONG_WINDOW, SNIFFED, has_line};
+use super::format::{Compression, Foreign, LONG_WINDOW, NULS, SNIFFED, has_line};
 use super::input::Input;
 
 /// How much is asked of the input at once.
@@ -283,10 +283,10 @@ impl<R: io::BufRead> Read for Zstd<R> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         self.0.read(buffer).map_err(|error| {
             let words = error.to_string();
-            let is_for_memory = ["too much memory", "not enough memory"]
+            if ["too much memory", "not enough memory"]
                 .iter()
-                .any(|sign| words.contains(sign));
-            if is_for_memory {
+                .any(|sign| words.contains(sign))
+            {
                 io::Error::other(LONG_WINDOW)
             } else {
                 error
@@ -307,7 +307,7 @@ impl Read for WithoutNuls {
         let count = self.text.read(buffer)?;
         let looked_at = count.min(self.left);
         if buffer[..looked_at].contains(&0) {
-            return Err(io::Error::other(Foreign::nuls()));
+            return Err(io::Error::other(NULS));
         }
         self.left -= looked_at;
         Ok(count)

@@ -1,7 +1,7 @@
 //! The header: whether there is one, and which columns matter.
 
 use super::SourceError;
-use super::parser::{Parser, Row};
+use super::parser::{Broken, Parser, Row};
 use crate::target::{FileId, clean, looks_like_imagekit};
 
 /// Names that say that a column holds file IDs, in order of preference, any case.
@@ -81,7 +81,7 @@ impl Layout {
         options: &Options,
         ahead: Ahead,
     ) -> Result<Self, SourceError> {
-        let broken = |broken: super::parser::Broken| broken.at_open(name);
+        let broken = |broken: Broken| broken.at_open(name);
         let mut layout = Self::with_delimiter(name, parser, options).map_err(broken)?;
         parser.delimiter = layout.delimiter;
         let mark = parser.mark();
@@ -130,11 +130,7 @@ impl Layout {
         Ok(layout)
     }
 
-    fn with_delimiter(
-        name: &str,
-        parser: &mut Parser,
-        options: &Options,
-    ) -> Result<Self, super::parser::Broken> {
+    fn with_delimiter(name: &str, parser: &mut Parser, options: &Options) -> Result<Self, Broken> {
         let mark = parser.mark();
         let first = parser.next_row()?.map(|row| row.raw);
         let sep = first.and_then(sep_of);
@@ -160,7 +156,7 @@ impl Layout {
     }
 
     /// Leaves a parser that stands at the beginning behind the header.
-    pub(super) fn skip_header(&self, parser: &mut Parser) -> Result<(), super::parser::Broken> {
+    pub(super) fn skip_header(&self, parser: &mut Parser) -> Result<(), Broken> {
         for _ in 0..usize::from(self.sep_line.is_some()) + usize::from(self.has_header) {
             parser.next_row()?;
         }

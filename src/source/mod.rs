@@ -28,7 +28,7 @@ pub use stream::{Chunk, RecordStream};
 
 use bytes::Bytes;
 use header::{Ahead, Layout};
-use parser::Parser;
+use parser::{Broken, Parser};
 
 /// Why an input cannot be read.
 #[derive(Debug, Error)]
@@ -268,7 +268,9 @@ impl Source {
             source,
         };
         let bytes = Bytes::open(input).map_err(open)?;
-        let text = bytes.read().map_err(|error| unusable(shown, error))?;
+        let text = bytes
+            .read()
+            .map_err(|error| Broken::new(1, error).at_open(shown))?;
         let mut parser = Parser::new(text, b',');
         let ahead = match bytes {
             Bytes::File(_) => Ahead::Free,
@@ -295,11 +297,7 @@ impl Source {
             self.bytes.forget();
             return Ok(parser);
         }
-        let broken = |source| SourceError::Broken {
-            input: self.shown().to_owned(),
-            line: 1,
-            source,
-        };
+        let broken = |source| Broken::new(1, source).at(self.shown());
         if self.bytes.file().is_none() {
             return Err(SourceError::ReadTwice {
                 input: self.shown().to_owned(),
@@ -315,16 +313,4 @@ impl Source {
 /// An input's name for people.
 fn shown(name: &str) -> &str {
     if name == "-" { "stdin" } else { name }
-}
-
-fn unusable(name: &str, source: io::Error) -> SourceError {
-    let input = name.into();
-    match Foreign::of(&source) {
-        Some(foreign) => SourceError::Foreign { input, foreign },
-        None => SourceError::Broken {
-            input,
-            line: 1,
-            source,
-        },
-    }
 }

@@ -28,6 +28,10 @@ pub(super) struct Broken {
 }
 
 impl Broken {
+    pub(super) const fn new(line: u64, source: io::Error) -> Self {
+        Self { line, source }
+    }
+
     pub(super) fn at(self, input: &str) -> SourceError {
         SourceError::Broken {
             input: input.into(),
@@ -425,10 +429,7 @@ impl Parser {
         }
         match &self.rest {
             Rest::Unread | Rest::Nothing => Ok(()),
-            Rest::Broken(error) => Err(Broken {
-                line: self.line,
-                source: copy_of(error),
-            }),
+            Rest::Broken(error) => Err(Broken::new(self.line, copy_of(error))),
         }
     }
 
@@ -448,10 +449,7 @@ impl Parser {
     /// The text broke at the line that many bytes behind the record's beginning.
     fn broken_at(&self, offset: usize, why: &str) -> Broken {
         let before = &self.buffer[self.start..self.start + offset];
-        Broken {
-            line: self.line + line_breaks(before),
-            source: io::Error::other(why),
-        }
+        Broken::new(self.line + line_breaks(before), io::Error::other(why))
     }
 }
 
