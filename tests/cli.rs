@@ -368,13 +368,7 @@ fn lost_and_broken_answers_leave_no_row_that_the_server_denies() {
 fn a_429_holds_everybody_and_fails_nobody() {
     let all = ids(60);
     let script = Script {
-        faults_at: [(
-            5,
-            Fault::TooMany {
-                reset: Some("700".into()),
-            },
-        )]
-        .into(),
+        faults_at: [(5, Fault::TooMany(Some("700")))].into(),
         latency: Duration::from_millis(5)..Duration::from_millis(6),
         ..Script::plain()
     };
@@ -402,15 +396,8 @@ fn a_429_holds_everybody_and_fails_nobody() {
 #[test]
 fn a_429_with_any_header_is_waited_for_and_ends() {
     for reset in [None, Some("0"), Some("-5"), Some("abc"), Some("")] {
-        let reset = reset.map(str::to_owned);
         let script = Script {
-            faults_at: [(
-                1,
-                Fault::TooMany {
-                    reset: reset.clone(),
-                },
-            )]
-            .into(),
+            faults_at: [(1, Fault::TooMany(reset))].into(),
             ..Script::plain()
         };
         let scene = Scene::with_files(script, &ids(3)).option(SINGLY);
@@ -642,13 +629,7 @@ fn each_signal_stops_the_run_in_a_pause_and_leaves_it_resumable() {
     let all = ids(40);
     for (name, code) in [("INT", 130), ("TERM", 143), ("HUP", 129)] {
         let script = Script {
-            faults_at: [(
-                10,
-                Fault::TooMany {
-                    reset: Some("60000".into()),
-                },
-            )]
-            .into(),
+            faults_at: [(10, Fault::TooMany(Some("60000")))].into(),
             ..Script::plain()
         };
         let scene = Scene::with_files(script, &all)
@@ -888,13 +869,7 @@ fn a_report_is_valid_input_again() {
 fn a_report_of_another_job_is_not_resumed() {
     let all = ids(5);
     let script = Script {
-        faults_at: [(
-            3,
-            Fault::TooMany {
-                reset: Some("60000".into()),
-            },
-        )]
-        .into(),
+        faults_at: [(3, Fault::TooMany(Some("60000")))].into(),
         ..Script::plain()
     };
     let scene = Scene::with_files(script, &all)

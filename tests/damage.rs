@@ -9,16 +9,13 @@ mod fixture;
 use std::collections::HashSet;
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
-use std::time::Duration;
 
+use fixture::library::{self, admit, target};
 use fixture::{Report, id, ids};
-use imagekit_bulk_delete::journal::{Intent, Job};
-use imagekit_bulk_delete::outcome::{ErrorCode, Outcome, Status};
-use imagekit_bulk_delete::report::{
-    self, Admission, Destination, Ending, Existing, OpenError, Opened, Request,
-};
-use imagekit_bulk_delete::target::{Doubt, FileId, Origin, Record, Rejected, Target};
+use imagekit_bulk_delete::journal::Intent;
+use imagekit_bulk_delete::outcome::{Outcome, Status};
+use imagekit_bulk_delete::report::{Admission, Ending, OpenError, Opened};
+use imagekit_bulk_delete::target::{Doubt, FileId, Rejected, Target};
 use proptest::prelude::*;
 use tempfile::TempDir;
 
@@ -127,19 +124,6 @@ fn all() -> Vec<String> {
     ids(IDS)
 }
 
-fn target(file_id: &str, line: u64) -> Target {
-    let origin = Origin {
-        line,
-        input: Arc::from("ids.txt"),
-        url: None,
-    };
-    Target {
-        file_id: FileId::parse(file_id).unwrap(),
-        origin,
-        doubt: Doubt::None,
-    }
-}
-
 impl Scene {
     fn left(left: Left) -> Self {
         let there = (0..IDS).filter(|n| n % 5 != 4).map(id).collect();
@@ -171,16 +155,7 @@ impl Scene {
     }
 
     fn open(&self) -> Result<Opened, OpenError> {
-        report::open(&Request {
-            destination: &Destination::File(self.path("r.csv")),
-            existing: Existing::Resume,
-            job: &Job {
-                host: "https://host".into(),
-                key: "k".into(),
-            },
-            batch_size: 2,
-            max_purges: None,
-        })
+        library::open(self.folder.path())
     }
 
     /// A run over the first IDs, two a request; the last `lost` requests are never answered.
@@ -192,10 +167,9 @@ impl Scene {
         let groups: Vec<&[String]> = first.chunks(2).collect();
         let answered = groups.len() - lost.unwrap_or(0);
         for (number, pair) in groups.into_iter().enumerate() {
-            let admitted = pair.iter().map(|id| {
-                let slots = opened.index.prefetch(&[Record::Target(target(id, 1))]);
-                opened.index.admit(target(id, 1), slots[0])
-            });
+            let admitted = pair
+                .iter()
+                .map(|id| admit(&mut opened.index, target(id, 1)));
             let sent: Vec<Target> = admitted
                 .filter_map(|admission| match admission {
                     Admission::Send(target) => Some(target),
@@ -247,20 +221,7 @@ impl Scene {
         } else {
             Status::Gone
         };
-        Outcome {
-            file_id: file_id.into(),
-            origin: target.origin.clone(),
-            status,
-            http_status: Some(404),
-            error: (status != Status::Deleted).then_some(ErrorCode::NotFound),
-            attempts: 1,
-            duration: Duration::ZERO,
-            finished_at: jiff::Timestamp::now(),
-            request_id: None,
-            message: Some("says \"no\", twice".into()),
-            purge: None,
-            purge_request_id: None,
-        }
+        library::outcome(target, status)
     }
 
     fn damage(&self, damage: &Damage) {

@@ -8,12 +8,10 @@ use std::io::Write as _;
 use std::process::Stdio;
 use std::time::Duration;
 
-use fixture::{Ran, Scene, id, ids, list};
+use fixture::{HEADER, Ran, Scene, id, ids, list};
 use imagekit_bulk_delete::sandbox::Script;
 use proptest::prelude::*;
 use serde_json::Value;
-
-const HEADER: &str = "file_id,status,http_status,error,attempts,duration_ms,finished_at,request_id,line,input,message,url,purge,purge_request_id\n";
 
 fn keep(scene: &Scene, name: &str, text: impl AsRef<[u8]>) {
     fs::write(scene.path(name), text).unwrap();

@@ -8,23 +8,11 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
-use fixture::{BINARY, Ran, Report, Scene, ids, list};
+use fixture::{BINARY, HEADER, Ran, Report, STATUSES, Scene, ids, list};
 use imagekit_bulk_delete::sandbox::{Fault, Script};
 use tempfile::TempDir;
 
-const HEADER: &str = "file_id,status,http_status,error,attempts,duration_ms,finished_at,request_id,line,input,message,url,purge,purge_request_id\n";
 const SCRIPT: &str = include_str!("../src/html/page.js");
-const STATUSES: [&str; 8] = [
-    "deleted",
-    "not_found",
-    "gone",
-    "failed",
-    "unknown",
-    "invalid",
-    "duplicate",
-    "excluded",
-];
-
 /// A page read back.
 struct Page(String);
 
@@ -171,7 +159,7 @@ fn page_from(rows: &str) -> (TempDir, Page) {
 fn the_page_of_a_run_tells_what_its_report_tells() {
     let all = ids(400);
     let scene = Scene::new(Script {
-        faults_at: [(2, Fault::Text503 { retry_after: None })].into(),
+        faults_at: [(2, Fault::Text503)].into(),
         ..Script::plain()
     });
     scene.server.ledger().put_all(all[..350].iter().cloned());
@@ -232,9 +220,7 @@ fn a_page_made_later_from_the_report_has_the_same_figures() {
 #[test]
 fn the_429s_of_the_run_are_on_its_page() {
     let all = ids(500);
-    let busy = || Fault::TooMany {
-        reset: Some("120".into()),
-    };
+    let busy = || Fault::TooMany(Some("120"));
     let script = Script {
         faults_at: [(2, busy()), (5, busy())].into(),
         ..Script::plain()

@@ -456,7 +456,7 @@ fn a_resume_takes_32_bytes_of_memory_an_id_whose_rows_are_many() {
     let peaks = [100, 150_000].map(|count| {
         let all = ids(count);
         let scene = Scene::new(Script::plain()).input("ids.txt", list(&all));
-        let mut report = "file_id,status,http_status,error,attempts,duration_ms,finished_at,request_id,line,input,message,url,purge,purge_request_id\n".to_owned();
+        let mut report = fixture::HEADER.to_owned();
         report.extend(all.iter().map(|id| row(id, "failed,400,rejected")));
         report.extend(all.iter().map(|id| row(id, "deleted,204,")));
         fs::write(scene.report_path(), report).unwrap();

@@ -6,20 +6,9 @@ mod fixture;
 use std::fs;
 use std::time::Duration;
 
-use fixture::{Ran, Report, Scene, id, ids, list, wait_until};
-use imagekit_bulk_delete::sandbox::{Fault, Sandbox, Script, Window};
+use fixture::{NOBODY, Ran, Report, STATUSES, Scene, id, ids, list, wait_until};
+use imagekit_bulk_delete::sandbox::{Fault, Script, Window};
 use serde_json::Value;
-
-const STATUSES: [&str; 8] = [
-    "deleted",
-    "not_found",
-    "gone",
-    "failed",
-    "unknown",
-    "invalid",
-    "duplicate",
-    "excluded",
-];
 
 fn told(scene: Scene) -> Scene {
     scene.option("--rate unlimited --summary-json s.json --metrics-file m.prom")
@@ -217,23 +206,9 @@ fn a_dry_run_is_no_run_and_says_that_it_writes_nothing() {
 
 #[test]
 fn a_host_that_cannot_be_reached_is_told() {
-    let scene = Scene::new(Script::plain()).input("ids.txt", list(&ids(3)));
-    let output = std::process::Command::new(fixture::BINARY)
-        .args([
-            "--yes",
-            "ids.txt",
-            "--base-url",
-            "http://127.0.0.1:9",
-            "--summary-json",
-            "s.json",
-            "--quiet",
-        ])
-        .env_clear()
-        .env("IMAGEKIT_PRIVATE_KEY", Sandbox::key())
-        .current_dir(scene.folder.path())
-        .output()
-        .unwrap();
-    Ran::new(output, scene.folder.path())
+    let scene = Scene::with_files(Script::plain(), &ids(3)).at(NOBODY);
+    scene
+        .run_with("--summary-json s.json --quiet")
         .exits(2)
         .says("error: the host cannot be reached");
     let json = summary(&scene);

@@ -155,13 +155,7 @@ fn a_read_only_folder_is_named() {
 fn a_pipe_that_nobody_reads_is_refused_and_holds_nothing_up() {
     for option in ["--summary-json", "--metrics-file"] {
         let scene = scene();
-        assert!(
-            Command::new("mkfifo")
-                .arg(scene.path("pipe"))
-                .status()
-                .unwrap()
-                .success()
-        );
+        fixture::make_pipe(&scene.path("pipe"));
         let ran = scene.run_with(&format!("{option} pipe"));
         nothing_was_sent(&scene, &ran);
         ran.says("pipe").says("nothing reads").says(option);
@@ -178,13 +172,7 @@ fn a_pipe_with_a_reader_is_written_to_at_the_end() {
     ] {
         let scene = scene();
         let pipe = scene.path("pipe");
-        assert!(
-            Command::new("mkfifo")
-                .arg(&pipe)
-                .status()
-                .unwrap()
-                .success()
-        );
+        fixture::make_pipe(&scene.path("pipe"));
         let reader = thread::spawn(move || fs::read_to_string(pipe).unwrap());
         // The reader waits in its open until the run opens the other end; before that the run is refused.
         fixture::wait_until(|| scene.run_with(&format!("--resume {option} pipe")).code == 0);
@@ -231,14 +219,7 @@ fn what_a_shell_hands_over_open_is_written_to() {
 #[test]
 fn a_reader_that_stops_reading_does_not_hold_the_end_up() {
     let scene = scene();
-    let pipe = scene.path("pipe");
-    assert!(
-        Command::new("mkfifo")
-            .arg(&pipe)
-            .status()
-            .unwrap()
-            .success()
-    );
+    fixture::make_pipe(&scene.path("pipe"));
     // Opened for both, a pipe has a reader, who never reads; it is full before the run.
     let script = "exec 9<>pipe; dd if=/dev/zero of=pipe bs=65536 count=1 oflag=nonblock 2>/dev/null; exec \"$@\" --summary-json pipe";
     let mut command = scene.command_in(script);

@@ -204,9 +204,7 @@ fn a_used_up_quota_is_told_and_stops_no_deletion() {
 #[test]
 fn a_rate_limit_on_purges_is_waited_for() {
     let all = ids(20);
-    let busy = || Fault::TooMany {
-        reset: Some("300".into()),
-    };
+    let busy = || Fault::TooMany(Some("300"));
     let script = Script {
         faults_at: (2..12).map(|request| (request, busy())).collect(),
         ..Script::plain()

@@ -6,18 +6,16 @@ mod fixture;
 
 use std::collections::HashSet;
 use std::fs;
-use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::path::PathBuf;
 use std::time::Duration;
 
+use fixture::library::{admit, open, outcome, target};
 use fixture::{Ran, Report, Scene, ids, list};
-use imagekit_bulk_delete::journal::{Intent, Job};
-use imagekit_bulk_delete::outcome::{ErrorCode, Outcome, Status};
-use imagekit_bulk_delete::report::{
-    self, Admission, Destination, Ending, Existing, Opened, Request, ResumeIndex,
-};
+use imagekit_bulk_delete::journal::Intent;
+use imagekit_bulk_delete::outcome::{Outcome, Status};
+use imagekit_bulk_delete::report::{Admission, Ending};
 use imagekit_bulk_delete::sandbox::{Fault, Script};
-use imagekit_bulk_delete::target::{Doubt, FileId, Origin, Record, Target};
+use imagekit_bulk_delete::target::{Doubt, Target};
 use tempfile::TempDir;
 
 /// Which files the server has, and which a request of ours deleted.
@@ -37,41 +35,6 @@ impl Server {
     }
 }
 
-fn target(id: &str, line: u64) -> Target {
-    let origin = Origin {
-        line,
-        input: Arc::from("ids.txt"),
-        url: None,
-    };
-    Target {
-        file_id: FileId::parse(id).unwrap(),
-        origin,
-        doubt: Doubt::None,
-    }
-}
-
-fn admit(index: &mut ResumeIndex, target: Target) -> Admission {
-    let slots = index.prefetch(&[Record::Target(target.clone())]);
-    index.admit(target, slots[0])
-}
-
-fn outcome(target: &Target, status: Status) -> Outcome {
-    Outcome {
-        file_id: target.file_id.as_str().into(),
-        origin: target.origin.clone(),
-        status,
-        http_status: None,
-        error: (status != Status::Deleted).then_some(ErrorCode::ServerError),
-        attempts: 1,
-        duration: Duration::ZERO,
-        finished_at: jiff::Timestamp::now(),
-        request_id: None,
-        message: Some("says \"no\", twice".into()),
-        purge: None,
-        purge_request_id: None,
-    }
-}
-
 /// A folder with a report and its state, copied as they are at one moment.
 #[derive(Debug, Clone)]
 struct Moment {
@@ -84,20 +47,6 @@ struct Job1 {
     folder: TempDir,
     server: Server,
     moments: Vec<Moment>,
-}
-
-fn open(folder: &Path) -> Opened {
-    report::open(&Request {
-        destination: &Destination::File(folder.join("r.csv")),
-        existing: Existing::Resume,
-        job: &Job {
-            host: "https://host".into(),
-            key: "k".into(),
-        },
-        batch_size: 2,
-        max_purges: None,
-    })
-    .unwrap()
 }
 
 impl Job1 {
@@ -169,7 +118,7 @@ impl Job1 {
 
     /// A run over all IDs, two a request, that notes each moment and never ends.
     fn run(&mut self, all: &[String], fails: impl Fn(usize) -> bool) {
-        let mut opened = open(self.folder.path());
+        let mut opened = open(self.folder.path()).unwrap();
         let journal = opened.report.journal();
         let mut intents: Vec<Intent> = Vec::new();
         for (number, pair) in all.chunks(2).enumerate() {
@@ -230,7 +179,7 @@ fn check(moment: &Moment, all: &[String]) {
     for (name, bytes) in &moment.files {
         fs::write(job.folder.path().join(name), bytes).unwrap();
     }
-    let mut opened = open(job.folder.path());
+    let mut opened = open(job.folder.path()).unwrap();
     for (line, id) in all.iter().enumerate() {
         if let Admission::Send(target) = admit(&mut opened.index, target(id, line as u64 + 1)) {
             let row = job.ask(&target, false);
@@ -301,7 +250,7 @@ fn a_death_while_the_report_is_compacted_loses_nothing() {
     let all = ids(6);
     let mut job = Job1::new(&all);
     job.run(&all, |number| number != 0);
-    let mut opened = open(job.folder.path());
+    let mut opened = open(job.folder.path()).unwrap();
     for id in &all {
         if let Admission::Send(target) = admit(&mut opened.index, target(id, 1)) {
             let row = job.ask(&target, false);
@@ -330,7 +279,7 @@ fn a_death_while_the_report_is_compacted_loses_nothing() {
             .clone()
     };
     let (old, state) = (find("r.csv"), find("r.csv.state"));
-    let mut opened = open(job.folder.path());
+    let mut opened = open(job.folder.path()).unwrap();
     for id in &all {
         assert!(matches!(
             admit(&mut opened.index, target(id, 1)),
@@ -531,21 +480,25 @@ fn a_disk_that_fills_up_stops_the_run_and_loses_nothing() {
     }
 }
 
-#[test]
-fn after_a_power_cut_what_has_no_row_is_in_doubt() {
+/// A run of ten single calls that was killed; what it deleted last has no row.
+fn killed_in_its_sixth_request() -> (Scene, Vec<String>) {
     let all = ids(10);
-    let scene = Scene::with_files(
-        Script {
-            faults_at: [(6, Fault::HangAfter)].into(),
-            ..Script::plain()
-        },
-        &all,
-    )
-    .option("--rate unlimited --batch-size 1 --concurrency 1 --timeout 60s");
+    let script = Script {
+        faults_at: [(6, Fault::HangAfter)].into(),
+        ..Script::plain()
+    };
+    let scene = Scene::with_files(script, &all)
+        .option("--rate unlimited --batch-size 1 --concurrency 1 --timeout 60s");
     let child = Scene::start(&mut scene.command());
     scene.wait_for_requests(6);
     fixture::signal(&child, "KILL");
     child.wait_with_output().unwrap();
+    (scene, all)
+}
+
+#[test]
+fn after_a_power_cut_what_has_no_row_is_in_doubt() {
+    let (scene, all) = killed_in_its_sixth_request();
     // Another boot's state, and the last rows lost with it.
     let state_path = scene.path("ids.report.csv.state");
     let boot = fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap();
@@ -645,19 +598,7 @@ fn a_report_that_is_cut_stops_the_run_and_the_lost_rows_are_told_gone() {
 
 #[test]
 fn a_state_that_cannot_be_read_puts_everything_in_doubt() {
-    let all = ids(10);
-    let scene = Scene::with_files(
-        Script {
-            faults_at: [(6, Fault::HangAfter)].into(),
-            ..Script::plain()
-        },
-        &all,
-    )
-    .option("--rate unlimited --batch-size 1 --concurrency 1");
-    let child = Scene::start(&mut scene.command());
-    scene.wait_for_requests(6);
-    fixture::signal(&child, "KILL");
-    child.wait_with_output().unwrap();
+    let (scene, all) = killed_in_its_sixth_request();
     fs::write(scene.path("ids.report.csv.state"), vec![0; 5000]).unwrap();
     scene.run_with("--resume").exits(0).says("cannot be read");
     let report = scene.report();

@@ -386,9 +386,8 @@ fn where_ids_are_checked_one_by_one_the_progress_says_so() {
 #[test]
 fn a_pause_told_by_a_429_shows_with_its_end_and_is_gone_after_it() {
     at_each_width(|columns| {
-        let reset = Some("2900".into());
         let scene = scene(Script {
-            faults_at: [(30, Fault::TooMany { reset })].into(),
+            faults_at: [(30, Fault::TooMany(Some("2900")))].into(),
             ..Script::plain()
         })
         .option("--rate 50");
@@ -458,7 +457,7 @@ fn what_a_stop_leaves_in_doubt_is_not_done() {
     // The fourth request hangs; whatever else is sent fails, and its ID waits for the next attempt.
     let faults_at = (2..200).map(|number| match number {
         4 => (number, Fault::HangBefore),
-        _ => (number, Fault::Text503 { retry_after: None }),
+        _ => (number, Fault::Text503),
     });
     let script = Script {
         faults_at: faults_at.collect(),
@@ -777,13 +776,7 @@ fn what_is_typed_before_the_question_is_no_answer() {
     scene.server.ledger().put_all(ids(5));
     // The input comes from a pipe that stays open until the answer was typed too early.
     let fifo = scene.path("pipe");
-    assert!(
-        Command::new("mkfifo")
-            .arg(&fifo)
-            .status()
-            .unwrap()
-            .success()
-    );
+    fixture::make_pipe(&fifo);
     let script = "exec <pipe; \"$@\"";
     let mut command = scene.command_in(script);
     command.stdin(std::process::Stdio::inherit());

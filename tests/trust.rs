@@ -405,13 +405,7 @@ fn what_is_no_state_of_ours_is_left_alone() {
         fs::hard_link(scene.path("precious"), &state).unwrap();
         refuses();
         fs::remove_file(&state).unwrap();
-        assert!(
-            Command::new("mkfifo")
-                .arg(&state)
-                .status()
-                .unwrap()
-                .success()
-        );
+        fixture::make_pipe(&state);
         refuses();
         fs::remove_file(&state).unwrap();
         fs::create_dir(&state).unwrap();

@@ -33,9 +33,7 @@ fn fault() -> impl Strategy<Value = Fault> {
         Just(Fault::Garbage200),
         Just(Fault::Status(408)),
         Just(Fault::Status(425)),
-        Just(Fault::TooMany {
-            reset: Some("30".into())
-        }),
+        Just(Fault::TooMany(Some("30"))),
     ]
 }
 

@@ -8,20 +8,9 @@ use std::collections::HashMap;
 use std::fs;
 use std::time::Duration;
 
-use fixture::{Ran, Report, Scene, ids, list, signal, wait_until};
+use fixture::{Ran, Report, STATUSES, Scene, ids, list, signal, wait_until};
 use imagekit_bulk_delete::sandbox::{Fault, Script, Window};
 use serde_json::Value;
-
-const STATUSES: [&str; 8] = [
-    "deleted",
-    "not_found",
-    "gone",
-    "failed",
-    "unknown",
-    "invalid",
-    "duplicate",
-    "excluded",
-];
 
 fn told(scene: Scene) -> Scene {
     scene.option("--summary-json s.json --metrics-file m.prom --html run.html")

@@ -1,6 +1,6 @@
 //! Faults: what a script makes of an answer.
 
-use hyper::header::{HeaderName, RETRY_AFTER};
+use hyper::header::HeaderName;
 use serde_json::json;
 
 use super::answer::{Answer, Ending, PAGE};
@@ -12,20 +12,13 @@ pub(super) fn fault_before(fault: &Fault) -> Option<Answer> {
         Fault::ResetBefore => Answer::no_content().ending(Ending::Reset),
         Fault::HangBefore => Answer::no_content().ending(Ending::Hang),
         Fault::Html500 => Answer::text(500, "text/html", PAGE),
-        Fault::Text503 { retry_after } => {
-            let mut answer = Answer::text(503, "text/plain", "service unavailable");
-            answer
-                .headers
-                .extend(retry_after.map(|seconds| (RETRY_AFTER, seconds.to_string())));
-            answer
-        }
+        Fault::Text503 => Answer::text(503, "text/plain", "service unavailable"),
         Fault::Status(status) => Answer::message(*status, "A scripted answer."),
-        Fault::TooMany { reset } => {
+        Fault::TooMany(reset) => {
             let mut answer = Answer::json(429, &json!({"message": "rate limit exceeded"}));
-            let name = HeaderName::from_static("x-ratelimit-reset");
-            answer
-                .headers
-                .extend(reset.clone().map(|reset| (name, reset)));
+            let header =
+                reset.map(|reset| (HeaderName::from_static("x-ratelimit-reset"), reset.into()));
+            answer.headers.extend(header);
             answer
         }
         Fault::ResetAfter

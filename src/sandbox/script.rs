@@ -27,18 +27,12 @@ pub enum Fault {
     Html500,
     /// All is done, and a 500 says otherwise.
     Json500After,
-    /// Nothing is done; `Retry-After` in whole seconds.
-    Text503 {
-        /// Seconds.
-        retry_after: Option<u32>,
-    },
+    /// Nothing is done; a text says that the service is unavailable.
+    Text503,
     /// Nothing is done; this status with a message.
     Status(u16),
-    /// A 429 whose `X-RateLimit-Reset` is this text.
-    TooMany {
-        /// The header's value; `None` leaves it out.
-        reset: Option<String>,
-    },
+    /// A 429 whose `X-RateLimit-Reset` is this text, if it has one.
+    TooMany(Option<&'static str>),
     /// All is done; 200 and text that is not JSON.
     Garbage200,
 }
@@ -199,7 +193,6 @@ impl Script {
     /// What `--sandbox` runs against: every ID but one in twenty exists, the documented limits hold, and some
     /// answers are lost or fail, early ones by number so that a small file shows them too.
     pub fn rehearsal() -> Self {
-        let reset = Some("400".into());
         Self {
             request_ids: REHEARSAL_PREFIX,
             missing_one_in: Some(20),
@@ -208,14 +201,11 @@ impl Script {
             read_limits: vec![Window::bucket(40, 100)],
             listed: 2500,
             faults_at: HashMap::from([
-                (1, Fault::TooMany { reset }),
+                (1, Fault::TooMany(Some("400"))),
                 (5, Fault::Html500),
                 (7, Fault::ResetAfter),
             ]),
-            random_faults: vec![
-                (Fault::Text503 { retry_after: None }, 0.01),
-                (Fault::ResetAfter, 0.01),
-            ],
+            random_faults: vec![(Fault::Text503, 0.01), (Fault::ResetAfter, 0.01)],
             seed: 5,
             ..Self::plain()
         }
