@@ -7,8 +7,9 @@ mod fixture;
 use std::fs;
 use std::io::{BufRead, BufReader};
 use std::net::SocketAddr;
+use std::sync::{Arc, Mutex};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use fixture::front::{Asked, Front, Reply};
 use fixture::{Ran, Scene, id, ids, list, signal, wait_until};
@@ -516,4 +517,21 @@ fn of_two_signals_the_first_is_told() {
     signal(&child, "INT");
     assert_eq!(child.wait().unwrap().code(), Some(143));
     assert!(said.any(|line| line.unwrap().contains("SIGTERM")));
+}
+
+#[test]
+fn a_retry_after_is_waited_for_whatever_the_status() {
+    for status in [429, 503] {
+        let came: Arc<Mutex<Vec<Instant>>> = Arc::default();
+        let times = Arc::clone(&came);
+        delete_all(Script::plain(), 3, "--batch-size 100", move |asked| {
+            times.lock().unwrap().push(Instant::now());
+            match asked.before {
+                0 => Reply::Answer(status, "retry-after: 2\r\n", "busy".into()),
+                _ => Reply::Pass,
+            }
+        });
+        let came = came.lock().unwrap();
+        assert!(came[1] >= came[0] + Duration::from_secs(2), "{status}");
+    }
 }

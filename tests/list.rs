@@ -5,14 +5,12 @@ mod fixture;
 
 use std::collections::{HashMap, HashSet};
 use std::fs;
-use std::io::{Read as _, Write as _};
-use std::net::TcpStream;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 use std::time::Duration;
 
 use fixture::{NOBODY, Ran, Report, Scene, id, ids, signal};
-use imagekit_bulk_delete::sandbox::{Fault, File, ListTrouble, Sandbox, Script};
+use imagekit_bulk_delete::sandbox::{Fault, File, ListTrouble, Script};
 
 const LIST: &str = "imagekit-bulk-delete.list.csv";
 
@@ -492,98 +490,4 @@ fn a_rehearsal_lists_something_and_only_where_its_mark_is() {
     list(&scene, "size > 0", "--sandbox -o real.csv")
         .exits(2)
         .says("real.csv exists");
-}
-
-/// What another client gets.
-fn get(server: &Sandbox, path: &str) -> (u16, serde_json::Value) {
-    let mut stream = TcpStream::connect(server.address()).unwrap();
-    // "private_sandbox_look_alike_only:" in base64.
-    let authorization = "Basic cHJpdmF0ZV9zYW5kYm94X2xvb2tfYWxpa2Vfb25seTo=";
-    write!(
-        stream,
-        "GET {path} HTTP/1.1\r\nHost: x\r\nAuthorization: {authorization}\r\nConnection: close\r\n\r\n"
-    )
-    .unwrap();
-    let mut answer = String::new();
-    stream.read_to_string(&mut answer).unwrap();
-    let (head, body) = answer.split_once("\r\n\r\n").unwrap();
-    let status = head.split(' ').nth(1).unwrap().parse().unwrap();
-    (status, serde_json::from_str(body).unwrap())
-}
-
-#[test]
-fn the_sandbox_lists_and_refuses_as_imagekit_documents_it() {
-    let server = Sandbox::start(Script {
-        kinds: HashMap::from([(id(3), "folder"), (id(4), "file-version")]),
-        ..Script::plain()
-    })
-    .unwrap();
-    server.ledger().put_all(ids(20));
-    for (path, count) in [
-        ("/v1/files", 18),
-        ("/v1/files/", 18),
-        ("/v1/files?type=all", 19),
-        ("/v1/files?type=folder", 1),
-        ("/v1/files/?limit=5&skip=2&sort=DESC_NAME", 5),
-        ("/v1/files?skip=15", 3),
-        ("/v1/files?path=/photos", 18),
-        ("/v1/files?path=other", 0),
-        ("/v1/files?type=folder&searchQuery=size%20%3E%200", 20),
-    ] {
-        let (status, files) = get(&server, path);
-        assert_eq!(
-            (status, files.as_array().unwrap().len()),
-            (200, count),
-            "{path}"
-        );
-    }
-    let (_, files) = get(&server, "/v1/files?sort=ASC_CREATED");
-    let times: Vec<&str> = files
-        .as_array()
-        .unwrap()
-        .iter()
-        .map(|file| file["createdAt"].as_str().unwrap())
-        .collect();
-    assert!(times.is_sorted());
-    for field in [
-        "fileId",
-        "type",
-        "name",
-        "filePath",
-        "url",
-        "thumbnail",
-        "size",
-        "fileType",
-        "mime",
-        "isPrivateFile",
-        "isPublished",
-        "updatedAt",
-    ] {
-        assert!(!files[0][field].is_null(), "{field}");
-    }
-    assert!(files[0]["url"].as_str().unwrap().contains("?updatedAt="));
-    for (path, message) in [
-        ("/v1/files?limit=0", "limit"),
-        ("/v1/files?limit=1001", "limit"),
-        ("/v1/files?skip=-1", "skip"),
-        ("/v1/files?sort=NAME", "sort"),
-        ("/v1/files?type=image", "type"),
-        ("/v1/files?searchQuery=a", "Invalid search query - "),
-        (
-            "/v1/files/a%20b/details",
-            "Your request contains invalid fileId parameter.",
-        ),
-        (
-            "/v1/files/purge/stranger",
-            "No request found for this requestId.",
-        ),
-    ] {
-        let (status, error) = get(&server, path);
-        assert_eq!(status, 400, "{path}");
-        let told = error["message"].as_str().unwrap();
-        assert!(
-            told.contains(message) && error["help"].is_string(),
-            "{told}"
-        );
-    }
 }

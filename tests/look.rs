@@ -7,9 +7,12 @@ use std::collections::HashMap;
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
+use std::time::Duration;
 
 use fixture::{Scene, id, ids, list};
+use imagekit_bulk_delete::plan::{Plan, Work};
 use imagekit_bulk_delete::sandbox::Script;
+use imagekit_bulk_delete::throttle::Rate;
 
 /// A row of a check's sheet.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -308,4 +311,49 @@ fn a_check_of_a_host_that_is_never_reached_leaves_nothing() {
         .says("cannot be reached")
         .says("--summary-json: nothing is written by a dry run");
     assert_eq!(fs::read_dir(scene.folder.path()).unwrap().count(), 1);
+}
+
+#[test]
+fn a_hundred_thousand_ids_take_200_seconds_in_batches_and_hours_one_by_one() {
+    let work = Work {
+        ids: 100_000,
+        batch_size: 100,
+        ..Work::default()
+    };
+    let plan = Plan::of(&work, 100, Rate::Auto);
+    assert_eq!(
+        (plan.requests, plan.time),
+        (1000, Some(Duration::from_secs(196)))
+    );
+    let singles = Work {
+        batch_size: 1,
+        ..work
+    };
+    let plan = Plan::of(&singles, 100, Rate::Auto);
+    assert_eq!(
+        (plan.requests, plan.time),
+        (100_000, Some(Duration::from_secs(19_996)))
+    );
+    let rate = Rate::PerSecond {
+        per_second: 2.0,
+        burst: 1,
+    };
+    let plan = Plan::of(&work, 100, rate);
+    assert_eq!(plan.time, Some(Duration::from_millis(499_500)));
+    assert_eq!(Plan::of(&work, 100, Rate::Unlimited).time, None);
+}
+
+#[test]
+fn purges_go_beside_the_deletions_and_are_slower() {
+    let work = Work {
+        ids: 520,
+        batch_size: 100,
+        lookups: 150,
+        purges: 520,
+    };
+    let plan = Plan::of(&work, 100, Rate::Auto);
+    assert_eq!(
+        (plan.requests, plan.time),
+        (6 + 2 + 520, Some(Duration::from_secs(100)))
+    );
 }
