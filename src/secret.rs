@@ -46,7 +46,12 @@ static IS_ODD_KNOWN: AtomicBool = AtomicBool::new(false);
 static PLAIN_FINDER: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new(PLAIN));
 static BASE64_FINDER: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new(BASE64));
 
-/// Whether a text has the beginning of a key by its shape. Cheap, since it is asked of every ID and URL.
+/// Whether there is no key in a text, by a quick look, since it is asked of every ID and URL.
+fn is_clean(text: &str) -> bool {
+    !has_start(text) && !IS_ODD_KNOWN.load(Ordering::Relaxed)
+}
+
+/// Whether a text has the beginning of a key by its shape.
 fn has_start(text: &str) -> bool {
     let text = text.as_bytes();
     PLAIN_FINDER.find(text).is_some() || BASE64_FINDER.find(text).is_some()
@@ -60,6 +65,9 @@ pub fn scrub(text: &str) -> Cow<'_, str> {
 /// A cell that must stay exact, such as a URL, without the keys in it: `/private_photos/a.jpg` is an ordinary path.
 /// In a query anything shaped like a key counts as one.
 pub fn scrub_exact(text: &str) -> Cow<'_, str> {
+    if is_clean(text) {
+        return text.into();
+    }
     let (path, query) = text.split_at(text.find('?').unwrap_or(text.len()));
     match (redact(path, Shape::Long), redact(query, Shape::Any)) {
         (Cow::Borrowed(_), Cow::Borrowed(_)) => text.into(),
@@ -96,10 +104,10 @@ pub(crate) fn remember(key: &str) {
 }
 
 fn redact(text: &str, shape: Shape) -> Cow<'_, str> {
-    let mut text = Cow::Borrowed(text);
-    if !has_start(&text) && !IS_ODD_KNOWN.load(Ordering::Relaxed) {
-        return text;
+    if is_clean(text) {
+        return text.into();
     }
+    let mut text = Cow::Borrowed(text);
     for spelling in KNOWN.read().unwrap_or_else(PoisonError::into_inner).iter() {
         if text.contains(spelling.as_str()) {
             text = text.replace(spelling.as_str(), REDACTED).into();

@@ -11,6 +11,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::select;
+use tokio::sync::Notify;
+use tokio::sync::futures::Notified;
 use tokio::time::{Instant, sleep};
 
 use crate::backoff::Backoff;
@@ -91,6 +93,9 @@ pub struct Api {
     failed_connections: Cell<u32>,
     /// Since when this machine is short of something.
     short_since: Cell<Option<Instant>>,
+    /// Calls that wait for their next attempt.
+    backing_off: Cell<usize>,
+    backoff_began: Notify,
 }
 
 impl Api {
@@ -107,6 +112,8 @@ impl Api {
             was_answered: Cell::new(false),
             failed_connections: Cell::new(0),
             short_since: Cell::new(None),
+            backing_off: Cell::new(0),
+            backoff_began: Notify::new(),
         }
     }
 
@@ -216,13 +223,27 @@ impl Api {
         (sent, class, counted)
     }
 
+    /// How many calls wait for their next attempt.
+    pub(crate) fn backing_off(&self) -> usize {
+        self.backing_off.get()
+    }
+
+    /// Completes when another call begins to wait for its next attempt, from now on.
+    pub(crate) fn backoff_began(&self) -> Notified<'_> {
+        self.backoff_began.notified()
+    }
+
     /// False if a stop came.
     async fn waited(&self, delay: Duration) -> bool {
-        select! {
+        self.backing_off.update(|calls| calls + 1);
+        self.backoff_began.notify_waiters();
+        let is_over = select! {
             biased;
             () = self.stop.tripped() => false,
             () = sleep(delay) => true,
-        }
+        };
+        self.backing_off.update(|calls| calls - 1);
+        is_over
     }
 
     /// A host that was never reached at all is given up soon: it is a typing error more often than an outage. A

@@ -108,15 +108,17 @@ impl Deleter {
 
     /// Decides the IDs that are listed as deleted and nowhere else; the others stay in the batch, in doubt.
     fn settle_listed(&self, batch: &mut Batch, body: &BatchBody<'_>, decisions: &Decisions) {
-        let listed = body.successfully_deleted_file_ids.iter().flatten();
-        let mut listed: Vec<&str> = listed.copied().collect();
-        listed.sort_unstable();
+        let listed = || body.successfully_deleted_file_ids.iter().flatten().copied();
         let errors = body.errors.iter().flatten();
         let errors: HashSet<&str> = errors.map(|error| error.file_id).collect();
-        let is_deleted = |id: &str| {
-            listed.binary_search(&id).is_ok() && (errors.is_empty() || !errors.contains(id))
+        // Most answers list all IDs in the order of the request.
+        let deleted = if errors.is_empty() && listed().eq(batch.ids()) {
+            mem::take(&mut batch.ids)
+        } else {
+            let listed: HashSet<&str> = listed().collect();
+            let is_deleted = |id: &str| listed.contains(id) && !errors.contains(id);
+            batch.take(|id| is_deleted(id.file_id().as_str()))
         };
-        let deleted = batch.take(|id| is_deleted(id.file_id().as_str()));
         self.decide(batch, deleted, Final::Deleted, decisions);
         batch.doubt(Doubt::Ambiguous);
     }

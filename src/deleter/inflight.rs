@@ -197,8 +197,11 @@ impl Batch {
 
     /// Its IDs in one text, for the log.
     pub(super) fn file_ids(&self) -> String {
-        let file_ids: Vec<&str> = self.ids.iter().map(|id| id.file_id().as_str()).collect();
-        file_ids.join(" ")
+        self.ids().collect::<Vec<_>>().join(" ")
+    }
+
+    pub(super) fn ids(&self) -> impl Iterator<Item = &str> {
+        self.ids.iter().map(|id| id.file_id().as_str())
     }
 
     /// The most attempts that any of its IDs has behind it.

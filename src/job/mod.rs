@@ -13,14 +13,14 @@ use std::convert::Infallible;
 use std::fmt::Display;
 use std::future::{Future, poll_fn};
 use std::io;
-use std::pin::{Pin, pin};
+use std::pin::pin;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
 use std::task::Poll;
 
-use futures::future::{FusedFuture, LocalBoxFuture};
+use futures::future::LocalBoxFuture;
 use futures::stream::FuturesUnordered;
 use futures::{FutureExt, Stream, StreamExt};
 use tokio::select;
@@ -46,9 +46,9 @@ pub(crate) use grouping::{Backlog, Group, groups};
 pub use limits::{Limits, Threshold};
 pub use stats::{Expected, Kept, RunKind, RunStats, Total};
 
-/// Groups under way beyond `--concurrency`: while some wait for their next attempt others go on, and an outage shows
-/// in different groups even where one request at a time is sent.
-const SPARE_GROUPS: usize = 8;
+/// The most groups under way beyond `--concurrency`: one begins for each that waits for its next attempt, and an outage
+/// shows in different groups even where one request at a time is sent.
+const MAX_SPARE_GROUPS: usize = 8;
 
 /// Rows survive a power cut to within this time.
 const FLUSH_EACH: Duration = Duration::from_secs(1);
@@ -172,47 +172,59 @@ impl Job {
         records: impl Stream<Item = Result<Vec<Record>, E>> + Unpin,
         pending: &mut impl Iterator<Item = io::Result<Outcome>>,
     ) {
-        let backlog = Backlog::default();
-        let records = records.map(|records| {
-            records.map(|records| {
-                let slots = self.index.borrow().prefetch(&records);
-                let records: Vec<_> = records.into_iter().zip(slots).collect();
-                records
-            })
-        });
-        let admit = |(record, slot)| self.admit(record, slot);
-        let groups = groups(
-            records,
-            admit,
-            || self.deleter.group_size(),
-            &self.stop,
-            &backlog,
-        );
-        let decisions = Decisions::default();
-        let groups = pin!(groups.fuse());
-        let groups = Mutex::new(groups);
-        // Loops rather than a task for each group, which would be made and thrown away for each.
-        let delete = async || {
-            while let Some(group) = next_of(&groups).await {
+        let (backlog, decisions) = (Backlog::default(), Decisions::default());
+        let groups = pin!(self.groups(records, &backlog));
+        let (groups, spares) = (Mutex::new(groups), Spares::default());
+        // Loops rather than a future for each group, which would be made and thrown away for each.
+        let delete = async |groups_left: usize| {
+            for _ in 0..groups_left {
+                let Some(group) = next_of(&groups).await else {
+                    spares.are_over.set(true);
+                    break;
+                };
                 self.delete(group, &decisions).await;
             }
+            if groups_left == 1 {
+                spares.underway.update(|spares| spares - 1);
+            }
         };
-        let most = self.settings.concurrency + SPARE_GROUPS;
-        let deleting: FuturesUnordered<_> = (0..most).map(|_| delete()).collect();
-        let mut deleting = pin!(deleting.collect::<()>().fuse());
+        let loops = (0..self.settings.concurrency).map(|_| delete(usize::MAX));
+        let mut deleting: FuturesUnordered<_> = loops.collect();
         let mut purges = Purges::new();
         loop {
             self.begin_pending(pending, &mut purges);
             backlog.set(purges.len());
+            let backoff_began = self.api.backoff_began();
+            while spares.is_due(self.api.backing_off()) {
+                spares.underway.update(|spares| spares + 1);
+                deleting.push(delete(1));
+            }
             select! {
                 biased;
                 Some(outcome) = purges.next(), if !purges.is_empty() => self.record_purged(outcome),
-                made = next_decisions(deleting.as_mut(), &decisions), if !deleting.is_terminated() => {
+                made = next_decisions(&mut deleting, &decisions), if !deleting.is_empty() => {
                     self.record_decided(made, &mut purges);
                 }
+                () = backoff_began, if !deleting.is_empty() => {}
                 else => break,
             }
         }
+    }
+
+    /// Records as groups that may be sent.
+    fn groups<'a, E: Display>(
+        &'a self,
+        records: impl Stream<Item = Result<Vec<Record>, E>> + Unpin,
+        backlog: &'a Backlog,
+    ) -> impl Stream<Item = Group> {
+        let with_slots = |records: Vec<Record>| {
+            let slots = self.index.borrow().prefetch(&records);
+            records.into_iter().zip(slots).collect::<Vec<_>>()
+        };
+        let records = records.map(move |records| records.map(with_slots));
+        let admit = |(record, slot)| self.admit(record, slot);
+        let size = || self.deleter.group_size();
+        groups(records, admit, size, &self.stop, backlog).fuse()
     }
 
     /// What becomes of a record before anything is sent.
@@ -441,6 +453,20 @@ impl Job {
     }
 }
 
+/// Groups under way beyond `--concurrency`.
+#[derive(Debug, Default)]
+struct Spares {
+    underway: Cell<usize>,
+    /// No group is left to begin with.
+    are_over: Cell<bool>,
+}
+
+impl Spares {
+    fn is_due(&self, backing_off: usize) -> bool {
+        !self.are_over.get() && self.underway.get() < backing_off.min(MAX_SPARE_GROUPS)
+    }
+}
+
 type Purges<'a> = FuturesUnordered<LocalBoxFuture<'a, Option<Outcome>>>;
 
 fn ending(reason: Option<Reason>) -> Ending {
@@ -454,12 +480,15 @@ async fn next_of<S: Stream<Item = Group> + Unpin>(groups: &Mutex<S>) -> Option<G
 
 /// Lets the deletions go on until some IDs were decided or there is nothing left to delete.
 async fn next_decisions(
-    mut deleting: Pin<&mut impl Future<Output = ()>>,
+    deleting: &mut FuturesUnordered<impl Future<Output = ()>>,
     decisions: &Decisions,
 ) -> Decided {
     poll_fn(|context| {
-        let is_over = deleting.as_mut().poll(context).is_ready();
-        if is_over || !decisions.borrow().outcomes.is_empty() {
+        let mut next = deleting.poll_next_unpin(context);
+        while matches!(next, Poll::Ready(Some(()))) {
+            next = deleting.poll_next_unpin(context);
+        }
+        if next.is_ready() || !decisions.borrow().outcomes.is_empty() {
             Poll::Ready(decisions.take())
         } else {
             Poll::Pending

@@ -124,7 +124,7 @@ pub(super) fn checksum(slot: &[u8], run: u64, number: u64) -> u32 {
 pub(super) fn write_line(bytes: &mut Vec<u8>, file_id: &str, line: u64, url: Option<&str>) {
     bytes.extend_from_slice(file_id.as_bytes());
     bytes.push(b'\t');
-    bytes.extend_from_slice(line.to_string().as_bytes());
+    bytes.extend_from_slice(itoa::Buffer::new().format(line).as_bytes());
     let is_kept = |url: &&str| url.len() <= MAX_URL_BYTES && !url.contains(char::is_control);
     if let Some(url) = url.filter(is_kept) {
         bytes.push(b'\t');

@@ -99,6 +99,7 @@ pub struct Report {
     len: Arc<AtomicU64>,
     buffer: String,
     ends: Vec<usize>,
+    stamp: row::Stamp,
     is_purging: bool,
     /// How far the rows reach.
     extent: Extent,
@@ -136,6 +137,7 @@ impl Report {
             len: Arc::default(),
             buffer: String::new(),
             ends: Vec::new(),
+            stamp: row::Stamp::default(),
             is_purging: request.max_purges.is_some(),
             extent: Extent::EMPTY,
             begin: (0, 0),
@@ -251,7 +253,7 @@ impl Report {
         }
         self.begin_buffer();
         for outcome in outcomes {
-            row::write(&mut self.buffer, outcome);
+            row::write(&mut self.buffer, outcome, &mut self.stamp);
             self.ends.push(self.buffer.len());
         }
         let (taken, result) = self.write_buffer();

@@ -191,10 +191,10 @@ impl Opening<'_> {
     /// Ends the dead run as a stop would have: an `unknown` row for each ID that may have been in flight.
     /// They are on the disk before the slots that told of them are cleared.
     fn append_doubts(&self, file: &mut File, loaded: &mut Loaded) -> Result<(), OpenError> {
-        let mut rows = String::new();
+        let (mut rows, mut stamp) = (String::new(), row::Stamp::default());
         for sent in std::mem::take(&mut loaded.doubts) {
             if loaded.index.needs_doubt(&sent.file_id) {
-                row::write(&mut rows, &interrupted(&sent));
+                row::write(&mut rows, &interrupted(&sent), &mut stamp);
                 loaded.index.load(&sent.file_id, Status::Unknown, None);
                 if let Some(url) = &sent.url {
                     loaded.tracker.keep_url(&sent.file_id, url);

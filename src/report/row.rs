@@ -4,9 +4,10 @@
 //! quote for text, and drops a BOM wherever it is made to begin.
 
 use std::borrow::Cow;
-use std::fmt::Write as _;
 use std::sync::Arc;
 use std::time::Duration;
+
+use jiff::Timestamp;
 
 use crate::outcome::{ErrorCode, Outcome, Purge, REHEARSAL_PREFIX, Status};
 use crate::secret;
@@ -21,8 +22,26 @@ const COLUMNS: usize = 14;
 /// The most of a message that is kept, in characters.
 const MESSAGE_CHARACTERS: usize = 300;
 
+/// A time as text, kept for the rows of the same millisecond.
+#[derive(Debug, Default)]
+pub(super) struct Stamp {
+    millisecond: i64,
+    text: String,
+}
+
+impl Stamp {
+    fn of(&mut self, time: Timestamp) -> &str {
+        let millisecond = time.as_millisecond();
+        if self.text.is_empty() || self.millisecond != millisecond {
+            self.millisecond = millisecond;
+            self.text = format!("{time:.3}");
+        }
+        &self.text
+    }
+}
+
 /// Writes one row, RFC 4180.
-pub(super) fn write(row: &mut String, outcome: &Outcome) {
+pub(super) fn write(row: &mut String, outcome: &Outcome, stamp: &mut Stamp) {
     let mut digits = itoa::Buffer::new();
     let error = outcome.error.map_or("", |error| error.as_str());
     let http_status = outcome.http_status;
@@ -32,7 +51,8 @@ pub(super) fn write(row: &mut String, outcome: &Outcome) {
     word(row, error);
     word(row, digits.format(outcome.attempts));
     word(row, digits.format(outcome.duration.as_millis()));
-    let _ = write!(row, ",{:.3},", outcome.finished_at);
+    word(row, stamp.of(outcome.finished_at));
+    row.push(',');
     let text = outcome.request_id.as_deref().unwrap_or_default();
     cell(row, &one_line(text), Quote::Needed);
     word(row, digits.format(outcome.origin.line));
@@ -350,8 +370,6 @@ fn one_line(text: &str) -> Cow<'_, str> {
 #[cfg(test)]
 #[expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 mod tests {
-    use jiff::Timestamp;
-
     use super::*;
 
     fn outcome() -> Outcome {
@@ -377,7 +395,7 @@ mod tests {
 
     fn written(outcome: &Outcome) -> String {
         let mut row = String::new();
-        write(&mut row, outcome);
+        write(&mut row, outcome, &mut Stamp::default());
         row
     }
 

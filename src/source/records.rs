@@ -69,6 +69,14 @@ impl<'a> Records<'a> {
         self.parser.as_mut().is_none_or(Parser::would_block)
     }
 
+    /// Gives the records to come a name of their own to share. Those before it are counted down on another thread, and
+    /// both would wait for each other at one count.
+    pub(super) fn renew_name(&mut self) {
+        if let Some(source) = self.sources.get_mut(self.current) {
+            source.name = Arc::from(&*source.name);
+        }
+    }
+
     fn try_next(&mut self) -> Result<Option<Record>, SourceError> {
         while let Some(source) = self.sources.get_mut(self.current) {
             let parser = match &mut self.parser {

@@ -62,6 +62,7 @@ impl Sources {
             let is_full = chunk.len() >= MAX_RECORDS || bytes >= MAX_BYTES;
             if is_full || !chunk.is_empty() && records.would_block() {
                 bytes = 0;
+                records.renew_name();
                 let full = std::mem::replace(&mut chunk, Vec::with_capacity(MAX_RECORDS));
                 if sender.blocking_send(Ok(full)).is_err() {
                     return self;
