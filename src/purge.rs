@@ -128,6 +128,11 @@ impl PurgeCache {
     /// Purges the URL of a file that is gone; `None` if a stop left it for a resume.
     ///
     /// Equal URLs are purged once: later rows get what came of the first.
+    ///
+    /// One whose answer was lost, to a broken connection or with a killed run, is asked for again. Whether ImageKit
+    /// took it can only be found out by the request id that was in that answer, and a file that stays cached is worse
+    /// than one more request of the quota. A killed run leaves as many as it had requests in flight at the most, since
+    /// the row of an answered purge is written before anything else is done.
     pub async fn purge(&self, mut outcome: Outcome) -> Option<Outcome> {
         let url = purged_url(outcome.origin.url.as_deref()?);
         let earlier = self

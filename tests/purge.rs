@@ -524,6 +524,53 @@ fn two_deaths_at_any_moment_lose_no_purge() {
 }
 
 #[test]
+fn only_purges_in_flight_at_a_kill_are_asked_for_again() {
+    const IN_FLIGHT: usize = 5;
+    let all = ids(300);
+    let script = Script {
+        latency: Duration::from_millis(1)..Duration::from_millis(6),
+        ..Script::plain()
+    };
+    let scene = Scene::new(script)
+        .input("ids.csv", with_urls(&all))
+        .option("--rate unlimited --purge-cache --resume")
+        .option(&format!("--concurrency {IN_FLIGHT}"));
+    scene.server.ledger().put_all(all.iter().cloned());
+    let repeats = || {
+        purged(&scene)
+            .values()
+            .map(|times| times - 1)
+            .sum::<usize>()
+    };
+    let mut known = HashMap::new();
+    let kills = [17, 40, 9, 61, 33, 28];
+    for kill_after in kills {
+        let child = Scene::start(&mut scene.command());
+        scene.wait_for_requests(scene.server.ledger().request_count() + kill_after);
+        signal(&child, "KILL");
+        child.wait_with_output().unwrap();
+        for row in scene.report().rows {
+            if row.purge == "requested" {
+                known.entry(row.url).or_insert(0);
+            }
+        }
+        let asked = purged(&scene);
+        for (url, times) in &mut known {
+            let settled_at = std::mem::replace(times, asked[url]);
+            assert!(settled_at == 0 || settled_at == asked[url], "{url}");
+        }
+    }
+    scene.run().exits(0);
+    let report = scene.report();
+    report.has_a_row_for_each_of(&all);
+    check_purges(&scene, &report);
+    assert!(repeats() <= kills.len() * IN_FLIGHT, "{}", repeats());
+    let asked = purged(&scene);
+    assert!(known.len() > 100, "{} purges stood at a kill", known.len());
+    assert!(known.iter().all(|(url, times)| asked[url] == *times));
+}
+
+#[test]
 fn on_stdout_each_record_has_one_row_with_its_purge() {
     let all = ids(40);
     let scene = Scene::new(Script::plain())
