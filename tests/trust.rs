@@ -4,8 +4,10 @@
 
 mod fixture;
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::os::unix::fs::{PermissionsExt, symlink};
+use std::path::PathBuf;
 use std::process::Command;
 use std::time::Duration;
 
@@ -660,4 +662,46 @@ fn a_weak_doubt_is_kept_until_its_id_has_a_row() {
     let report = scene.report();
     assert_eq!((report.count("gone"), report.count("not_found")), (2, 1));
     assert!(!scene.path("ids.report.csv.state").exists());
+}
+
+/// All files of a folder and what is in them.
+fn files(scene: &Scene) -> BTreeMap<PathBuf, Vec<u8>> {
+    let files = fs::read_dir(scene.folder.path()).unwrap();
+    let paths = files.map(|file| file.unwrap().path());
+    paths
+        .map(|path| (path.clone(), fs::read(path).unwrap()))
+        .collect()
+}
+
+#[test]
+fn an_opening_that_fails_half_way_leaves_report_and_state_as_they_were() {
+    let all = ids(12);
+    let script = Script {
+        faults_for: [(all[3].clone(), vec![Fault::ResetAfter; 2])].into(),
+        ..Script::plain()
+    };
+    let scene = Scene::with_files(script, &all).option(SINGLY);
+    scene.run_with("--max-attempts 1").exits(1);
+    let before = files(&scene);
+    assert!(before.contains_key(&scene.path("ids.report.csv.state")));
+    let mut refused = 0;
+    for how in ["--overwrite", "--resume"] {
+        for limit in 1..8 {
+            let script = format!("ulimit -f {limit}; exec \"$@\" {how}");
+            let ran = scene.command_in(&script).output().unwrap();
+            if ran.status.code() != Some(2) {
+                for path in files(&scene).keys() {
+                    fs::remove_file(path).unwrap();
+                }
+                for (path, bytes) in &before {
+                    fs::write(path, bytes).unwrap();
+                }
+                continue;
+            }
+            let said = String::from_utf8_lossy(&ran.stderr).into_owned();
+            refused += usize::from(said.contains("ids.report.csv"));
+            assert!(files(&scene) == before, "{how} with {limit}: {said}");
+        }
+    }
+    assert!(refused > 4, "{refused}");
 }

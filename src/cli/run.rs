@@ -2,7 +2,7 @@
 
 use std::rc::Rc;
 
-use anyhow::{Context as _, Error, Result};
+use anyhow::{Error, Result};
 use imagekit_bulk_delete::api::Api;
 use imagekit_bulk_delete::client::BaseUrl;
 use imagekit_bulk_delete::job::{InputCount, Job, Limits, RunKind, RunStats, Settings};
@@ -242,8 +242,7 @@ impl Run<'_> {
             limits: limits(cli),
             input,
         };
-        let mut job = Job::new(opened, api, settings, Rc::clone(stats))
-            .context("cannot keep the report flushed")?;
+        let mut job = Job::new(opened, api, settings, Rc::clone(stats));
         let reserve = process::reserve_files();
         let left_at_once = select! {
             biased;

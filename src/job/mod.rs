@@ -119,13 +119,8 @@ pub struct Job {
 }
 
 impl Job {
-    /// A job over an opened report, which begins now in `stats`; `Err` if the report cannot be kept flushed.
-    pub fn new(
-        opened: Opened,
-        api: Rc<Api>,
-        settings: Settings,
-        stats: Rc<RunStats>,
-    ) -> io::Result<Self> {
+    /// A job over an opened report, which begins now in `stats`.
+    pub fn new(opened: Opened, api: Rc<Api>, settings: Settings, stats: Rc<RunStats>) -> Self {
         let Opened {
             report,
             index,
@@ -135,12 +130,12 @@ impl Job {
         } = opened;
         stats.begin(settled, pending_purges.len() as u64);
         let purge = || PurgeCache::new(Rc::clone(&api));
-        Ok(Self {
+        Self {
             settings,
             stop: api.stop().clone(),
             deleter: Deleter::new(Rc::clone(&api), report.journal(), settings.batch_size),
             cache: report.is_purging().then(purge),
-            flusher: report.flusher()?.map(Arc::new),
+            flusher: report.flusher(),
             api,
             report: report.into(),
             index: index.into(),
@@ -148,7 +143,7 @@ impl Job {
             stats,
             is_broken: Cell::new(false),
             held: RefCell::default(),
-        })
+        }
     }
 
     /// Runs until the records end or the stop is tripped, and nothing is in flight.

@@ -2,7 +2,7 @@
 
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{self, Read, Seek, SeekFrom, Write};
-use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use rustix::fs::OFlags;
@@ -50,7 +50,7 @@ impl StateFile {
                 }
                 continue;
             }
-            let Some(mut file) = open(&path)? else {
+            let Some(file) = open(&path)? else {
                 continue;
             };
             match file.try_lock() {
@@ -60,17 +60,33 @@ impl StateFile {
             }
             // Whoever held it may have removed it, or written to it, before the lock was ours: read from here on.
             if is_in_place(&file, &path) {
-                let mut old = Vec::new();
-                file.seek(SeekFrom::Start(0))?;
-                file.read_to_end(&mut old)?;
-                return Ok(Self {
+                let mut locked = Self {
                     file,
                     path,
-                    old: Some(old),
-                });
+                    old: None,
+                };
+                locked.old = Some(locked.read()?);
+                return Ok(locked);
             }
         }
         Err(StateError::Locked)
+    }
+
+    /// The same file and the same lock, and what was there.
+    pub(crate) fn try_clone(&self) -> io::Result<Self> {
+        Ok(Self {
+            file: self.file.try_clone()?,
+            path: self.path.clone(),
+            old: self.old.clone(),
+        })
+    }
+
+    /// What it holds now.
+    fn read(&self) -> io::Result<Vec<u8>> {
+        let (mut file, mut content) = (&self.file, Vec::new());
+        file.seek(SeekFrom::Start(0))?;
+        file.read_to_end(&mut content)?;
+        Ok(content)
     }
 
     /// Removes the state; the lock goes with it.
@@ -84,10 +100,11 @@ impl StateFile {
     /// Puts back what was there before, to the byte.
     pub(crate) fn restore(self) -> io::Result<()> {
         match &self.old {
+            Some(old) if *old == self.read()? => Ok(()),
             Some(old) => {
-                self.file.set_len(0)?;
-                (&self.file).seek(SeekFrom::Start(0))?;
-                (&self.file).write_all(old)
+                // Not emptied before: where the disk is full or files are limited, what is right already stays.
+                self.file.write_all_at(old, 0)?;
+                self.file.set_len(old.len() as u64)
             }
             None => self.remove(),
         }
@@ -170,5 +187,54 @@ fn create(path: &Path, content: &[u8]) -> Result<Option<File>, StateError> {
         Ok(file) => Ok(Some(file)),
         Err(error) if error.error.kind() == io::ErrorKind::AlreadyExists => Ok(None),
         Err(error) => Err(error.error.into()),
+    }
+}
+
+#[cfg(test)]
+#[expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+mod tests {
+    use std::sync::atomic::{AtomicU64, Ordering};
+    use std::thread;
+
+    use super::super::header::{Job, StateHeader};
+    use super::super::unbegun;
+    use super::*;
+
+    fn state(run: u64) -> Vec<u8> {
+        unbegun(&StateHeader {
+            run,
+            ..StateHeader::new(Job::default(), 512)
+        })
+    }
+
+    #[test]
+    fn whoever_gets_the_lock_reads_what_its_last_holder_left() {
+        const TURNS: u64 = 1000;
+        let folder = tempfile::TempDir::new().unwrap();
+        let path = folder.path().join("r.csv.state");
+        fs::write(&path, state(0)).unwrap();
+        // Changed by the holder of the lock alone.
+        let turn = AtomicU64::new(0);
+        let take_turns = || {
+            loop {
+                let locked = match StateFile::lock(path.clone(), &[]) {
+                    Ok(locked) => locked,
+                    Err(StateError::Locked) => continue,
+                    Err(error) => panic!("{error}"),
+                };
+                let now = turn.load(Ordering::SeqCst);
+                assert_eq!(locked.old, Some(state(now)), "turn {now}");
+                if now == TURNS {
+                    return;
+                }
+                locked.file.write_all_at(&state(now + 1), 0).unwrap();
+                turn.store(now + 1, Ordering::SeqCst);
+            }
+        };
+        thread::scope(|scope| {
+            for _ in 0..3 {
+                scope.spawn(take_turns);
+            }
+        });
     }
 }

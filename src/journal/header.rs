@@ -1,18 +1,16 @@
 //! What a state file says in its first block: whose job it is, how the last run ended, how far the report reached.
-//!
-//! Version 2 carries checksums, so that whatever became of the file is noticed. Version 1, of the first release, is
-//! read and never written.
+//! It carries checksums, so that whatever became of the file is noticed.
 
 use serde::{Deserialize, Serialize};
 
 /// The header's room, in bytes; slots begin behind it.
 pub(super) const ROOM: usize = 4096;
 
-/// What a state of ours begins with; the digit between the two is the version.
-const BEGIN: (&[u8], &[u8]) = (b"{\"version\":", b",\"job\":{\"host\":\"");
+/// The version of the format.
+const VERSION: u32 = 1;
 
-/// The version that is written.
-pub(super) const VERSION: u32 = 2;
+/// What a state of ours begins with.
+const BEGIN: &[u8] = b"{\"version\":1,\"job\":{\"host\":\"";
 
 /// The host of a job in the sandbox: its port is another one each time, its job is the same.
 pub const REHEARSAL_HOST: &str = "sandbox";
@@ -32,25 +30,20 @@ pub struct Job {
 pub(crate) struct Extent {
     /// Bytes of rows.
     pub(crate) bytes: u64,
-    /// The CRC-32 of those; `None` in a state of version 1.
-    pub(crate) crc: Option<u32>,
+    /// The CRC-32 of those.
+    pub(crate) crc: u32,
 }
 
 impl Extent {
     /// That of a report without rows.
-    pub(crate) const EMPTY: Self = Self {
-        bytes: 0,
-        crc: Some(0),
-    };
+    pub(crate) const EMPTY: Self = Self { bytes: 0, crc: 0 };
 
     /// Reaches over more rows.
     pub(crate) fn add(&mut self, rows: &[u8]) {
         self.bytes += rows.len() as u64;
-        if let Some(crc) = self.crc {
-            let mut hasher = crc32fast::Hasher::new_with_initial(crc);
-            hasher.update(rows);
-            self.crc = Some(hasher.finalize());
-        }
+        let mut hasher = crc32fast::Hasher::new_with_initial(self.crc);
+        hasher.update(rows);
+        self.crc = hasher.finalize();
     }
 }
 
@@ -71,13 +64,10 @@ pub(crate) struct StateHeader {
     /// IDs were sent.
     pub(crate) is_all_in_doubt: bool,
     /// The report when this was written: at the run's begin, or at its end.
-    #[serde(default)]
     pub(crate) extent: Extent,
     /// The report once it is compacted, written before the compacted copy takes its place.
-    #[serde(default)]
     pub(crate) compacted: Option<Extent>,
     /// A number of the run's own: slots of another run are none of it.
-    #[serde(default)]
     pub(crate) run: u64,
 }
 
@@ -93,6 +83,22 @@ pub(super) enum Block {
 }
 
 impl StateHeader {
+    /// The header of a job that has not begun.
+    pub(crate) fn new(job: Job, stride: u64) -> Self {
+        Self {
+            version: VERSION,
+            job,
+            boot: boot(),
+            stride,
+            is_at_rest: true,
+            was_key_refused: false,
+            is_all_in_doubt: false,
+            extent: Extent::EMPTY,
+            compacted: None,
+            run: fastrand::u64(..),
+        }
+    }
+
     /// The block to be written; `None` if it does not fit.
     pub(super) fn encode(&self) -> Option<Vec<u8>> {
         let mut block = serde_json::to_vec(self).expect("a header of plain values is always JSON");
@@ -115,14 +121,8 @@ pub(super) fn decode(block: &[u8]) -> Block {
     let Ok(header) = serde_json::from_slice::<StateHeader>(json) else {
         return Block::Damaged;
     };
-    let is_intact = match header.version {
-        1 => crc.is_some(),
-        VERSION => {
-            block.len() >= ROOM && crc == Some(format!("{:08x}", crc32fast::hash(json)).as_bytes())
-        }
-        _ => return Block::Foreign,
-    };
-    if is_intact {
+    let checksum = format!("{:08x}", crc32fast::hash(json));
+    if block.len() >= ROOM && crc == Some(checksum.as_bytes()) {
         Block::Whole(header.into())
     } else {
         Block::Damaged
@@ -131,14 +131,8 @@ pub(super) fn decode(block: &[u8]) -> Block {
 
 /// Whether the bytes begin as those of a state do, as far as there are any; a power cut may leave NULs.
 fn is_ours(block: &[u8]) -> bool {
-    let (first, second) = BEGIN;
-    let head: Vec<u8> = match block.get(first.len()) {
-        Some(digit) if digit.is_ascii_digit() => [first, &[*digit], second].concat(),
-        Some(_) => return block.iter().all(|byte| *byte == 0),
-        None => first.to_vec(),
-    };
-    let len = block.len().min(head.len());
-    block[..len] == head[..len] || block.iter().all(|byte| *byte == 0)
+    let len = block.len().min(BEGIN.len());
+    block[..len] == BEGIN[..len] || block.iter().all(|byte| *byte == 0)
 }
 
 /// Names this boot of the machine; empty where the system does not tell.
@@ -163,20 +157,11 @@ mod tests {
     use super::*;
 
     fn header() -> StateHeader {
+        let host = "https://host".into();
+        let key = "f".into();
         StateHeader {
-            version: VERSION,
-            job: Job {
-                host: "https://host".into(),
-                key: "f".into(),
-            },
-            boot: "b".into(),
-            stride: 512,
-            is_at_rest: true,
-            was_key_refused: false,
-            is_all_in_doubt: false,
-            extent: Extent::EMPTY,
-            compacted: None,
             run: 7,
+            ..StateHeader::new(Job { host, key }, 512)
         }
     }
 
@@ -198,25 +183,12 @@ mod tests {
             "notes",
             "{}",
             "{\"version\":1,\"packages\":[]}",
+            "{\"version\":2,\"job\":{\"host\":\"",
             "\n",
             "{\"version\": 4}",
         ] {
             assert_eq!(decode(foreign.as_bytes()), Block::Foreign, "{foreign}");
         }
-    }
-
-    #[test]
-    fn a_header_of_the_first_release_is_read() {
-        let text = r#"{"version":1,"job":{"host":"h","key":"k"},"boot":"b","stride":512,"is_at_rest":false,"was_key_refused":false,"is_all_in_doubt":true}"#;
-        let Block::Whole(header) = decode(format!("{text}\n    ").as_bytes()) else {
-            panic!("it is whole");
-        };
-        assert!(header.is_all_in_doubt && header.extent.crc.is_none());
-        assert_eq!(
-            decode(text.as_bytes()),
-            Block::Damaged,
-            "its line has no end"
-        );
     }
 
     #[test]

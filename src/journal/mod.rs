@@ -7,7 +7,6 @@
 mod file;
 mod header;
 mod slot;
-mod v1;
 
 use std::cell::RefCell;
 use std::collections::BTreeSet;
@@ -23,7 +22,7 @@ pub(crate) use header::{Extent, StateHeader, boot};
 pub use header::{Job, REHEARSAL_HOST};
 
 use crate::target::{Doubt, MAX_ID_BYTES, Target};
-use header::{Block, ROOM, VERSION};
+use header::{Block, ROOM};
 use slot::{Kind, MAX_URL_BYTES, PREFIX, read_slots, seal, write_line};
 
 /// Room for a line number, tabs and a line break.
@@ -351,9 +350,6 @@ pub(crate) fn unbegun(header: &StateHeader) -> Vec<u8> {
     bytes
 }
 
-/// The version that is written.
-pub(crate) const STATE_VERSION: u32 = VERSION;
-
 /// Reads a state of ours, or what is left of one.
 pub(crate) fn inspect(state: &[u8]) -> Found {
     let block = &state[..state.len().min(ROOM)];
@@ -364,14 +360,8 @@ pub(crate) fn inspect(state: &[u8]) -> Found {
         };
     };
     let slots = state.get(ROOM..).unwrap_or_default();
-    let mut found = if header.version == VERSION {
-        read_slots(slots, &header)
-    } else {
-        v1::read_slots(slots, &header)
-    };
-    if header.version == VERSION {
-        found.extents.push(header.extent);
-    }
+    let mut found = read_slots(slots, &header);
+    found.extents.push(header.extent);
     found.header = Some(*header);
     found.extents.sort_unstable_by_key(|extent| extent.bytes);
     found.extents.dedup();
@@ -382,6 +372,3 @@ fn block(header: &StateHeader) -> io::Result<Vec<u8>> {
     let block = header.encode();
     block.ok_or_else(|| io::Error::other("the host's name is too long"))
 }
-
-#[cfg(test)]
-mod tests;

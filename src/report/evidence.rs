@@ -108,8 +108,7 @@ impl Check {
             if known.bytes > extent.bytes {
                 return;
             }
-            let is_same = *known == extent || known.bytes == 0;
-            if !is_same && known.crc.is_some() {
+            if *known != extent && known.bytes > 0 {
                 self.changed_before.get_or_insert(line);
             }
             self.next += 1;
@@ -160,9 +159,8 @@ impl Landing {
         }
         let horizon = || {
             let header = evidence.header()?;
-            let is_telling = !header.is_at_rest && header.extent.crc.is_some();
             let furthest = evidence.found.as_ref()?.extents.last()?.bytes;
-            is_telling.then_some(furthest)
+            (!header.is_at_rest).then_some(furthest)
         };
         Self {
             begin: sent

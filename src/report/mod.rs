@@ -109,6 +109,7 @@ pub struct Report {
     header: StateHeader,
     /// The lock, for files.
     state: Option<StateFile>,
+    flusher: Option<Arc<Flusher>>,
     undo: Undo,
 }
 
@@ -144,6 +145,7 @@ impl Report {
             journal: Journal::none(),
             header: open::new_header(request),
             state: None,
+            flusher: None,
             undo: Undo::Created { backup: None },
         }
     }
@@ -167,18 +169,27 @@ impl Report {
             in_doubt,
         )?;
         open::sync_folder(&place.path).map_err(place.io())?;
+        let len = Arc::new(AtomicU64::new(begin));
+        let flusher = Flusher {
+            file: file.try_clone().map_err(place.io())?,
+            path: place.path.clone(),
+            len: Arc::clone(&len),
+            state: state.file.try_clone().map_err(place.io())?,
+            state_path: state.path.clone(),
+        };
         Ok(Self {
             sink: Sink::File {
                 file,
                 path: place.path.clone(),
             },
             name: place.name.clone(),
-            len: Arc::new(AtomicU64::new(begin)),
+            len,
             extent: header.extent,
             begin: (begin, header.extent.bytes),
             journal,
             header,
             state: Some(state),
+            flusher: Some(flusher.into()),
             undo,
             ..Self::to_stdout(request)
         })
@@ -205,17 +216,8 @@ impl Report {
     }
 
     /// Flushes it and watches over its place, on another thread; `None` for stdout.
-    pub fn flusher(&self) -> io::Result<Option<Flusher>> {
-        let (Sink::File { file, path }, Some(state)) = (&self.sink, &self.state) else {
-            return Ok(None);
-        };
-        Ok(Some(Flusher {
-            file: file.try_clone()?,
-            path: path.clone(),
-            len: Arc::clone(&self.len),
-            state: state.file.try_clone()?,
-            state_path: state.path.clone(),
-        }))
+    pub fn flusher(&self) -> Option<Arc<Flusher>> {
+        self.flusher.clone()
     }
 
     /// Appends rows: the kernel has them when this returns. Where it takes only some, the error says how many stand.

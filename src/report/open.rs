@@ -14,8 +14,8 @@ use thiserror::Error;
 use super::row::HEADER;
 use super::{Counts, Destination, PendingPurges, Report, ReportError, ResumeIndex};
 use crate::journal::{
-    self, Extent, Found, Job, JournalError, STATE_VERSION, SlotSize, StateError, StateFile,
-    StateHeader, UrlsInSlots,
+    self, Extent, Found, Job, JournalError, SlotSize, StateError, StateFile, StateHeader,
+    UrlsInSlots,
 };
 
 /// How many backups there may be of one file.
@@ -200,17 +200,17 @@ pub fn open(request: &Request<'_>) -> Result<Opened, OpenError> {
         request,
         place: &place,
     };
-    let (was_there, state_path) = (state.old.is_some(), state.path.clone());
-    // The lock lasts as long as a handle does: nobody may take it on a file that is then removed.
-    let lock = state.file.try_clone().map_err(place.io())?;
-    let opened = opening.open(state).inspect_err(|_| {
-        if !was_there {
-            // Ours alone, and about a job that never began.
-            let _ = fs::remove_file(state_path);
+    // The lock lasts as long as a handle does: nobody may take it before all is as it was.
+    let before = match state.try_clone() {
+        Ok(before) => before,
+        Err(error) => {
+            let _ = state.restore();
+            return Err(place.io()(error));
         }
-    });
-    drop(lock);
-    opened
+    };
+    opening.open(state).inspect_err(|_| {
+        let _ = before.restore();
+    })
 }
 
 /// Where a report lies, and its name for people.
@@ -306,24 +306,6 @@ pub(super) fn opened(report: Report) -> Opened {
 
 pub(super) fn new_header(request: &Request<'_>) -> StateHeader {
     StateHeader::new(request.job.clone(), journal::stride(request.slot_size()))
-}
-
-impl StateHeader {
-    /// The header of a job that has not begun.
-    pub(super) fn new(job: Job, stride: u64) -> Self {
-        Self {
-            version: STATE_VERSION,
-            job,
-            boot: journal::boot(),
-            stride,
-            is_at_rest: true,
-            was_key_refused: false,
-            is_all_in_doubt: false,
-            extent: Extent::EMPTY,
-            compacted: None,
-            run: fastrand::u64(..),
-        }
-    }
 }
 
 pub(super) struct Opening<'a> {

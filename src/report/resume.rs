@@ -146,7 +146,13 @@ impl Opening<'_> {
         loaded.index.urls = urls;
         let in_doubt = loaded.index.in_doubt();
         let undo = Undo::Resumed { end_mark };
-        let report = Report::to_file(self, file, state, undo, header, &in_doubt)?;
+        let again = file.try_clone().map_err(place.io())?;
+        let report = Report::to_file(self, file, state, undo, header, &in_doubt);
+        let report = report.inspect_err(|_| {
+            if let Some(mark) = end_mark {
+                end_mark::set(&again, mark);
+            }
+        })?;
         let mut notices = std::mem::take(&mut loaded.notices);
         notices.extend(loaded.why.as_deref().map(|why| self.doubt_notice(why)));
         Ok(Opened {
