@@ -15,12 +15,13 @@ if ((${#missing[@]})); then
     exit 2
 fi
 
+release=$(realpath -m "${CARGO_TARGET_DIR:-target}")/release
 cargo build --release --locked --quiet --example bare_reqwest
-bare=$PWD/target/release/examples/bare_reqwest
+bare=$release/examples/bare_reqwest
 binary=${BIN:-}
 if [ -z "$binary" ]; then
     cargo build --release --locked --quiet
-    binary=$PWD/target/release/imagekit-bulk-delete
+    binary=$release/imagekit-bulk-delete
 fi
 scratch=$(mktemp -d)
 port=$((20000 + RANDOM % 20000))
