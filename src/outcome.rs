@@ -13,54 +13,99 @@ use crate::target::{Doubt, Origin, Reject, Rejected, Target};
 /// How the request ids of a rehearsal in the sandbox begin (contract: Sandbox).
 pub const REHEARSAL_PREFIX: &str = "sandbox-";
 
-/// What became of a record (contract: Report, Truth).
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub enum Status {
-    /// ImageKit said that this job's request deleted it.
-    Deleted,
-    /// It was not there, and this job did not delete it.
-    NotFound,
-    /// It is not there, and whether this job deleted it cannot be known.
-    Gone,
-    /// As far as ImageKit says, it is still there.
-    Failed,
-    /// It may have been deleted or not.
-    Unknown,
-    /// It was never sent.
-    Invalid,
-    /// The ID stood in an earlier record, whose row tells.
-    Duplicate,
-    /// The ID is one that `--except` protects; it was never sent.
-    Excluded,
+/// An enum whose variants are words of the contract, in its order.
+macro_rules! words {
+    ($(#[$doc:meta])* $name:ident { $($(#[$of:meta])* $variant:ident = $word:literal,)* }) => {
+        $(#[$doc])*
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+        pub enum $name {
+            $($(#[$of])* $variant,)*
+        }
+
+        impl $name {
+            /// All of them, in the contract's order.
+            pub const ALL: [Self; [$($word),*].len()] = [$(Self::$variant),*];
+
+            /// The word in the report.
+            pub const fn as_str(self) -> &'static str {
+                match self {
+                    $(Self::$variant => $word,)*
+                }
+            }
+
+            /// What a word in a report means; `None` for any other word.
+            pub fn parse(word: &str) -> Option<Self> {
+                Self::ALL.into_iter().find(|one| one.as_str() == word)
+            }
+        }
+    };
+}
+
+words! {
+    /// What became of a record (contract: Report, Truth).
+    Status {
+        /// ImageKit said that this job's request deleted it.
+        Deleted = "deleted",
+        /// It was not there, and this job did not delete it.
+        NotFound = "not_found",
+        /// It is not there, and whether this job deleted it cannot be known.
+        Gone = "gone",
+        /// As far as ImageKit says, it is still there.
+        Failed = "failed",
+        /// It may have been deleted or not.
+        Unknown = "unknown",
+        /// It was never sent.
+        Invalid = "invalid",
+        /// The ID stood in an earlier record, whose row tells.
+        Duplicate = "duplicate",
+        /// The ID is one that `--except` protects; it was never sent.
+        Excluded = "excluded",
+    }
+}
+
+words! {
+    /// A stable code for grouping (contract: Report, `error`).
+    ErrorCode {
+        /// ImageKit does not have the file.
+        NotFound = "not_found",
+        /// The cell cannot be an ID.
+        InvalidId = "invalid_id",
+        /// The row is a file version or a folder.
+        NotAFile = "not_a_file",
+        /// ImageKit refused this ID with a 4xx.
+        Rejected = "rejected",
+        /// 5xx.
+        ServerError = "server_error",
+        /// No answer in time.
+        Timeout = "timeout",
+        /// The connection failed or broke.
+        Connection = "connection",
+        /// An answer that cannot be read or is not ImageKit's.
+        BadResponse = "bad_response",
+        /// The ID stood in an earlier record.
+        Duplicate = "duplicate",
+        /// `--except` protects the ID.
+        Excluded = "excluded",
+        /// The run ended before the answer was known.
+        Interrupted = "interrupted",
+    }
+}
+
+words! {
+    /// What became of the purge of a file's URL from the CDN (contract: Cache).
+    Purge {
+        /// ImageKit took the request.
+        Requested = "requested",
+        /// It was refused, or got no clear answer.
+        Failed = "failed",
+        /// The file's URL is not known.
+        NoUrl = "no_url",
+        /// The account's purges are used up.
+        OverLimit = "over_limit",
+    }
 }
 
 impl Status {
-    /// All statuses, in the contract's order.
-    pub const ALL: [Self; 8] = [
-        Self::Deleted,
-        Self::NotFound,
-        Self::Gone,
-        Self::Failed,
-        Self::Unknown,
-        Self::Invalid,
-        Self::Duplicate,
-        Self::Excluded,
-    ];
-
-    /// The word in the report.
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Deleted => "deleted",
-            Self::NotFound => "not_found",
-            Self::Gone => "gone",
-            Self::Failed => "failed",
-            Self::Unknown => "unknown",
-            Self::Invalid => "invalid",
-            Self::Duplicate => "duplicate",
-            Self::Excluded => "excluded",
-        }
-    }
-
     /// What it means, for people: the same words wherever it is explained.
     pub const fn meaning(self) -> &'static str {
         match self {
@@ -77,11 +122,6 @@ impl Status {
             Self::Duplicate => "the ID appeared in an earlier record, whose row has the result",
             Self::Excluded => "listed in a file given with --except; nothing was sent",
         }
-    }
-
-    /// The status that a word in a report means; `None` for any other word.
-    pub fn parse(word: &str) -> Option<Self> {
-        Self::ALL.into_iter().find(|status| status.as_str() == word)
     }
 
     /// Whether a row with this status settles its ID, so that a resume does not ask again.
@@ -110,104 +150,7 @@ impl Status {
     }
 }
 
-/// A stable code for grouping (contract: Report, `error`).
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum ErrorCode {
-    /// ImageKit does not have the file.
-    NotFound,
-    /// The cell cannot be an ID.
-    InvalidId,
-    /// The row is a file version or a folder.
-    NotAFile,
-    /// ImageKit refused this ID with a 4xx.
-    Rejected,
-    /// 5xx.
-    ServerError,
-    /// No answer in time.
-    Timeout,
-    /// The connection failed or broke.
-    Connection,
-    /// An answer that cannot be read or is not ImageKit's.
-    BadResponse,
-    /// The ID stood in an earlier record.
-    Duplicate,
-    /// `--except` protects the ID.
-    Excluded,
-    /// The run ended before the answer was known.
-    Interrupted,
-}
-
-impl ErrorCode {
-    /// All codes, in the contract's order.
-    pub const ALL: [Self; 11] = [
-        Self::NotFound,
-        Self::InvalidId,
-        Self::NotAFile,
-        Self::Rejected,
-        Self::ServerError,
-        Self::Timeout,
-        Self::Connection,
-        Self::BadResponse,
-        Self::Duplicate,
-        Self::Excluded,
-        Self::Interrupted,
-    ];
-
-    /// The code that a word in a report means; `None` for any other word.
-    pub fn parse(word: &str) -> Option<Self> {
-        Self::ALL.into_iter().find(|code| code.as_str() == word)
-    }
-
-    /// The word in the report.
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::NotFound => "not_found",
-            Self::InvalidId => "invalid_id",
-            Self::NotAFile => "not_a_file",
-            Self::Rejected => "rejected",
-            Self::ServerError => "server_error",
-            Self::Timeout => "timeout",
-            Self::Connection => "connection",
-            Self::BadResponse => "bad_response",
-            Self::Duplicate => "duplicate",
-            Self::Excluded => "excluded",
-            Self::Interrupted => "interrupted",
-        }
-    }
-}
-
-/// What became of the purge of a file's URL from the CDN (contract: Cache).
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Purge {
-    /// ImageKit took the request.
-    Requested,
-    /// It was refused, or got no clear answer.
-    Failed,
-    /// The file's URL is not known.
-    NoUrl,
-    /// The account's purges are used up.
-    OverLimit,
-}
-
 impl Purge {
-    /// All of them, in the contract's order.
-    pub const ALL: [Self; 4] = [Self::Requested, Self::Failed, Self::NoUrl, Self::OverLimit];
-
-    /// The word in the report.
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Requested => "requested",
-            Self::Failed => "failed",
-            Self::NoUrl => "no_url",
-            Self::OverLimit => "over_limit",
-        }
-    }
-
-    /// What a word in a report means; `None` for any other word.
-    pub fn parse(word: &str) -> Option<Self> {
-        Self::ALL.into_iter().find(|purge| purge.as_str() == word)
-    }
-
     /// Whether there is nothing left to do, so that a resume does not try again.
     pub const fn is_settled(self) -> bool {
         matches!(self, Self::Requested | Self::NoUrl)

@@ -20,9 +20,10 @@ use crate::client::{Client, Response, SendError, Sent};
 use crate::stop::{Reason, Stop};
 use crate::throttle::{CountsAsAttempt, Endpoint, GotResponse, IsProbe, Permit, Throttle};
 
-pub use traffic::{NO_ANSWER, Traffic};
+pub use traffic::NO_ANSWER;
 
 use class::{Class, Transient};
+use traffic::Traffic;
 
 /// How often a host is tried that was never reached, before the run is given up.
 const TRIES_TO_REACH: u32 = 3;
@@ -87,7 +88,7 @@ pub struct Api {
     backoff: Backoff,
     stop: Stop,
     max_attempts: u32,
-    traffic: Arc<Traffic>,
+    traffic: Traffic,
     next_group: Cell<u64>,
     was_answered: Cell<bool>,
     failed_connections: Cell<u32>,
@@ -107,7 +108,7 @@ impl Api {
             backoff: Backoff::default(),
             stop,
             max_attempts,
-            traffic: Arc::default(),
+            traffic: Traffic::default(),
             next_group: Cell::new(0),
             was_answered: Cell::new(false),
             failed_connections: Cell::new(0),
@@ -123,8 +124,8 @@ impl Api {
     }
 
     /// What was sent so far.
-    pub fn traffic(&self) -> Arc<Traffic> {
-        Arc::clone(&self.traffic)
+    pub(crate) fn traffic(&self) -> &Traffic {
+        &self.traffic
     }
 
     pub(crate) fn stop(&self) -> &Stop {

@@ -100,6 +100,10 @@ mod tests {
         )
     }
 
+    fn cut(status: u16) -> Sent {
+        answer(status, Body::Unreadable(Unreadable::Broken))
+    }
+
     fn html(status: u16) -> Sent {
         answer(status, Body::Foreign("<html>hello</html>".into()))
     }
@@ -115,90 +119,41 @@ mod tests {
     fn each_status_of_a_single_deletion_has_its_reason() {
         use Arrival::{Nothing, Possible};
         let transient = |error, arrival| transient::<One>(error, arrival);
+        let never_left = Err(SendError::NeverLeft("refused".into()));
+        let lost = Err(SendError::Timeout("".into()));
+        let reset = Err(SendError::Broken("".into()));
         let table = [
+            (answer(204, Body::Empty), Class::Final(One::Deleted)),
             (
-                "deleted [spec]",
-                answer(204, Body::Empty),
-                Class::Final(One::Deleted),
-            ),
-            (
-                "not there [spec]",
                 says(404, "The requested file does not exist."),
                 Class::Final(One::Missing),
             ),
+            // A bad ID is final for the ID.
             (
-                "a bad id is final for the id [spec]",
                 says(400, "invalid fileId parameter"),
                 Class::Final(One::Refused),
             ),
-            (
-                "no route, not the key [seen]",
-                says(403, "Invalid CSRF Token"),
-                Class::Final(One::Refused),
-            ),
-            (
-                "any other 4xx refuses the id",
-                says(422, "no"),
-                Class::Final(One::Refused),
-            ),
-            (
-                "errors are not always JSON",
-                html(400),
-                Class::Final(One::Refused),
-            ),
-            (
-                "only a 204 deletes",
-                says(200, "ok"),
-                transient(ErrorCode::BadResponse, Possible),
-            ),
-            (
-                "half an answer is none",
-                answer(404, Body::Unreadable(Unreadable::Broken)),
-                transient(ErrorCode::BadResponse, Possible),
-            ),
-            (
-                "the server gave up waiting",
-                says(408, ""),
-                transient(ErrorCode::Timeout, Possible),
-            ),
-            (
-                "too early: nothing was done",
-                says(425, ""),
-                transient(ErrorCode::Rejected, Nothing),
-            ),
-            (
-                "everybody waits",
-                says(429, "rate limit exceeded"),
-                Class::Throttled,
-            ),
-            (
-                "may have been done",
-                says(500, ""),
-                transient(ErrorCode::ServerError, Possible),
-            ),
-            (
-                "in any dress",
-                html(503),
-                transient(ErrorCode::ServerError, Possible),
-            ),
-            (
-                "never left",
-                Err(SendError::NeverLeft("refused".into())),
-                transient(ErrorCode::Connection, Nothing),
-            ),
-            (
-                "lost answer",
-                Err(SendError::Timeout("".into())),
-                transient(ErrorCode::Timeout, Possible),
-            ),
-            (
-                "reset",
-                Err(SendError::Broken("".into())),
-                transient(ErrorCode::Connection, Possible),
-            ),
+            // No route, which is not the key.
+            (says(403, "Invalid CSRF Token"), Class::Final(One::Refused)),
+            (says(422, "no"), Class::Final(One::Refused)),
+            // Errors are not always JSON.
+            (html(400), Class::Final(One::Refused)),
+            // Only a 204 deletes.
+            (says(200, "ok"), transient(ErrorCode::BadResponse, Possible)),
+            // Half an answer is none.
+            (cut(404), transient(ErrorCode::BadResponse, Possible)),
+            (says(408, ""), transient(ErrorCode::Timeout, Possible)),
+            // Too early: nothing was done.
+            (says(425, ""), transient(ErrorCode::Rejected, Nothing)),
+            (says(429, "rate limit exceeded"), Class::Throttled),
+            (says(500, ""), transient(ErrorCode::ServerError, Possible)),
+            (html(503), transient(ErrorCode::ServerError, Possible)),
+            (never_left, transient(ErrorCode::Connection, Nothing)),
+            (lost, transient(ErrorCode::Timeout, Possible)),
+            (reset, transient(ErrorCode::Connection, Possible)),
         ];
-        for (reason, sent, verdict) in table {
-            assert_eq!(one(&sent), verdict, "{reason}: {sent:?}");
+        for (sent, verdict) in table {
+            assert_eq!(one(&sent), verdict, "{sent:?}");
         }
     }
 
@@ -224,16 +179,9 @@ mod tests {
             json!({"message": "The requested file does not exist."}),
             json!({"message": 1, "help": "x"}),
         ] {
-            assert_eq!(
-                aborts(&one(&answer(404, Body::Json(json.clone())))),
-                3,
-                "{json}"
-            );
-            assert_eq!(
-                aborts(&many(&answer(404, Body::Json(json.clone())))),
-                3,
-                "{json}"
-            );
+            let sent = answer(404, Body::Json(json));
+            let aborts = (aborts(&one(&sent)), aborts(&many(&sent)));
+            assert_eq!(aborts, (3, 3), "{sent:?}");
         }
         for message in ["Not Found", "Cannot DELETE /v1/files/a", "No such route."] {
             assert_eq!(aborts(&one(&says(404, message))), 3, "{message}");
@@ -260,24 +208,14 @@ mod tests {
 
     #[test]
     fn each_batch_answer_has_its_meaning() {
-        let missing = json!({"message": "The requested file(s) does not exist.", "help": "", "missingFileIds": ["a"]});
+        let missing = json!({"message": "no", "help": "", "missingFileIds": ["a"]});
+        let json = |status, json| answer(status, Body::Json(json));
+        let listed = json!({"successfullyDeletedFileIds": []});
         let table = [
-            (
-                answer(200, Body::Json(json!({"successfullyDeletedFileIds": []}))),
-                Class::Final(Many::Listed),
-            ),
-            (
-                answer(207, Body::Json(json!({"errors": []}))),
-                Class::Final(Many::Listed),
-            ),
-            (
-                answer(404, Body::Json(missing)),
-                Class::Final(Many::Missing),
-            ),
-            (
-                says(404, "The requested file(s) does not exist."),
-                Class::Final(Many::Unlisted),
-            ),
+            (json(200, listed), Class::Final(Many::Listed)),
+            (json(207, json!({"errors": []})), Class::Final(Many::Listed)),
+            (json(404, missing), Class::Final(Many::Missing)),
+            (says(404, "No such file(s)."), Class::Final(Many::Unlisted)),
             (says(404, "Not Found"), Class::Final(Many::NoRoute)),
             (says(405, "Method not allowed"), Class::Final(Many::NoRoute)),
             (
@@ -289,7 +227,7 @@ mod tests {
                 Class::Final(Many::Refused),
             ),
             (
-                answer(200, Body::Unreadable(Unreadable::Broken)),
+                cut(200),
                 transient(ErrorCode::BadResponse, Arrival::Possible),
             ),
             (says(200, "ok"), Class::Final(Many::Unlisted)),

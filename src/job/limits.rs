@@ -2,6 +2,7 @@
 
 use std::convert::Infallible;
 use std::fmt;
+use std::future::pending;
 use std::time::Duration;
 
 use tokio::select;
@@ -68,55 +69,46 @@ impl Limits {
     pub(super) fn exceeded(&self, stats: &RunStats) -> Option<Reason> {
         let failures = stats.count(Status::Failed) + stats.count(Status::Unknown);
         let not_found = stats.count(Status::NotFound);
-        let limits = [
-            (
-                self.max_failures,
-                failures,
-                "failed or are unknown",
-                "--max-failures",
-            ),
-            (
-                self.max_not_found,
-                not_found,
-                "were not found",
-                "--max-not-found",
-            ),
-        ];
-        let decided = stats.rows();
-        limits.into_iter().find_map(|(max, count, what, option)| {
+        let exceeds = |max: Option<Threshold>, count, what| {
+            let decided = stats.rows();
             let max = max.filter(|max| max.is_exceeded(count, decided))?;
             let (count, decided) = (grouped(count), grouped(decided));
             Some(Reason::LimitReached(format!(
-                "{count} of {decided} {what}, more than {option} {max}"
+                "{count} of {decided} {what} {max}"
             )))
+        };
+        exceeds(
+            self.max_failures,
+            failures,
+            "failed or are unknown, more than --max-failures",
+        )
+        .or_else(|| {
+            exceeds(
+                self.max_not_found,
+                not_found,
+                "were not found, more than --max-not-found",
+            )
         })
     }
 
     /// Trips the stop when time is up; never completes.
     pub async fn watch_time(&self, throttle: &Throttle, stop: &Stop) -> Infallible {
+        let expires = async || match self.max_duration {
+            Some(after) => {
+                sleep(after).await;
+                format!("--max-duration {} is over", seconds(after))
+            }
+            None => pending().await,
+        };
         let reason = select! {
-            () = expires(self.max_duration) => self.too_long(),
-            () = throttle.gave_up() => self.no_success(),
+            reason = expires() => reason,
+            () = throttle.gave_up() => {
+                let max = seconds(self.max_outage);
+                format!("nothing succeeded for {max} (--max-outage)")
+            }
         };
         stop.trip(Reason::LimitReached(reason));
-        std::future::pending().await
-    }
-
-    fn too_long(&self) -> String {
-        let max = self.max_duration.map(seconds).unwrap_or_default();
-        format!("--max-duration {max} is over")
-    }
-
-    fn no_success(&self) -> String {
-        let max = seconds(self.max_outage);
-        format!("nothing succeeded for {max} (--max-outage)")
-    }
-}
-
-async fn expires(after: Option<Duration>) {
-    match after {
-        Some(after) => sleep(after).await,
-        None => std::future::pending().await,
+        pending().await
     }
 }
 
