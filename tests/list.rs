@@ -9,8 +9,12 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 use std::time::Duration;
 
+use fixture::front::{Asked, Front, Reply};
 use fixture::{NOBODY, Ran, Report, Scene, id, ids, signal};
-use imagekit_bulk_delete::sandbox::{Fault, File, ListTrouble, Script};
+use imagekit_bulk_delete::sandbox::{Fault, File, Script};
+use jiff::Timestamp;
+use jiff::tz::Offset;
+use serde_json::Value;
 
 const LIST: &str = "imagekit-bulk-delete.list.csv";
 
@@ -165,20 +169,38 @@ fn a_page_that_ends_at_any_row_of_a_second_loses_nothing() {
     }
 }
 
+/// What the server makes of a list that it is asked for.
+type Habit = fn(&Asked) -> Reply;
+
+/// Its requests meet a server with this habit.
+fn with_habit(scene: Scene, habit: Habit) -> Scene {
+    let front = Front::before(&scene.server, habit);
+    scene.through(&front)
+}
+
 #[test]
 fn a_list_that_breaks_a_promise_is_an_error_and_has_no_complete_lists_name() {
-    for (trouble, words) in [
-        (ListTrouble::IgnoresSort, "not sorted by createdAt"),
-        (ListTrouble::Descending, "not sorted by createdAt"),
-        (ListTrouble::IgnoresTime, "not sorted by createdAt"),
-        (ListTrouble::IgnoresSkip, "repeat themselves"),
-        (ListTrouble::NoTimes, "has no createdAt that can be read"),
-    ] {
-        let script = Script {
-            list_trouble: Some(trouble),
-            ..Script::plain()
-        };
-        let (scene, _) = with_one_second_of(2500, script);
+    let habits: [(&str, &str, Habit); 5] = [
+        ("an order of its own", "not sorted by createdAt", |_| {
+            Reply::Edit(|rows| rows.sort_by_key(|row| row["size"].as_u64()))
+        }),
+        ("the newest first", "not sorted by createdAt", |_| {
+            Reply::Edit(|rows| rows.reverse())
+        }),
+        ("any time", "not sorted by createdAt", |asked| {
+            let since = "createdAt%20%3E%3D%20%2220";
+            Reply::PassAs(asked.path.replace(since, "createdAt%20%3E%3D%20%2210"))
+        }),
+        ("no skip", "repeat themselves", |asked| {
+            Reply::PassAs(asked.path.split("&skip=").next().unwrap().into())
+        }),
+        ("no times", "has no createdAt that can be read", |_| {
+            Reply::Edit(|rows| rows.last_mut().unwrap()["createdAt"] = Value::Null)
+        }),
+    ];
+    for (trouble, words, habit) in habits {
+        let (scene, _) = with_one_second_of(2500, Script::plain());
+        let scene = with_habit(scene, habit);
         list(
             &scene,
             "size >= 0",
@@ -187,11 +209,8 @@ fn a_list_that_breaks_a_promise_is_an_error_and_has_no_complete_lists_name() {
         .exits(3)
         .says(words)
         .says("the list cannot be completed");
-        assert!(!scene.path(LIST).exists(), "{trouble:?}");
-        assert!(
-            !scene.path(&format!("{LIST}.state")).exists(),
-            "{trouble:?}"
-        );
+        assert!(!scene.path(LIST).exists(), "{trouble}");
+        assert!(!scene.path(&format!("{LIST}.state")).exists(), "{trouble}");
         let json = fs::read_to_string(scene.path("s.json")).unwrap();
         assert!(
             json.contains("\"exit_code\": 3") && json.contains(words),
@@ -204,16 +223,30 @@ fn a_list_that_breaks_a_promise_is_an_error_and_has_no_complete_lists_name() {
 
 #[test]
 fn a_list_is_right_where_it_is_told_oddly() {
-    for trouble in [ListTrouble::RepeatsRows, ListTrouble::OtherTimeZone] {
-        let script = Script {
-            list_trouble: Some(trouble),
-            ..Script::plain()
-        };
-        let (scene, all) = with_one_second_of(2500, script);
+    let habits: [(&str, Habit); 2] = [
+        ("rows twice", |_| {
+            Reply::Edit(|rows| {
+                let twice = rows.iter().flat_map(|row| [row.clone(), row.clone()]);
+                *rows = twice.take(1000).collect();
+            })
+        }),
+        ("another time zone", |_| {
+            Reply::Edit(|rows| {
+                for row in rows {
+                    let at: Timestamp = row["createdAt"].as_str().unwrap().parse().unwrap();
+                    let there = Offset::constant(-9).to_datetime(at);
+                    row["createdAt"] = format!("{there:.3}-09:00").into();
+                }
+            })
+        }),
+    ];
+    for (oddity, habit) in habits {
+        let (scene, all) = with_one_second_of(2500, Script::plain());
+        let scene = with_habit(scene, habit);
         list(&scene, "size >= 0", "").exits(0);
         let listed = listed(&scene.path(LIST));
         check_complete(&scene, &listed, &all);
-        assert_eq!(listed.len(), all.len(), "{trouble:?}");
+        assert_eq!(listed.len(), all.len(), "{oddity}");
     }
 }
 
@@ -222,10 +255,16 @@ fn versions_and_folders_that_come_all_the_same_are_left_out_and_told() {
     let all = ids(30);
     let scene = Scene::new(Script {
         kinds: HashMap::from([(id(3), "folder"), (id(4), "file-version")]),
-        list_trouble: Some(ListTrouble::IgnoresType),
         ..Script::plain()
     });
     scene.server.ledger().put_all(all.iter().cloned());
+    let scene = with_habit(scene, |asked| {
+        Reply::PassAs(
+            asked
+                .path
+                .replace("type%20%3D%20%22file%22", "size%20%3E%3D%200"),
+        )
+    });
     list(&scene, "size >= 0", "")
         .exits(0)
         .says("listed: 28 files")

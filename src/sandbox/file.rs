@@ -89,9 +89,9 @@ impl File {
             .map_or("", |(_, extension)| extension)
     }
 
-    /// It as lists and details show it; `created_at` is its time in the server's words. `[spec]`
-    pub(super) fn json(&self, created_at: &Value) -> Value {
-        let path = self.path();
+    /// It as lists and details show it. `[spec]`
+    pub(super) fn json(&self) -> Value {
+        let (path, created_at) = (self.path(), format!("{:.3}", self.created_at));
         let endpoint = "https://ik.imagekit.io/sandbox";
         let updated_at = self.created_at.as_millisecond();
         if self.kind == "folder" {

@@ -1,16 +1,13 @@
-//! The answer to `GET /v1/files`: which files, in which order, and how a script spoils both.
+//! The answer to `GET /v1/files`: which files, and in which order.
 
 use std::collections::{HashMap, HashSet};
-use std::sync::Arc;
 
 use jiff::Timestamp;
-use jiff::tz::Offset;
-use serde_json::{Value, json};
+use serde_json::Value;
 
 use super::field::folder;
 use super::file::File;
-use super::ledger::{Ledger, spread};
-use super::script::ListTrouble;
+use super::ledger::Ledger;
 use super::search::Search;
 
 /// The most that a list answers at once, and what it answers where no limit is given. `[spec]`
@@ -26,7 +23,6 @@ pub(super) struct Listing {
     is_descending: bool,
     skip: usize,
     limit: usize,
-    trouble: Option<ListTrouble>,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -40,10 +36,7 @@ enum By {
 
 impl Listing {
     /// Reads the parameters; the error is ImageKit's message.
-    pub(super) fn parse(
-        query: &HashMap<String, String>,
-        trouble: Option<ListTrouble>,
-    ) -> Result<Self, String> {
+    pub(super) fn parse(query: &HashMap<String, String>) -> Result<Self, String> {
         let given = |name: &str| query.get(name).map(String::as_str);
         let invalid = |name: &str| format!("Your request contains invalid {name} parameter.");
         let number = |name: &str, default: usize| match given(name) {
@@ -57,7 +50,7 @@ impl Listing {
         let search = match given("searchQuery").filter(|text| !text.is_empty()) {
             None => None,
             Some(text) => Some(
-                Search::parse(&unless_ignored(text, trouble), Timestamp::now())
+                Search::parse(text, Timestamp::now())
                     .map_err(|why| format!("Invalid search query - {why}"))?,
             ),
         };
@@ -80,7 +73,6 @@ impl Listing {
             is_descending,
             skip: number("skip", 0)?,
             limit,
-            trouble,
         })
     }
 
@@ -96,59 +88,23 @@ impl Listing {
         };
         // The library is in the order of upload already.
         let is_in_order = matches!(self.by, By::Created) && !self.is_descending;
-        let count = match self.trouble {
-            None if is_in_order => self.skip.saturating_add(self.limit),
-            _ => usize::MAX,
+        let count = if is_in_order {
+            self.skip.saturating_add(self.limit)
+        } else {
+            usize::MAX
         };
         let mut files = ledger.search(&self.search, is_wanted, count);
-        self.sort(&mut files);
-        let skip = match self.trouble {
-            Some(ListTrouble::IgnoresSkip) => 0,
-            _ => self.skip,
-        };
-        let page: Vec<Arc<File>> = files.into_iter().skip(skip).take(self.limit).collect();
-        let rows = page.iter().map(|file| file.json(&self.time(file)));
-        if self.trouble == Some(ListTrouble::RepeatsRows) {
-            return rows
-                .flat_map(|row| [row.clone(), row])
-                .take(self.limit)
-                .collect();
+        match self.by {
+            By::Created => files.sort_by_key(|file| file.created_at),
+            By::Name => files.sort_by(|one, other| one.name.cmp(&other.name)),
+            By::Size => files.sort_by_key(|file| file.size),
+            By::Nothing => {}
         }
-        rows.collect()
-    }
-
-    fn sort(&self, files: &mut [Arc<File>]) {
-        match (self.trouble, self.by) {
-            (Some(ListTrouble::IgnoresSort), _) => files.sort_by_key(|file| spread(&file.id)),
-            (_, By::Created) => files.sort_by_key(|file| file.created_at),
-            (_, By::Name) => files.sort_by(|one, other| one.name.cmp(&other.name)),
-            (_, By::Size) => files.sort_by_key(|file| file.size),
-            (_, By::Nothing) => {}
-        }
-        let is_turned = self.trouble == Some(ListTrouble::Descending);
-        if self.is_descending || is_turned {
+        if self.is_descending {
             files.reverse();
         }
-    }
-
-    fn time(&self, file: &File) -> Value {
-        match self.trouble {
-            Some(ListTrouble::NoTimes) if spread(&file.id).is_multiple_of(10) => Value::Null,
-            Some(ListTrouble::OtherTimeZone) => {
-                let there = Offset::constant(-9).to_datetime(file.created_at);
-                json!(format!("{there:.3}-09:00"))
-            }
-            _ => json!(format!("{:.3}", file.created_at)),
-        }
-    }
-}
-
-/// The query without what a script has the server pass over.
-fn unless_ignored(query: &str, trouble: Option<ListTrouble>) -> String {
-    match trouble {
-        Some(ListTrouble::IgnoresTime) => query.replace("createdAt >= \"20", "createdAt >= \"10"),
-        Some(ListTrouble::IgnoresType) => query.replace("type = \"file\"", "size >= 0"),
-        _ => query.to_owned(),
+        let page = files.iter().skip(self.skip).take(self.limit);
+        page.map(|file| file.json()).collect()
     }
 }
 

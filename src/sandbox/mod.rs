@@ -36,7 +36,7 @@ use tokio::time::sleep;
 pub use file::File;
 pub use ledger::{Ledger, Request};
 pub use limits::{LimitState, Window, pass};
-pub use script::{BatchMissing, BatchTrouble, Fault, ListTrouble, Script};
+pub use script::{BatchMissing, BatchTrouble, Fault, Script};
 
 use answer::{AnswerBody, Ending};
 use request::ParsedRequest;

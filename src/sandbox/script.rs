@@ -65,27 +65,6 @@ pub enum BatchTrouble {
     Both,
 }
 
-/// How a search breaks what is promised of it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum ListTrouble {
-    /// Files come in an order of their own.
-    IgnoresSort,
-    /// The newest come first.
-    Descending,
-    /// Conditions on `createdAt` are passed over.
-    IgnoresTime,
-    /// `skip` is passed over.
-    IgnoresSkip,
-    /// Each page holds its rows twice, the second time in place of as many others.
-    RepeatsRows,
-    /// Times are those of another time zone.
-    OtherTimeZone,
-    /// One file in ten has no `createdAt`.
-    NoTimes,
-    /// Versions and folders come too, whatever the query says.
-    IgnoresType,
-}
-
 /// How the server behaves.
 #[derive(Debug)]
 #[expect(clippy::struct_excessive_bools, reason = "each is a habit of its own")]
@@ -141,8 +120,6 @@ pub struct Script {
     pub listed: u64,
     /// Before each search this many files vanish at random, and as many appear.
     pub churn: usize,
-    /// How searches break their promises.
-    pub list_trouble: Option<ListTrouble>,
     /// A purge of a URL with `*` is answered 400.
     pub refuses_wildcards: bool,
     /// A search is answered 400.
@@ -182,7 +159,6 @@ impl Script {
             unlisted: HashSet::new(),
             listed: 0,
             churn: 0,
-            list_trouble: None,
             refuses_wildcards: false,
             refuses_search: false,
             refuses_reads: false,

@@ -190,10 +190,7 @@ impl Server {
 
     fn details(&self, id: &str) -> Answer {
         let file = self.ledger.file(id);
-        let body = file.map_or(Value::Null, |file| {
-            file.json(&json!(format!("{:.3}", file.created_at)))
-        });
-        Answer::json(200, &body)
+        Answer::json(200, &file.map_or(Value::Null, |file| file.json()))
     }
 
     fn delete_batch(&mut self, ids: &[String]) -> Answer {
@@ -265,7 +262,7 @@ impl Server {
         if self.script.churn > 0 {
             self.ledger.churn(self.script.churn, &mut self.random);
         }
-        match Listing::parse(query, self.script.list_trouble) {
+        match Listing::parse(query) {
             Ok(listing) => {
                 let files = listing.find(&self.ledger, &self.script.unlisted);
                 Answer::json(200, &Value::Array(files))
