@@ -18,15 +18,6 @@ use imagekit_bulk_delete::sandbox::Script;
 const SINGLY: &str = "--batch-size 1 --rate unlimited";
 const IN_BATCHES: &str = "--rate unlimited";
 
-/// A scene whose requests go through a front that decides by `decide`.
-fn behind(
-    scene: Scene,
-    decide: impl Fn(&Asked) -> Reply + Send + Sync + 'static,
-) -> (Scene, Front) {
-    let front = Front::before(&scene.server, decide);
-    (scene.through(&front), front)
-}
-
 /// Deletes `count` files that are there through a front, to the last one.
 fn delete_all(
     script: Script,
@@ -36,7 +27,7 @@ fn delete_all(
 ) -> Front {
     let all = ids(count);
     let scene = Scene::with_files(script, &all).option("--rate unlimited");
-    let (scene, front) = behind(scene, decide);
+    let (scene, front) = scene.behind(decide);
     scene.run_with(options).exits(0);
     let report = scene.report();
     report.has_a_row_for_each_of(&all);
@@ -175,7 +166,7 @@ fn a_404_of_another_api_says_nothing_of_a_file_and_stops_the_run() {
             let scene = Scene::new(Script::plain())
                 .input("ids.txt", list(&ids(30)))
                 .option(how);
-            let (scene, front) = behind(scene, move |_| Reply::json(404, body));
+            let (scene, front) = scene.behind(move |_| Reply::json(404, body));
             scene.run().exits(3).says("not ImageKit");
             assert_eq!(front.asked().len(), 1, "{body} {how}");
             let report = scene.report();
@@ -190,7 +181,7 @@ fn a_404_of_another_api_stops_a_check_and_a_purge_too() {
         let scene = Scene::new(Script::plain())
             .input("ids.txt", list(&ids(30)))
             .option(IN_BATCHES);
-        let (scene, _front) = behind(scene, move |_| Reply::json(404, body));
+        let (scene, _front) = scene.behind(move |_| Reply::json(404, body));
         scene
             .run_with("--dry-run --check")
             .exits(3)
@@ -200,7 +191,7 @@ fn a_404_of_another_api_stops_a_check_and_a_purge_too() {
             .input("ids.csv", format!("file_id,url\n{},{url}\n", id(1)))
             .option(IN_BATCHES);
         scene.server.ledger().put_all([id(1)]);
-        let (scene, _front) = behind(scene, move |asked| {
+        let (scene, _front) = scene.behind(move |asked| {
             if asked.path.ends_with("/purge") {
                 Reply::json(404, body)
             } else {
@@ -225,7 +216,7 @@ fn a_404_of_imagekits_is_known_by_its_request_id_or_by_its_help() {
         let scene = Scene::new(Script::plain())
             .input("ids.txt", list(&ids(5)))
             .option(SINGLY);
-        let (scene, _front) = behind(scene, move |_| reply.clone());
+        let (scene, _front) = scene.behind(move |_| reply.clone());
         scene.run().exits(0);
         assert_eq!(scene.report().count("not_found"), 5);
     }
@@ -271,7 +262,7 @@ fn a_body_that_times_out_is_a_timeout_and_one_that_breaks_off_a_bad_response() {
             let scene = Scene::with_files(Script::plain(), &ids(2))
                 .option(SINGLY)
                 .option("--timeout 1s --connect-timeout 1s --max-attempts 1");
-            let (scene, _front) = behind(scene, move |_| reply.clone());
+            let (scene, _front) = scene.behind(move |_| reply.clone());
             scene.run().exits(1);
             for row in scene.report().rows {
                 assert_eq!(
@@ -394,7 +385,7 @@ fn ids_whose_batch_was_refused_for_anothers_sake_get_no_row_at_a_stop_and_stay_i
         .input("more.txt", list(&all[..2]))
         .option(IN_BATCHES);
     let missing = all[0].clone();
-    let (scene, front) = behind(scene, move |asked| match asked.before {
+    let (scene, front) = scene.behind(move |asked| match asked.before {
         0 => names_missing(&missing),
         1 => Reply::Answer(429, "x-ratelimit-reset: 300000\r\n", String::new()),
         _ => Reply::Pass,
@@ -432,7 +423,7 @@ fn after_such_a_refusal_what_is_refused_or_never_settled_is_failed_and_what_is_m
             .option(IN_BATCHES)
             .option("--max-attempts 2");
         let missing = all[0].clone();
-        let (scene, _front) = behind(scene, move |asked| match asked.before {
+        let (scene, _front) = scene.behind(move |asked| match asked.before {
             0 if asked.is_batch() => names_missing(&missing),
             _ => reply.clone(),
         });
@@ -462,7 +453,7 @@ fn durations_of_years_work_and_longer_ones_are_refused() {
         let scene = Scene::with_files(Script::plain(), &all)
             .option(&format!("--rate unlimited --batch-size {size}"));
         // Failures are what begins to count the time without success.
-        let (scene, front) = behind(scene, |asked| {
+        let (scene, front) = scene.behind(|asked| {
             if asked.before < 12 {
                 error(500)
             } else {
@@ -490,7 +481,7 @@ fn of_equally_grave_reasons_to_stop_the_first_is_told() {
         wait_until(|| rows() >= asked.before);
         Reply::imagekit(400, r#"{"message":"no","help":"none"}"#)
     };
-    let (scene, _front) = behind(scene.option(SINGLY), decide);
+    let (scene, _front) = scene.option(SINGLY).behind(decide);
     let ran = scene.run_with("--max-failures 8 --concurrency 12");
     ran.exits(4).says("9 of 9 failed");
     assert!(scene.report().rows.len() > 10);
@@ -499,16 +490,15 @@ fn of_equally_grave_reasons_to_stop_the_first_is_told() {
 #[test]
 fn of_two_signals_the_first_is_told() {
     let all = ids(3);
-    let (scene, front) = behind(
-        Scene::with_files(Script::plain(), &all).option(SINGLY),
-        |asked| {
+    let (scene, front) = Scene::with_files(Script::plain(), &all)
+        .option(SINGLY)
+        .behind(|asked| {
             if asked.before == 0 {
                 Reply::Pass
             } else {
                 Reply::Hang
             }
-        },
-    );
+        });
     let mut child = Scene::start(&mut scene.command());
     wait_until(|| front.asked().len() == 3);
     let mut said = BufReader::new(child.stderr.take().unwrap()).lines();

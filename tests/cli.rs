@@ -9,8 +9,9 @@ use std::os::unix::fs::{FileExt as _, PermissionsExt};
 use std::process::Stdio;
 use std::time::Duration;
 
-use fixture::{Ran, Report, Scene, ids, list, signal};
-use imagekit_bulk_delete::sandbox::{BatchMissing, Fault, Script, Window};
+use fixture::front::{Reply, revoked_after};
+use fixture::{Ran, Report, Scene, id, ids, list, signal};
+use imagekit_bulk_delete::sandbox::{BatchMissing, Fault, Sandbox, Script, Window};
 
 const SINGLY: &str = "--batch-size 1 --rate unlimited";
 const IN_BATCHES: &str = "--rate unlimited";
@@ -94,14 +95,9 @@ fn a_wrong_key_costs_one_request() {
 #[test]
 fn a_key_that_is_revoked_in_the_middle_stops_the_run_and_another_key_goes_on() {
     let all = ids(200);
-    let scene = Scene::with_files(
-        Script {
-            revoke_key_after: Some(50),
-            ..Script::plain()
-        },
-        &all,
-    )
-    .option(SINGLY);
+    let (scene, _front) = Scene::with_files(Script::plain(), &all)
+        .option(SINGLY)
+        .behind(revoked_after(50));
     scene.run().exits(3);
     let report = scene.report();
     assert_eq!(report.count("deleted"), 50);
@@ -115,17 +111,12 @@ fn a_key_that_is_revoked_in_the_middle_stops_the_run_and_another_key_goes_on() {
 fn a_strangers_page_costs_one_request_and_claims_nothing() {
     for status in [200, 302, 404, 407] {
         for how in [SINGLY, IN_BATCHES] {
-            let page = Script {
-                everything: Some((
-                    status,
-                    "text/html",
-                    "<html><TITLE id=t>\nSign\nin</TITLE><body>Please log in".into(),
-                )),
-                ..Script::plain()
-            };
-            let scene = Scene::with_files(page, &ids(300)).option(how);
+            let page = "<html><TITLE id=t>\nSign\nin</TITLE><body>Please log in";
+            let (scene, front) = Scene::with_files(Script::plain(), &ids(300))
+                .option(how)
+                .behind(move |_| Reply::page(status, page));
             scene.run().exits(3).says("not ImageKit");
-            assert_eq!(scene.server.ledger().request_count(), 1, "{status} {how}");
+            assert_eq!(front.asked().len(), 1, "{status} {how}");
             let report = scene.report();
             assert_eq!(report.rows.len(), report.count("unknown"), "{status} {how}");
             assert!(report.rows.iter().all(|row| row.message == "Sign in"));
@@ -169,14 +160,7 @@ fn a_key_file_that_others_can_read_is_warned_of() {
     let scene =
         Scene::with_files(Script::plain(), &ids(3)).variable("IMAGEKIT_PRIVATE_KEY", "public_x");
     let path = scene.path("a.key");
-    fs::write(
-        &path,
-        format!(
-            "{}\nsecond line\n",
-            imagekit_bulk_delete::sandbox::Sandbox::key()
-        ),
-    )
-    .unwrap();
+    fs::write(&path, format!("{}\nsecond line\n", Sandbox::key())).unwrap();
     fs::set_permissions(&path, fs::Permissions::from_mode(0o644)).unwrap();
     scene
         .run_with("--private-key-file a.key")
@@ -187,15 +171,14 @@ fn a_key_file_that_others_can_read_is_warned_of() {
 #[test]
 fn the_key_is_in_no_output_even_if_the_api_echoes_it() {
     let all = ids(20);
-    let script = Script {
-        echoes_key: true,
-        malformed: [all[3].clone()].into(),
-        random_faults: vec![(Fault::Json500After, 0.2)],
-        ..Script::plain()
-    };
-    let scene = Scene::with_files(script, &all)
+    let (scene, _front) = Scene::with_files(Script::plain(), &all)
         .option(SINGLY)
-        .option("--log-level trace --max-attempts 3");
+        .option("--log-level trace --max-attempts 3")
+        .behind(|asked| match asked.before % 5 {
+            _ if asked.path.ends_with(&id(3)) => Reply::echo(400, Sandbox::key()),
+            4 => Reply::echo(500, Sandbox::key()),
+            _ => Reply::Pass,
+        });
     // The fixture looks for the key in all that a run says and leaves.
     let ran = scene.run();
     assert!(

@@ -9,7 +9,7 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 use std::time::Duration;
 
-use fixture::front::{Asked, Front, Reply};
+use fixture::front::{Asked, Reply};
 use fixture::{NOBODY, Ran, Report, Scene, id, ids, signal};
 use imagekit_bulk_delete::sandbox::{Fault, File, Script};
 use jiff::Timestamp;
@@ -174,8 +174,7 @@ type Habit = fn(&Asked) -> Reply;
 
 /// Its requests meet a server with this habit.
 fn with_habit(scene: Scene, habit: Habit) -> Scene {
-    let front = Front::before(&scene.server, habit);
-    scene.through(&front)
+    scene.behind(habit).0
 }
 
 #[test]

@@ -9,6 +9,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::time::Duration;
 
+use fixture::front::{Reply, without_id_3};
 use fixture::{Scene, id, ids, list};
 use imagekit_bulk_delete::plan::{Plan, Work};
 use imagekit_bulk_delete::sandbox::Script;
@@ -140,10 +141,11 @@ fn a_check_is_right_for_each_id_and_only_reads() {
     let missing = |n: usize| n % 50 == 7;
     let script = Script {
         kinds: [(all[1].clone(), "folder"), (all[2].clone(), "file-version")].into(),
-        unlisted: [all[3].clone()].into(),
         ..Script::plain()
     };
-    let scene = Scene::new(script).input("ids.txt", list(&all));
+    let (scene, _front) = Scene::new(script)
+        .input("ids.txt", list(&all))
+        .behind(without_id_3);
     let there = all.iter().enumerate().filter(|(n, _)| !missing(*n));
     scene
         .server
@@ -233,29 +235,27 @@ fn a_check_with_a_wrong_key_costs_one_request() {
 
 #[test]
 fn a_check_of_a_strangers_page_stops_and_claims_nothing() {
-    let page = Script {
-        everything: Some((200, "text/html", "<html>hello</html>".into())),
-        ..Script::plain()
-    };
-    let scene = Scene::with_files(page, &ids(500));
+    let scene = Scene::with_files(Script::plain(), &ids(500));
+    let (scene, front) = scene.behind(|_| Reply::page(200, "<html>hello</html>"));
     scene
         .run_with("--dry-run --check")
         .exits(3)
         .says("not ImageKit");
-    assert_eq!(scene.server.ledger().request_count(), 1);
+    assert_eq!(front.asked().len(), 1);
     assert_eq!(sheet(&scene.path("ids.check.csv")), HashMap::new());
 }
 
 #[test]
 fn a_host_that_does_not_search_is_asked_for_each_file() {
     let all = ids(30);
-    let scene = Scene::with_files(
-        Script {
-            refuses_search: true,
-            ..Script::plain()
-        },
-        &all[..20],
-    );
+    let scene = Scene::with_files(Script::plain(), &all[..20]);
+    let (scene, front) = scene.behind(|asked| {
+        if asked.is_search() {
+            Reply::imagekit(400, r#"{"message":"Invalid search query - no.","help":""}"#)
+        } else {
+            Reply::Pass
+        }
+    });
     fs::write(scene.path("ids.txt"), list(&all)).unwrap();
     scene
         .run_with("--dry-run --check --rate unlimited")
@@ -263,7 +263,7 @@ fn a_host_that_does_not_search_is_asked_for_each_file() {
     let rows = sheet(&scene.path("ids.check.csv"));
     let there = rows.values().filter(|row| row.exists == "true").count();
     assert_eq!((there, rows.len()), (20, 30));
-    assert_eq!(scene.server.ledger().request_count(), 31);
+    assert_eq!(front.asked().len(), 31);
 }
 
 #[test]

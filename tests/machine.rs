@@ -397,12 +397,9 @@ fn an_absurd_duration_is_refused_and_a_long_one_works() {
 #[test]
 fn the_longest_outage_still_ends_a_run_that_nobody_answers() {
     let all = ids(20);
-    let script = Script {
-        everything: Some((503, "text/plain", "down".into())),
-        ..Script::plain()
-    };
-    let scene = Scene::with_files(script, &all)
-        .option("--max-outage 2s --timeout 87600h --connect-timeout 87600h");
+    let (scene, _front) = Scene::with_files(Script::plain(), &all)
+        .option("--max-outage 2s --timeout 87600h --connect-timeout 87600h")
+        .behind(|_| Reply::page(503, "down"));
     scene.run().exits(4).says("--max-outage");
 }
 

@@ -6,6 +6,7 @@ mod fixture;
 use std::fs;
 use std::time::Duration;
 
+use fixture::front::Reply;
 use fixture::{NOBODY, Ran, Report, STATUSES, Scene, id, ids, list, wait_until};
 use imagekit_bulk_delete::sandbox::{Fault, Script, Window};
 use serde_json::Value;
@@ -522,11 +523,9 @@ fn a_page_in_place_of_an_answer_is_shown_by_its_title_or_its_words() {
         ),
         ("no tags, 1 < 2", "HTTP 404: no tags, 1 < 2"),
     ] {
-        let script = Script {
-            everything: Some((404, "text/html", page.into())),
-            ..Script::plain()
-        };
-        let scene = Scene::with_files(script, &ids(2)).option("--summary-json s.json");
+        let (scene, _front) = Scene::with_files(Script::plain(), &ids(2))
+            .option("--summary-json s.json")
+            .behind(move |_| Reply::page(404, page));
         let ran = scene.run();
         ran.exits(3).says(words);
         assert!(!ran.stderr.contains("<p>"), "{}", ran.stderr);

@@ -7,7 +7,8 @@ use std::fs;
 use std::path::Path;
 use std::process::Output;
 
-use fixture::{Ran, Report, Scene, ids};
+use fixture::front::Reply;
+use fixture::{Ran, Report, Scene, id, ids};
 use imagekit_bulk_delete::sandbox::{Sandbox, Script};
 
 /// Shaped as ImageKit's own, with everything that base64 may hold.
@@ -255,15 +256,17 @@ fn a_command_that_would_be_shown_without_its_names_is_not_shown() {
 fn a_key_that_imagekit_or_something_before_it_echoes_is_taken_out_of_what_it_said() {
     let all = ids(4);
     for account_key in [KEY, "an-old+key/without=a+Zq9+Secret+prefix"] {
-        let script = Script {
-            echoes_key: true,
-            malformed: [all[1].clone()].into(),
-            ..with_key(account_key)
-        };
-        let scene = Scene::with_files(script, &all)
+        let (scene, _front) = Scene::with_files(with_key(account_key), &all)
             .variable("IMAGEKIT_PRIVATE_KEY", account_key)
             .option("--batch-size 1 --max-attempts 2")
-            .option(OUTPUTS[0]);
+            .option(OUTPUTS[0])
+            .behind(|asked| {
+                if asked.path.ends_with(&id(1)) {
+                    Reply::echo(400, account_key)
+                } else {
+                    Reply::Pass
+                }
+            });
         let output = scene.command().output().unwrap();
         nothing_holds_the_key(&scene, &output, &[]);
         let message = scene.report().row(&all[1]).message.clone();

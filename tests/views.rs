@@ -8,6 +8,7 @@ use std::collections::HashMap;
 use std::fs;
 use std::time::Duration;
 
+use fixture::front::revoked_after;
 use fixture::{Ran, Report, STATUSES, Scene, ids, list, signal, wait_until};
 use imagekit_bulk_delete::sandbox::{Fault, Script, Window};
 use serde_json::Value;
@@ -241,11 +242,9 @@ fn a_limit_and_a_revoked_key() {
     ran.exits(4);
     Views::of(&scene, &ran).agree(4).is_whole().add_up_to(600);
 
-    let script = Script {
-        revoke_key_after: Some(30),
-        ..slow(2)
-    };
-    let scene = told(Scene::with_files(script, &all)).option("--batch-size 1 --expect-count 600");
+    let (scene, _front) = told(Scene::with_files(slow(2), &all))
+        .option("--batch-size 1 --expect-count 600")
+        .behind(revoked_after(30));
     let ran = scene.run_with("--rate unlimited");
     ran.exits(3);
     Views::of(&scene, &ran).agree(3).is_whole().add_up_to(600);

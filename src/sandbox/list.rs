@@ -1,6 +1,6 @@
 //! The answer to `GET /v1/files`: which files, and in which order.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 
 use jiff::Timestamp;
 use serde_json::Value;
@@ -77,14 +77,13 @@ impl Listing {
     }
 
     /// The rows of the answer.
-    pub(super) fn find(&self, ledger: &Ledger, unlisted: &HashSet<String>) -> Vec<Value> {
+    pub(super) fn find(&self, ledger: &Ledger) -> Vec<Value> {
         let is_wanted = |file: &File| {
             self.kinds.is_none_or(|kinds| kinds.contains(&file.kind))
                 && self
                     .folder
                     .as_ref()
                     .is_none_or(|folder| file.folder == *folder)
-                && !unlisted.contains(&file.id)
         };
         // The library is in the order of upload already.
         let is_in_order = matches!(self.by, By::Created) && !self.is_descending;

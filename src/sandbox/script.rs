@@ -67,7 +67,6 @@ pub enum BatchTrouble {
 
 /// How the server behaves.
 #[derive(Debug)]
-#[expect(clippy::struct_excessive_bools, reason = "each is a habit of its own")]
 pub struct Script {
     /// The key that it accepts.
     pub key: String,
@@ -100,12 +99,6 @@ pub struct Script {
     pub faults_for: HashMap<String, Vec<Fault>>,
     /// From the nth request on everything is answered 503, for this long.
     pub outage: Option<(u64, Duration)>,
-    /// Everything is answered with this status, content type and body: a portal's page, say.
-    pub everything: Option<(u16, &'static str, String)>,
-    /// The key is refused after this many requests.
-    pub revoke_key_after: Option<u64>,
-    /// Errors echo the key.
-    pub echoes_key: bool,
     /// How many purges are accepted; `None` if all are.
     pub purge_quota: Option<usize>,
     /// Status and message of a purge over the quota.
@@ -114,18 +107,10 @@ pub struct Script {
     pub purge_reset: Option<u64>,
     /// What IDs are that are no files: `folder` or `file-version`.
     pub kinds: HashMap<String, &'static str>,
-    /// Files that a search does not find yet, though they are there.
-    pub unlisted: HashSet<String>,
     /// How many made-up files a search finds from the start.
     pub listed: u64,
     /// Before each search this many files vanish at random, and as many appear.
     pub churn: usize,
-    /// A purge of a URL with `*` is answered 400.
-    pub refuses_wildcards: bool,
-    /// A search is answered 400.
-    pub refuses_search: bool,
-    /// The key may delete and purge, not read.
-    pub refuses_reads: bool,
     /// The seed of random faults and latency.
     pub seed: u64,
 }
@@ -149,19 +134,12 @@ impl Script {
             faults_at: HashMap::new(),
             faults_for: HashMap::new(),
             outage: None,
-            everything: None,
-            revoke_key_after: None,
-            echoes_key: false,
             purge_quota: None,
             purge_refusal: (403, "Your monthly purge limit is used up.".into()),
             purge_reset: None,
             kinds: HashMap::new(),
-            unlisted: HashSet::new(),
             listed: 0,
             churn: 0,
-            refuses_wildcards: false,
-            refuses_search: false,
-            refuses_reads: false,
             seed: 7,
         }
     }

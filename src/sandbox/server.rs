@@ -52,17 +52,9 @@ impl Server {
     pub(super) fn answer(&mut self, number: u64, request: &ParsedRequest) -> Answer {
         let now = Instant::now();
         let mut answer = self.decide(number, request, now);
-        if self.script.everything.is_none() {
-            let name = HeaderName::from_static("x-ik-requestid");
-            answer
-                .headers
-                .push((name, format!("{}{number:08}", self.script.request_ids)));
-        }
-        if self.script.echoes_key && answer.status >= 400 {
-            let key = request.authorization.clone().unwrap_or_default();
-            let with_key = format!("\"message\":\"{key}: ");
-            answer.body = answer.body.replacen("\"message\":\"", &with_key, 1);
-        }
+        let name = HeaderName::from_static("x-ik-requestid");
+        let request_id = format!("{}{number:08}", self.script.request_ids);
+        answer.headers.push((name, request_id));
         let is_whole = answer.ending == Ending::Whole;
         self.ledger.log(Request {
             at: now.into_std(),
@@ -75,9 +67,6 @@ impl Server {
     }
 
     fn decide(&mut self, number: u64, request: &ParsedRequest, now: Instant) -> Answer {
-        if let Some((status, content_type, body)) = &self.script.everything {
-            return Answer::text(*status, content_type, body.clone());
-        }
         if self.is_out(number, now) {
             return Answer::text(503, "text/plain", "upstream connect error");
         }
@@ -85,7 +74,7 @@ impl Server {
         if let Some(answer) = fault.as_ref().and_then(fault_before) {
             return answer;
         }
-        if let Some(refusal) = self.key_refusal(number, request) {
+        if let Some(refusal) = self.key_refusal(request) {
             return Answer::message(refusal.0, refusal.1);
         }
         if let Some(Err(exceeded)) = self.windows(request).map(|windows| pass(windows, now)) {
@@ -133,15 +122,11 @@ impl Server {
     }
 
     /// Why a key is not taken: the status and ImageKit's words. `[spec]`
-    fn key_refusal(&self, number: u64, request: &ParsedRequest) -> Option<(u16, &'static str)> {
-        let last = self.script.revoke_key_after;
+    fn key_refusal(&self, request: &ParsedRequest) -> Option<(u16, &'static str)> {
         match &request.authorization {
             None => Some((401, "Your request does not contain private API key.")),
             Some(key) if *key != self.script.key => {
                 Some((403, "Your account cannot be authenticated."))
-            }
-            Some(_) if last.is_some_and(|last| number > last) => {
-                Some((403, "Your request contains expired private API key."))
             }
             Some(_) => None,
         }
@@ -166,12 +151,6 @@ impl Server {
                 Answer::message(400, "Your request contains invalid fileId parameter.")
             }
             Route::Delete(id) if self.ledger.delete(id) => Answer::no_content(),
-            Route::List | Route::Details(_) if self.script.refuses_reads => {
-                Answer::message(403, "Your account cannot be authenticated.")
-            }
-            Route::List if self.script.refuses_search => {
-                Answer::message(400, "Invalid search query - this account does not search.")
-            }
             Route::Details(id) if self.ledger.exists(id) => self.details(id),
             Route::Delete(id) | Route::Details(id) if !can_be_an_id(id) => {
                 Answer::message(400, "Your request contains invalid fileId parameter.")
@@ -222,8 +201,7 @@ impl Server {
         let Some(url) = body.get("url").and_then(Value::as_str) else {
             return Answer::message(400, "Your request is missing URL parameter.");
         };
-        let is_refused = self.script.refuses_wildcards && url.contains('*');
-        if is_refused || !is_purgeable(url) {
+        if !is_purgeable(url) {
             return Answer::message(400, "The URL is not valid for cache purging.");
         }
         if self
@@ -264,7 +242,7 @@ impl Server {
         }
         match Listing::parse(query) {
             Ok(listing) => {
-                let files = listing.find(&self.ledger, &self.script.unlisted);
+                let files = listing.find(&self.ledger);
                 Answer::json(200, &Value::Array(files))
             }
             Err(message) => Answer::message(400, &message),
