@@ -1078,3 +1078,65 @@ fn what_comes_from_outside_does_not_steer_the_terminal() {
         ran.stderr
     );
 }
+
+#[test]
+fn the_command_that_is_shown_continues_the_job_as_it_stands() {
+    let all = ids(5);
+    for (input, options, code) in [
+        ("ids.txt", "--concurrency 1", 1),
+        ("a b's.txt", "--concurrency 1", 1),
+        ("ids.txt", "--resume", 1),
+        ("ids.txt", "--overwrite", 1),
+        ("ids.txt", "-o old.{datetime}.csv", 1),
+        ("ids.txt", "--report=old.{datetime}.csv", 1),
+        (
+            "ids.txt",
+            "-oold.{datetime}.csv --html page.{datetime}.html",
+            1,
+        ),
+        (
+            "ids.txt",
+            "--sandbox -o old.{datetime}.csv --max-duration 1ms",
+            4,
+        ),
+    ] {
+        let script = Script {
+            malformed: [all[1].clone()].into(),
+            ..Script::plain()
+        };
+        let scene = Scene::new(script).input(input, list(&all)).option(options);
+        scene.server.ledger().put_all(all.iter().cloned());
+        let ran = scene.run();
+        ran.exits(code);
+        let (_, command) = ran
+            .stderr
+            .split_once("to continue with what is left:\n  ")
+            .unwrap();
+        assert!(!command.contains("--overwrite"), "{command}");
+        let reports = || {
+            let files = fs::read_dir(scene.folder.path()).unwrap();
+            let names = files.map(|file| file.unwrap().file_name().into_string().unwrap());
+            names
+                .filter(|name| name.ends_with(".csv"))
+                .collect::<Vec<_>>()
+        };
+        let (before, requests) = (reports(), scene.server.ledger().request_count());
+        assert_eq!(before.len(), 1, "{before:?}");
+        // A report that is named by the time is another one from now on.
+        let wait = if options.contains("{datetime}") {
+            1100
+        } else {
+            0
+        };
+        std::thread::sleep(Duration::from_millis(wait));
+        let again = scene.command_in(command.trim_end()).output().unwrap();
+        let again = Ran::new(again, scene.folder.path());
+        again.exits(code);
+        assert_eq!(reports(), before, "{command}");
+        let sent = scene.server.ledger().request_count() - requests;
+        assert!(
+            sent < 3,
+            "{command} sent {sent} requests: only one ID is left"
+        );
+    }
+}

@@ -53,9 +53,8 @@ impl Account {
             let sandbox =
                 Sandbox::start(Script::rehearsal()).context("cannot start the sandbox")?;
             let connection = connection(&sandbox.base_url())?;
-            progress.notice(
-                "sandbox: nothing real is touched; files are made up, and so are some faults",
-            );
+            progress
+                .notice("sandbox: nothing real is touched; the files and some faults are made up");
             return Ok(Self {
                 connection,
                 key: Key::parse(Sandbox::key())?,

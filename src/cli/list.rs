@@ -128,7 +128,7 @@ impl Listing<'_> {
         let took = seconds(self.stats.elapsed());
         let requests = counted(self.stats.requests(), "request", "requests");
         let mut text = format!(
-            "listed: {}, {} in {took}, by {requests}; nothing was deleted\n",
+            "listed: {}, {} in {took}, with {requests}; nothing was deleted\n",
             counted(found.files, "file", "files"),
             bytes(found.bytes)
         );

