@@ -5,7 +5,7 @@ use std::convert::Infallible;
 use std::io;
 use std::path::Path;
 use std::rc::Rc;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use anyhow::{Context as _, Result};
@@ -42,6 +42,7 @@ pub(crate) struct Exports<'a> {
     page: Option<AtomicFile>,
     summary: Option<AtomicFile>,
     metrics: Option<MetricsFile>,
+    has_warned: Cell<bool>,
     is_written: Cell<bool>,
 }
 
@@ -62,12 +63,8 @@ impl<'a> Exports<'a> {
             host: host.map(|host| host.as_str().to_owned()),
             page: open(&paths.html, Kind::Page)?,
             summary: open(&paths.summary, Kind::Summary)?,
-            metrics: metrics.map(|file| MetricsFile {
-                file: Arc::new(file),
-                is_over: Arc::default(),
-                has_warned: Cell::new(false),
-                progress: progress.clone(),
-            }),
+            metrics: metrics.map(|file| Arc::new(Mutex::new(Some(file)))),
+            has_warned: Cell::new(false),
             is_written: Cell::new(false),
         })
     }
@@ -82,10 +79,13 @@ impl<'a> Exports<'a> {
         loop {
             ticks.tick().await;
             let text = metrics(&stats, None);
-            let (target, is_over) = (Arc::clone(&file.file), Arc::clone(&file.is_over));
-            let written = spawn_blocking(move || write_unless_over(&target, &text, &is_over)).await;
-            if let Ok(Err(error)) = written {
-                file.warn(&error);
+            let file = Arc::clone(file);
+            let written = spawn_blocking(move || match &*locked(&file) {
+                Some(file) => file.write(&text),
+                None => Ok(()),
+            });
+            if let Ok(Err(error)) = written.await {
+                self.warn_of_metrics(&error);
             }
         }
     }
@@ -114,13 +114,23 @@ impl<'a> Exports<'a> {
         }
     }
 
+    /// Metrics never stop a run; one warning is enough.
+    fn warn_of_metrics(&self, error: &io::Error) {
+        if !self.has_warned.replace(true) {
+            self.progress.notice(&format!(
+                "warning: cannot write the metrics for --metrics-file: {error}; the run continues"
+            ));
+        }
+    }
+
     /// Writes metrics and summary of a run that has ended; its exit code.
     pub(crate) fn write(&self, summary: &Summary<'_>) -> u8 {
         self.is_written.set(true);
-        if let Some(file) = &self.metrics
-            && let Err(error) = file.write_last(&metrics(summary.stats, Some(summary.exit_code)))
+        let metrics_file = self.metrics.as_ref().and_then(|file| locked(file).take());
+        if let Some(file) = metrics_file
+            && let Err(error) = file.write(&metrics(summary.stats, Some(summary.exit_code)))
         {
-            file.warn(&error);
+            self.warn_of_metrics(&error);
         }
         let written: io::Result<()> = match &self.summary {
             None => Ok(()),
@@ -158,6 +168,13 @@ impl<'a> Exports<'a> {
     }
 }
 
+/// The metrics' file; taken away for the last text, which none that is on its way may replace.
+type MetricsFile = Arc<Mutex<Option<AtomicFile>>>;
+
+fn locked(file: &Mutex<Option<AtomicFile>>) -> MutexGuard<'_, Option<AtomicFile>> {
+    file.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
 /// Makes a page of a finished report; nothing is sent, and no key is needed.
 pub(crate) fn page_from_report(paths: &Paths, progress: &Progress) -> Result<u8> {
     if let Some(html) = &paths.html {
@@ -177,39 +194,6 @@ fn make_page(paths: &Paths, file: &AtomicFile, run: Option<&Run<'_>>) -> Result<
     let written = file.write(&page.html);
     written.with_context(|| format!("cannot write the page {name}"))?;
     Ok(format!("page: {name} ({} records)", grouped(page.records)))
-}
-
-/// Where the metrics go.
-#[derive(Debug)]
-struct MetricsFile {
-    file: Arc<AtomicFile>,
-    /// Held while something is written: what is on its way at the end must not replace the last text.
-    is_over: Arc<Mutex<bool>>,
-    has_warned: Cell<bool>,
-    progress: Progress,
-}
-
-impl MetricsFile {
-    fn write_last(&self, text: &str) -> io::Result<()> {
-        let mut is_over = self.is_over.lock().unwrap_or_else(PoisonError::into_inner);
-        *is_over = true;
-        self.file.write(text)
-    }
-
-    /// Metrics never stop a run; one warning is enough.
-    fn warn(&self, error: &io::Error) {
-        if self.has_warned.replace(true) {
-            return;
-        }
-        self.progress.notice(&format!(
-            "warning: cannot write the metrics for --metrics-file: {error}; the run continues"
-        ));
-    }
-}
-
-fn write_unless_over(file: &AtomicFile, text: &str, is_over: &Mutex<bool>) -> io::Result<()> {
-    let is_over = is_over.lock().unwrap_or_else(PoisonError::into_inner);
-    if *is_over { Ok(()) } else { file.write(text) }
 }
 
 /// What was typed, and what holds where nothing was. The key is no option, so it cannot be here.

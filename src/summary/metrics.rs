@@ -92,29 +92,3 @@ fn unix_seconds(at: Timestamp) -> String {
     let milliseconds = at.as_millisecond();
     format!("{}.{:03}", milliseconds / 1000, milliseconds % 1000)
 }
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::job::RunKind;
-    use crate::stop::Stop;
-
-    #[test]
-    fn the_text_is_what_prometheus_reads() {
-        let stats = RunStats::new(RunKind::Real, Stop::new());
-        let text = metrics(&stats, None);
-        for line in [
-            "# TYPE imagekit_bulk_delete_records gauge",
-            "imagekit_bulk_delete_records{status=\"gone\"} 0",
-            "imagekit_bulk_delete_throttled 0",
-        ] {
-            assert!(
-                text.lines().any(|found| found == line),
-                "{line} is not in {text}"
-            );
-        }
-        assert!(!text.contains("exit_code"), "it goes on");
-        let ended = metrics(&stats, Some(4));
-        assert!(ended.contains("imagekit_bulk_delete_exit_code 4\n"));
-    }
-}
