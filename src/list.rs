@@ -246,7 +246,7 @@ impl<E: FnMut(&Found)> Lister<'_, E> {
             match self.api.ask(Endpoint::List, || true, |_| false, send).await {
                 Ok(response) => return rows(&response),
                 Err(Unanswered::GivenUp(why)) => {
-                    tracing::warn!(why, "a page of the list got no answer, asking again");
+                    tracing::warn!(why, "a page of the list got no response; asking again");
                 }
                 Err(Unanswered::Stopped | Unanswered::Unwanted) => return Err(ListError::Stopped),
                 Err(Unanswered::KeyRefused(told)) => {
@@ -295,7 +295,8 @@ fn rows(response: &Response) -> Result<Vec<Row>, ListError> {
         )));
     }
     let files = response.files_of_list();
-    let files = files.ok_or_else(|| ListError::Broken("an answer is no list of files".into()))?;
+    let files =
+        files.ok_or_else(|| ListError::Broken("a response is not a list of files".into()))?;
     files.into_iter().map(row).collect()
 }
 

@@ -103,7 +103,7 @@ impl Lookup {
                 None => self.give_up_searching(&response),
             },
             Err(Unanswered::GivenUp(why)) => {
-                tracing::warn!(why, "a search got no answer, asking for each file");
+                tracing::warn!(why, "a search got no response; looking up each file");
             }
             Err(Unanswered::Unwanted) => {}
             Err(Unanswered::Stopped) => return Err(LookupError::Stopped),
@@ -117,7 +117,7 @@ impl Lookup {
         tracing::warn!(
             status = response.status,
             why = response.message(),
-            "this host does not search by ID, asking for each file"
+            "this host does not search by ID; looking up each file"
         );
     }
 

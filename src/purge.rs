@@ -288,7 +288,7 @@ impl PurgeCache {
             tracing::warn!(
                 why,
                 state = purge.as_str(),
-                "ImageKit takes no more purges; deletions continue"
+                "ImageKit accepts no more purges; deletions continue"
             );
         }
         Purged::not(purge, why)

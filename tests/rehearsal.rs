@@ -64,7 +64,12 @@ fn a_report_that_the_real_command_could_not_have_refuses_the_rehearsal() {
     // A file in the place of the state.
     let foreign = scene();
     fs::write(foreign.path("ids.report.csv.state"), "foreign\n").unwrap();
-    refused(&foreign, "--quiet", 2, "is not a state of this program");
+    refused(
+        &foreign,
+        "--quiet",
+        2,
+        "is not a state file of this program",
+    );
     // A job of another host that is not settled.
     let script = Script {
         malformed: ids(1).into_iter().collect(),

@@ -253,7 +253,7 @@ impl Api {
         if let Err(error @ SendError::Shortage(_)) = sent {
             let now = Instant::now();
             let since = self.short_since.get().unwrap_or_else(|| {
-                tracing::warn!("{error}; nothing is lost: it is tried until --max-outage is over");
+                tracing::warn!("{error}; nothing is lost: retrying until --max-outage has passed");
                 now
             });
             self.short_since.set(Some(since));

@@ -25,15 +25,15 @@ pub struct BaseUrl {
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 pub enum BaseUrlError {
     /// Not a URL at all.
-    #[error("{0:?} is not a URL; give it like {IMAGEKIT}")]
+    #[error("{0:?} is not a URL; write it like {IMAGEKIT}")]
     NotAUrl(String),
     /// There is a key in it, whose text must not stand in an error.
     #[error(
-        "the base URL holds a private key; give the key by IMAGEKIT_PRIVATE_KEY or --private-key-file, and a URL like {IMAGEKIT}"
+        "the base URL holds a private key; give the key in IMAGEKIT_PRIVATE_KEY or --private-key-file, and a URL like {IMAGEKIT}"
     )]
     AKey,
     /// Neither https nor http.
-    #[error("{0:?} is not an https URL; give it like {IMAGEKIT}")]
+    #[error("{0:?} is not an https URL; write it like {IMAGEKIT}")]
     Scheme(String),
     /// The key would cross a network in the open.
     #[error(

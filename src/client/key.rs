@@ -32,7 +32,7 @@ pub enum KeyError {
     Public,
     /// A key is one line of visible ASCII characters.
     #[error(
-        "the private key has a space or a character that no key has; copy it again, whole and alone on its line"
+        "the private key has a space or a character that no key has; copy it again, complete and on a line of its own"
     )]
     Malformed,
 }

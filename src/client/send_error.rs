@@ -74,7 +74,7 @@ fn words(cause: &(dyn Error + 'static)) -> String {
     }
     match text.strip_prefix(CERTIFICATE) {
         Some(why) => format!(
-            "{}; if a certificate authority of your own signed it, name its file by SSL_CERT_FILE",
+            "{}; if your own certificate authority signed it, set SSL_CERT_FILE to its certificate",
             certificate_words(why)
         ),
         None => text,

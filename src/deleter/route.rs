@@ -54,14 +54,14 @@ impl BatchRoute {
     pub(super) fn learn_limit(&self, max: usize) {
         if max < self.limit.get() {
             self.limit.set(max);
-            tracing::warn!("ImageKit takes at most {max} IDs per request; going on with that");
+            tracing::warn!("ImageKit accepts at most {max} IDs per request; using that");
         }
     }
 
     /// The host has no such route.
     pub(super) fn is_missing(&self) {
         if self.limit.replace(1) > 1 {
-            tracing::warn!("this host cannot delete in batches; going on one by one");
+            tracing::warn!("this host cannot delete in batches; deleting one by one");
         }
     }
 
@@ -88,7 +88,7 @@ impl BatchRoute {
             self.rests_until.set(Some(Instant::now() + rest));
             self.rest.set((rest * 2).min(MAX_REST));
             tracing::warn!(
-                "deleting in batches fails while single calls work; going on one by one for {} min",
+                "batch deletion fails while single calls work; deleting one by one for {} min",
                 rest.as_secs() / 60
             );
         }

@@ -20,7 +20,7 @@ pub(crate) enum StateError {
     #[error("another run holds it")]
     Locked,
     /// A file of that name that is none of ours: something else, a link, a folder, a device or a pipe.
-    #[error("it is not a state of this program")]
+    #[error("it is not a state file of this program")]
     Foreign,
     /// The system says no.
     #[error(transparent)]

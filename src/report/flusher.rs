@@ -39,7 +39,7 @@ pub(super) fn holds_lock(state: &File, path: &Path) -> io::Result<()> {
     }
     let name = path.file_name().unwrap_or(path.as_os_str());
     let text = format!(
-        "{}, its lock, was removed or replaced while the run went on; all rows stand",
+        "{}, its lock, was removed or replaced during the run; all rows are on disk",
         name.to_string_lossy()
     );
     Err(io::Error::other(text))
@@ -53,7 +53,7 @@ pub(super) fn holds(file: &File, len: u64) -> io::Result<()> {
         return Err(gone());
     }
     if held.len() < len {
-        return Err(io::Error::other("it was cut while the run went on"));
+        return Err(io::Error::other("it was cut during the run"));
     }
     Ok(())
 }
@@ -67,7 +67,7 @@ pub(super) fn is_in_place(file: &File, path: &Path) -> io::Result<()> {
 }
 
 fn gone() -> io::Error {
-    io::Error::other("it was removed or replaced while the run went on")
+    io::Error::other("it was removed or replaced during the run")
 }
 
 #[cfg(test)]

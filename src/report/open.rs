@@ -90,11 +90,11 @@ pub enum OpenError {
     )]
     Exists(String),
     /// There is a file of that name that this program did not write.
-    #[error("{0} is not a report of this program; it was left as it is: give another --report")]
+    #[error("{0} is not a report of this program; it was left alone: give another --report")]
     NotOurs(String),
     /// It is a report, and something in it is no row, with rows behind it.
     #[error(
-        "{name} is damaged: line {line} is no row of a report; it was left as it is: restore it from a copy, or start a new job with --overwrite"
+        "{name} is damaged: line {line} is not a row of a report; it was left alone: restore it from a copy, or start a new job with --overwrite"
     )]
     Damaged {
         /// The report.
@@ -104,7 +104,7 @@ pub enum OpenError {
     },
     /// Its rows are not those that this program wrote.
     #[error(
-        "{name} was changed after it was written, somewhere before line {line}; it was left as it is: restore it from a copy, or start a new job with --overwrite"
+        "{name} was changed after it was written, somewhere before line {line}; it was left alone: restore it from a copy, or start a new job with --overwrite"
     )]
     Changed {
         /// The report.
@@ -114,7 +114,7 @@ pub enum OpenError {
     },
     /// A file in the place of the state that this program did not write.
     #[error(
-        "{0} is not a state of this program, which keeps its own under that name; it was left as it is: give another --report"
+        "{0} is not a state file of this program, which needs that name; it was left alone: give another --report"
     )]
     StateNotOurs(String),
     /// A folder, a device or a pipe: it could neither be gone on with nor be kept as `.bak`.

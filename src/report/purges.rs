@@ -105,6 +105,6 @@ impl PendingPurges {
     fn row_at(&self, begin: u64) -> io::Result<Outcome> {
         let mut reader = Reader::at(File::open(&self.path)?, begin, ONE_ROW)?;
         let row = reader.next()?.and_then(|placed| placed.row.outcome());
-        row.ok_or_else(|| io::Error::other("a row that was there cannot be read any more"))
+        row.ok_or_else(|| io::Error::other("an earlier row can no longer be read"))
     }
 }

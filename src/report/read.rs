@@ -293,7 +293,7 @@ impl Iterator for Rows {
             Ok(Some(placed)) => Some(placed.row.outcome().ok_or_else(gone_wrong)),
             Ok(None) => match self.reader.end() {
                 End::Broken { line } if !was_over => {
-                    let text = format!("line {line} is no row of a report");
+                    let text = format!("line {line} is not a row of a report");
                     Some(Err(io::Error::new(io::ErrorKind::InvalidData, text)))
                 }
                 _ => None,

@@ -179,7 +179,7 @@ impl Opening<'_> {
             .map_err(self.place.io())?;
         let name = &self.place.name;
         loaded.notices.push(format!(
-            "{name}: a row that was cut off at the end was taken out, and is kept in {name}.torn"
+            "{name}: the last row was cut off; it was removed and is kept in {name}.torn"
         ));
         let known = |file_id: &String| loaded.doubts.iter().any(|sent| sent.file_id == *file_id);
         if let Some(file_id) = sent.filter(|file_id| !known(file_id)) {

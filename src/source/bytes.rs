@@ -131,7 +131,7 @@ impl Plain {
             Ordering::Equal => "was written to after it was opened".into(),
         };
         Err(io::Error::other(format!(
-            "the file {change}: something else changes it"
+            "the file {change}: something else is changing it"
         )))
     }
 

@@ -372,7 +372,7 @@ impl Permit<'_> {
         let is_outage = state.outage.failed(group, now, fastrand::f64());
         state.note_failure(now, self.throttle.max_outage);
         if is_outage && !was_outage {
-            tracing::warn!("ImageKit is not answering; it is tried one request at a time");
+            tracing::warn!("ImageKit is not answering; trying one request at a time");
         }
         drop(state);
         self.throttle.failed.notify_waiters();
