@@ -1115,10 +1115,9 @@ fn the_command_that_is_shown_continues_the_job_as_it_stands() {
         assert!(!command.contains("--overwrite"), "{command}");
         let reports = || {
             let files = fs::read_dir(scene.folder.path()).unwrap();
-            let names = files.map(|file| file.unwrap().file_name().into_string().unwrap());
-            names
-                .filter(|name| name.ends_with(".csv"))
-                .collect::<Vec<_>>()
+            let paths = files.map(|file| file.unwrap().path());
+            let reports = paths.filter(|path| path.extension().is_some_and(|last| last == "csv"));
+            reports.collect::<Vec<_>>()
         };
         let (before, requests) = (reports(), scene.server.ledger().request_count());
         assert_eq!(before.len(), 1, "{before:?}");
