@@ -21,9 +21,9 @@ use crate::stop::{Reason, Stop};
 use crate::throttle::{CountsAsAttempt, Endpoint, GotResponse, IsProbe, Permit, Throttle};
 
 pub use traffic::NO_ANSWER;
+pub(crate) use traffic::Traffic;
 
 use class::{Class, Transient};
-use traffic::Traffic;
 
 /// How often a host is tried that was never reached, before the run is given up.
 const TRIES_TO_REACH: u32 = 3;

@@ -429,9 +429,7 @@ impl Job {
         if reason.is_none() {
             self.stats.complete();
         }
-        self.stats.add_in_doubt(self.deleter.in_doubt());
-        self.stats.close(&finished);
-        self.stats.end();
+        self.stats.close(&finished, self.deleter.in_doubt());
         Ok(ending(self.stop.reason()))
     }
 
@@ -441,9 +439,7 @@ impl Job {
         let (mut report, mut index) = (self.report.borrow_mut(), self.index.borrow_mut());
         let (finished, released) = report.leave(&mut index);
         self.stop.trip(reason);
-        self.stats.add_in_doubt(self.deleter.in_doubt());
-        self.stats.close(&finished);
-        self.stats.end();
+        self.stats.close(&finished, self.deleter.in_doubt());
         (ending(self.stop.reason()), released)
     }
 }

@@ -11,7 +11,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 use tokio::time::Instant;
 
-use crate::api::Api;
+use crate::api::{Api, Traffic};
 use crate::outcome::{Outcome, Purge, Status};
 use crate::report::{Counts, Finished, PurgeCounts};
 use crate::stop::Stop;
@@ -160,17 +160,17 @@ impl RunStats {
 
     /// Counts a record that was taken in.
     pub(super) fn add_admitted(&self) {
-        bump(&self.admitted, 1);
+        self.admitted.update(|records| records + 1);
     }
 
     /// Counts one whose row stood already.
     pub(super) fn add_skipped(&self) {
-        bump(&self.skipped, 1);
+        self.skipped.update(|count| count + 1);
     }
 
     /// Counts an ID that does not look like ImageKit's; whether it is the first.
     pub(super) fn add_odd_id(&self) -> bool {
-        bump(&self.odd_ids, 1);
+        self.odd_ids.update(|count| count + 1);
         self.odd_ids.get() == 1
     }
 
@@ -189,7 +189,7 @@ impl RunStats {
 
     /// Counts purges that will be asked for.
     pub(super) fn add_purges_due(&self, purges: usize) {
-        bump(&self.purges_due, purges as u64);
+        self.purges_due.update(|count| count + purges as u64);
     }
 
     /// Counts what became of purges.
@@ -203,7 +203,7 @@ impl RunStats {
 
     /// This many IDs were sent and will have no row from this run.
     pub(super) fn add_in_doubt(&self, ids: u64) {
-        bump(&self.in_doubt, ids);
+        self.in_doubt.update(|count| count + ids);
     }
 
     /// These lists of exceptions name nothing of the input.
@@ -217,14 +217,17 @@ impl RunStats {
         total.set(self.admitted.get());
     }
 
-    /// The report was closed and holds this: from now on these are the numbers.
-    pub(super) fn close(&self, finished: &Finished) {
+    /// The report was closed and holds this: from now on these are the numbers. `in_doubt` more IDs were sent and have
+    /// no row.
+    pub(super) fn close(&self, finished: &Finished, in_doubt: u64) {
+        self.add_in_doubt(in_doubt);
         self.rows.set(finished.counts);
         self.purges.set(finished.purges);
         self.kept.set(Kept {
             rows: finished.kept_rows,
             unsettled: finished.kept_unsettled,
         });
+        self.end();
     }
 
     /// A list holds this many files.
@@ -399,58 +402,56 @@ impl RunStats {
 
     /// Requests sent, of any kind.
     pub fn requests(&self) -> u64 {
-        self.api().map_or(0, |api| api.traffic().requests())
+        self.of_traffic(Traffic::requests)
     }
 
     /// Requests that named an ID again.
     pub fn retries(&self) -> u64 {
-        self.api().map_or(0, |api| api.traffic().retries())
+        self.of_traffic(Traffic::retries)
     }
 
     /// Requests that deleted one ID by the single-file endpoint.
     pub fn single_requests(&self) -> u64 {
-        self.api().map_or(0, |api| api.traffic().singles())
+        self.of_traffic(Traffic::singles)
     }
 
     /// Requests that were answered or failed, by HTTP status; see [`NO_ANSWER`](crate::api::NO_ANSWER).
     pub fn requests_by_status(&self) -> BTreeMap<u16, u64> {
-        self.api()
-            .map_or_else(BTreeMap::new, |api| api.traffic().by_status())
+        self.of_traffic(Traffic::by_status)
     }
 
     /// Requests that were answered or failed.
     pub fn requests_ended(&self) -> u64 {
-        self.api().map_or(0, |api| api.traffic().landed())
+        self.of_traffic(Traffic::landed)
     }
 
     /// 429s.
     pub fn throttled(&self) -> u64 {
-        self.throttle()
-            .map_or(0, |throttle| throttle.throttled_count())
+        self.of_throttle(Throttle::throttled_count)
     }
 
     /// For how long 429s made the run wait.
     pub fn paused(&self) -> Duration {
-        self.throttle()
-            .map_or(Duration::ZERO, |throttle| throttle.paused())
+        self.of_throttle(Throttle::paused)
     }
 
     /// Limits as ImageKit stated them.
     pub fn limits(&self) -> Vec<SeenLimit> {
-        self.throttle()
-            .map_or_else(Vec::new, |throttle| throttle.seen_limits())
+        self.of_throttle(Throttle::seen_limits)
     }
 
     /// What holds requests back; `None` before there is a connection.
     pub fn throttle(&self) -> Option<Arc<Throttle>> {
-        Some(self.api()?.throttle())
+        self.api.get().map(|api| api.throttle())
     }
 
-    fn api(&self) -> Option<&Api> {
-        self.api.get().map(|api| &**api)
+    fn of_traffic<T: Default>(&self, read: impl Fn(&Traffic) -> T) -> T {
+        let api = self.api.get();
+        api.map(|api| read(api.traffic())).unwrap_or_default()
     }
-}
 
-fn bump(count: &Cell<u64>, by: u64) {
-    count.set(count.get() + by);
+    fn of_throttle<T: Default>(&self, read: impl Fn(&Throttle) -> T) -> T {
+        let throttle = self.throttle();
+        throttle.map(|throttle| read(&throttle)).unwrap_or_default()
+    }
 }
