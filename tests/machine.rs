@@ -195,6 +195,29 @@ fn a_shortage_of_open_files_that_lasts_ends_the_run_as_what_it_is() {
     }
 }
 
+#[test]
+fn a_list_waits_for_open_files_too_and_is_complete_or_says_that_it_is_not() {
+    for (max_outage, code) in [("1m", 0), ("1s", 4)] {
+        let scene = Scene::new(slow()).option("--list size>=0 -o list.csv --summary-json s.json");
+        scene.server.ledger().put_all(ids(30_000));
+        let (scene, _front) = scene.option("--rate unlimited").behind(|_| Reply::Pass);
+        let child = starved(&scene, &format!("--max-outage {max_outage}"));
+        if code == 0 {
+            limit_open_files(&child, "1000");
+        }
+        Ran::new(child.wait_with_output().unwrap(), scene.folder.path()).exits(code);
+        let lines =
+            |name: &str| fs::read_to_string(scene.path(name)).map(|rows| rows.lines().count());
+        let (list, part) = (lines("list.csv").ok(), lines("list.csv.part").ok());
+        if code == 0 {
+            assert_eq!((list, part), (Some(30_001), None));
+        } else {
+            assert!(list.is_none() && part.is_some_and(|lines| lines > 10_000));
+        }
+        assert!(scene.path("s.json").exists());
+    }
+}
+
 /// A folder and a copy of the program that a user without rights can use.
 struct Stranger {
     scene: Scene,

@@ -20,6 +20,7 @@ use super::exports::Exports;
 use super::options::Cli;
 use super::paths::Paths;
 use super::prepare::listen;
+use super::process;
 use super::run::{in_words, kind, limits, rehearse};
 use crate::progress::Progress;
 
@@ -70,6 +71,7 @@ impl Listing<'_> {
         };
         let (limits, throttle) = (limits(self.cli), line.throttle());
         let timeout = self.cli.speed.timeout;
+        let reserve = process::reserve_files();
         let ended = select! {
             biased;
             number = signals.watch(&self.stop, self.progress, timeout) => {
@@ -81,6 +83,7 @@ impl Listing<'_> {
             never = self.exports.keep(Rc::clone(&self.stats)) => match never {},
             ended = list::run(&query, &line, &mut sheet, each) => ended,
         };
+        drop(reserve);
         self.stats.end();
         self.finish(ended, sheet, &so_far.get())
     }
