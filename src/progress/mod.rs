@@ -186,10 +186,9 @@ impl Progress {
         } else {
             Style::Bad
         };
-        let text = sanitize(&summary.text());
+        let text = self.lines(Level::Info, &sanitize(&summary.text()));
         let (verdict, rest) = text.split_at(text.find([':', ' ']).unwrap_or(0));
-        let verdict = Span::new(verdict, style).styled(self.colours);
-        self.say(&format!("{verdict}{}", rest.trim_end()));
+        self.print(&(Span::new(verdict, style).styled(self.colours) + rest));
     }
 
     /// Tells an error.

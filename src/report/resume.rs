@@ -56,7 +56,7 @@ pub fn inspect(
     Ok((loaded.index, pending_purges))
 }
 
-/// Fails where [`open`](super::open) would, for a rehearsal of a job at `host`, and changes nothing. Which key the job
+/// Fails where [`super::open()`] would, for a rehearsal of a job at `host`, and changes nothing. Which key the job
 /// is for is not known then.
 pub fn rehearse(path: &Path, existing: Existing, host: &str) -> Result<(), OpenError> {
     let place = Place::of(path)?;
