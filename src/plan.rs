@@ -49,7 +49,7 @@ impl Plan {
                 .iter()
                 .map(|(endpoint, count)| {
                     let (per_second, burst) = endpoint.documented();
-                    least_time(*count, per_second, burst)
+                    least_time(*count, per_second, burst.into())
                 })
                 .max(),
         };

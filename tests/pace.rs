@@ -5,6 +5,7 @@
 mod model;
 
 use std::cell::Cell;
+use std::future::Future;
 use std::time::Duration;
 
 use imagekit_bulk_delete::sandbox::Window;
@@ -112,7 +113,7 @@ async fn limits_that_are_told_are_used_to_the_full_at_the_price_of_few_refusals(
             let took = send(case.requests, &auto(), &server).await;
             let (refused, requests) = (server.refused(), server.requests());
             let told = format!("{}, {headers:?}: {took:.1} s, {refused} refused", case.name);
-            assert!(took <= 1.03 * case.ideal + 1.2, "{told}");
+            assert!(took <= 1.03 * case.ideal + 1.4, "{told}");
             assert!(
                 share(refused, requests) <= 0.005 + 20.0 * share(1, requests),
                 "{told}"
@@ -185,6 +186,31 @@ async fn a_limit_that_is_raised_is_found_within_two_minutes_though_only_429s_tel
     assert!(server.refused() < 50);
 }
 
+/// Requests of another client in the same limit and how many of them are refused: `burst` at once, again after each
+/// period, as long as ours take.
+async fn beside(
+    (burst, period): (u32, Duration),
+    server: &Server,
+    ours: impl Future<Output = f64>,
+) -> (f64, usize, usize) {
+    let others = Cell::new((0, 0));
+    let other_client = async {
+        for round in 1_u32.. {
+            sleep_until(server.start + round * period).await;
+            for _ in 0..burst {
+                let (sent, refused) = others.get();
+                others.set((sent + 1, refused + usize::from(server.pass().is_err())));
+            }
+        }
+    };
+    let took = select! {
+        () = other_client => f64::INFINITY,
+        took = ours => took,
+    };
+    let (sent, refused) = others.get();
+    (took, sent, refused)
+}
+
 #[tokio::test(start_paused = true)]
 async fn with_another_client_in_the_same_limit_both_make_progress() {
     for headers in [Headers::Always, Headers::On429, Headers::Never] {
@@ -195,25 +221,41 @@ async fn with_another_client_in_the_same_limit_both_make_progress() {
         ] {
             let server = Server::new(std::slice::from_ref(&window), headers);
             let throttle = auto();
-            let others = Cell::new((0, 0));
-            let other_client = async {
-                for request in 1_u32.. {
-                    sleep_until(server.start + request * SECOND / 10).await;
-                    let (sent, refused) = others.get();
-                    others.set((sent + 1, refused + usize::from(server.pass().is_err())));
-                }
-            };
-            let took = select! {
-                () = other_client => f64::INFINITY,
-                took = send(600, &throttle, &server) => took,
-            };
-            let (sent, refused) = others.get();
+            let ours = send(600, &throttle, &server);
+            let (took, sent, refused) = beside((1, SECOND / 10), &server, ours).await;
             let told = format!(
                 "{window:?}, {headers:?}: {took:.1} s, others' refused {refused} of {sent}"
             );
             assert!(took < 1.5 * 60.0, "{told}");
             assert!(share(server.refused(), server.requests()) < 0.05, "{told}");
             assert!(share(refused, sent) < 0.07, "{told}");
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn another_client_in_bursts_costs_few_refusals_of_ours_and_of_its_own() {
+    for headers in [Headers::Always, Headers::On429] {
+        for window in [Window::fixed(20, SECOND), Window::sliding(20, SECOND)] {
+            for period in [SECOND, 2 * SECOND] {
+                let server = Server::new(std::slice::from_ref(&window), headers);
+                // A window that is counted in a fixed grid began before us.
+                let _ = server.pass();
+                sleep(SECOND / 3).await;
+                let throttle = auto();
+                let ours = send(1200, &throttle, &server);
+                let (took, sent, refused) = beside((10, period), &server, ours).await;
+                let told = format!(
+                    "{window:?}, {headers:?}, {period:?}: {took:.1} s, {} refused, others' {refused} of {sent}",
+                    server.refused()
+                );
+                assert!(took < 1.2 * 120.0, "{told}");
+                assert!(
+                    share(server.refused(), server.requests()) <= 0.0125,
+                    "{told}"
+                );
+                assert!(share(refused, sent) < 0.07, "{told}");
+            }
         }
     }
 }
@@ -235,7 +277,7 @@ async fn a_bucket_that_is_told_as_something_else_is_still_kept() {
                 server.refused()
             );
             assert!(took < 1.15 * 40.0, "{told}");
-            assert!(server.refused() <= 24, "{told}");
+            assert!(server.refused() <= 20, "{told}");
         }
     }
 }
@@ -357,11 +399,43 @@ async fn a_429_costs_a_rate_of_the_user_its_stated_wait_and_no_more() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_rate_of_the_user_that_is_refused_again_and_again_slows_down() {
-    let server = Server::new(&[Window::sliding(10, SECOND)], Headers::WaitOn429);
-    let took = send(600, &twenty_a_second(), &server).await;
-    assert!(took < 1.15 * 60.0, "{took}");
-    assert!(server.refused() < 18, "{} refused", server.refused());
+async fn no_429_however_many_slows_a_rate_of_the_user_beyond_its_stated_wait() {
+    for (every, stated) in [
+        (20, SECOND),
+        (50, SECOND / 10),
+        (7, SECOND / 4),
+        (2, 3 * SECOND),
+    ] {
+        let (throttle, start) = (twenty_a_second(), Instant::now());
+        for request in 1..=600 {
+            let permit = throttle.permit(Endpoint::Delete).await;
+            if request % every == 0 {
+                permit.throttled(&wait(stated));
+            } else {
+                permit.succeeded(&RateLimitHeaders::default());
+            }
+        }
+        let least = 600.0 / 20.0 + f64::from(600 / every) * stated.as_secs_f64();
+        let took = start.elapsed().as_secs_f64();
+        assert!(
+            took <= least + 0.1,
+            "{took} s, {least} s for a 429 in {every}"
+        );
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_rate_of_the_user_above_the_limit_ends_in_time_with_or_without_a_stated_limit() {
+    for headers in [Headers::Always, Headers::On429, Headers::WaitOn429] {
+        let server = Server::new(&[Window::sliding(10, SECOND)], headers);
+        let took = send(600, &twenty_a_second(), &server).await;
+        let (refused, told) = (server.refused(), format!("{headers:?}: {took:.1} s"));
+        assert!(took < 1.15 * 60.0, "{told}");
+        assert!(
+            headers == Headers::WaitOn429 || refused < 6,
+            "{told}, {refused} refused"
+        );
+    }
 }
 
 #[tokio::test(start_paused = true)]

@@ -5,7 +5,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::SeenLimit;
-use super::controller::{Controller, Documented};
+use super::controller::Controller;
 use super::rate::{Rate, RateLimitHeaders};
 use crate::backoff::Backoff;
 
@@ -14,13 +14,6 @@ const MAX_PAUSE: Duration = Duration::from_mins(5);
 
 /// Nor shorter than this: a server that says "0 ms" would be hammered.
 const MIN_PAUSE: Duration = Duration::from_millis(20);
-
-/// Requests in flight right after a pause; each success allows one more, so that the requests held up by one 429 do not
-/// all run into the next.
-const FIRST_AFTER_A_PAUSE: usize = 2;
-
-/// The first request to an endpoint goes alone: working reads prove nothing about deleting.
-const FIRST_EVER: usize = 1;
 
 /// The API calls that ImageKit limits, each on its own.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -58,10 +51,10 @@ impl Endpoint {
     }
 
     /// Requests a second and the burst that ImageKit documents; deletions and purges are writes. `[one source]`
-    pub const fn documented(self) -> (f64, f64) {
+    pub const fn documented(self) -> (f64, u32) {
         match self {
-            Self::Delete | Self::DeleteBatch | Self::Purge => (5.0, 20.0),
-            Self::List | Self::Details => (40.0, 100.0),
+            Self::Delete | Self::DeleteBatch | Self::Purge => (5.0, 20),
+            Self::List | Self::Details => (40.0, 100),
         }
     }
 }
@@ -70,16 +63,15 @@ impl Endpoint {
 pub(super) struct EndpointLimiter {
     endpoint: Endpoint,
     controller: Controller,
-    /// False with `--rate unlimited`: only pauses hold requests back.
-    is_paced: bool,
+    rate: Rate,
     paused_until: Option<Instant>,
-    /// Consecutive pauses without a stated end.
-    endless_pauses: u32,
-    in_flight: usize,
+    /// Pauses in a row after which nothing was accepted.
+    failed_pauses: u32,
     ramp: Ramp,
 }
 
-/// Requests in flight since the last pause, and how many are allowed.
+/// Requests in flight since the last pause, and how many are allowed. It starts with one: working reads prove nothing
+/// about deleting, and the requests held up by one 429 must not all run into the next.
 #[derive(Debug, Clone, Copy)]
 struct Ramp {
     since: Instant,
@@ -105,22 +97,20 @@ pub(super) enum Held {
 
 impl EndpointLimiter {
     pub(super) fn new(endpoint: Endpoint, rate: Rate, now: Instant) -> Self {
-        let (per_second, burst) = endpoint.documented();
-        let controller = match rate {
-            Rate::Auto => Controller::new(Documented { per_second, burst }, now),
-            Rate::PerSecond { .. } | Rate::Unlimited => Controller::follower(now),
+        let (per_second, burst) = match rate {
+            Rate::Auto => endpoint.documented(),
+            Rate::PerSecond { .. } | Rate::Unlimited => (f64::INFINITY, 1),
         };
         Self {
             endpoint,
-            controller,
-            is_paced: rate != Rate::Unlimited,
+            controller: Controller::new(per_second, burst, now),
+            rate,
             paused_until: None,
-            endless_pauses: 0,
-            in_flight: 0,
+            failed_pauses: 0,
             ramp: Ramp {
                 since: now,
                 in_flight: 0,
-                most: FIRST_EVER,
+                most: 1,
             },
         }
     }
@@ -130,10 +120,9 @@ impl EndpointLimiter {
         if self.ramp.in_flight >= self.ramp.most {
             return Some(Held::UntilAnAnswer);
         }
-        let by_controller = if self.is_paced {
-            self.controller.not_before(now)
-        } else {
-            None
+        let by_controller = match self.rate {
+            Rate::Unlimited => None,
+            Rate::Auto | Rate::PerSecond { .. } => self.controller.not_before(MAX_PAUSE, now),
         };
         self.paused_until
             .max(not_before)
@@ -144,14 +133,12 @@ impl EndpointLimiter {
 
     /// A request is sent now.
     pub(super) fn left(&mut self, now: Instant) {
-        self.in_flight += 1;
         self.ramp.in_flight += 1;
         self.controller.left(now);
     }
 
     /// The request sent at `sent` has ended, whatever the outcome.
     pub(super) fn landed(&mut self, sent: Instant) {
-        self.in_flight -= 1;
         if sent >= self.ramp.since {
             self.ramp.in_flight = self.ramp.in_flight.saturating_sub(1);
         }
@@ -160,8 +147,12 @@ impl EndpointLimiter {
     /// The request sent at `sent` was accepted.
     pub(super) fn accepted(&mut self, sent: Instant, now: Instant, limits: &RateLimitHeaders) {
         if sent >= self.ramp.since {
-            self.ramp.most = self.ramp.most.saturating_add(1);
-            self.endless_pauses = 0;
+            self.failed_pauses = 0;
+            self.ramp.most = match self.rate {
+                // The controller spreads them.
+                Rate::Auto => usize::MAX,
+                Rate::PerSecond { .. } | Rate::Unlimited => self.ramp.most.saturating_add(1),
+            };
         }
         self.controller.accepted(sent, now, limits);
     }
@@ -173,34 +164,32 @@ impl EndpointLimiter {
         now: Instant,
         limits: &RateLimitHeaders,
     ) -> Paused {
-        // This one still counts.
-        let others_in_flight = self.in_flight.saturating_sub(1) as u64;
-        self.controller.refused(sent, now, limits, others_in_flight);
-        let paused_already = self.paused_until.filter(|until| *until > now);
+        // 429s to requests that were in flight together count as one.
+        self.failed_pauses += u32::from(sent >= self.ramp.since || self.failed_pauses == 0);
         let stated = limits.wait.filter(|wait| !wait.is_zero());
-        let wait = match stated {
-            Some(wait) => wait.clamp(MIN_PAUSE, MAX_PAUSE),
-            None => self.unstated_wait(sent >= self.ramp.since),
-        };
-        let until = self.paused_until.max(Some(now + wait)).unwrap_or(now);
+        let wait = stated
+            .unwrap_or_else(|| self.unstated_wait())
+            .clamp(MIN_PAUSE, MAX_PAUSE);
+        let already = self.paused_until.filter(|until| *until > now);
+        let until = already.unwrap_or(now).max(now + wait);
         self.paused_until = Some(until);
+        let is_spread = self.rate == Rate::Auto && self.failed_pauses == 1;
         self.ramp = Ramp {
             since: until,
             in_flight: 0,
-            most: FIRST_AFTER_A_PAUSE,
+            most: if is_spread { usize::MAX } else { 1 },
         };
+        self.controller.refused(sent, now, limits, until);
         Paused {
-            by: until - paused_already.unwrap_or(now),
+            by: until - already.unwrap_or(now),
             has_end: stated.is_some(),
         }
     }
 
-    /// 429s to requests that were in flight together count as one.
-    fn unstated_wait(&mut self, is_another: bool) -> Duration {
-        self.endless_pauses += u32::from(is_another || self.endless_pauses == 0);
+    fn unstated_wait(&self) -> Duration {
         let backoff = Backoff::default();
-        let least = backoff.ceiling(self.endless_pauses) / 2;
-        backoff.delay(self.endless_pauses, Some(least), fastrand::f64())
+        let least = backoff.ceiling(self.failed_pauses) / 2;
+        backoff.delay(self.failed_pauses, Some(least), fastrand::f64())
     }
 
     /// When the current pause ends; `None` outside of a pause.
@@ -210,10 +199,9 @@ impl EndpointLimiter {
 
     /// Requests per second allowed at present; infinite if nothing holds them back.
     pub(super) fn rate(&self, now: Instant) -> f64 {
-        if self.is_paced {
-            self.controller.rate(now)
-        } else {
-            f64::INFINITY
+        match self.rate {
+            Rate::Unlimited => f64::INFINITY,
+            Rate::Auto | Rate::PerSecond { .. } => self.controller.rate(now),
         }
     }
 

@@ -1,131 +1,167 @@
-//! Our own rate, for limits that no header states: it closes in on what the server grants, stays just below that,
-//! and probes for more at ever longer intervals. Arithmetic only.
+//! Our own rate, for limits that no header states. It doubles until a request is refused, falls back to what was
+//! accepted in the second before that, and from just below grows slowly past it until the next refusal. Arithmetic only.
 
 use std::time::Duration;
 
 use tokio::time::Instant;
 
-/// The share of the granted rate that is used after a refusal.
-const STEP_BACK: f64 = 0.97;
+use super::sends::Sends;
 
-/// The same where another client needs room, and already the settled rate was refused, no probe above it.
-const STEP_ASIDE: f64 = 0.92;
+/// The shortest time between two doublings while nothing has been refused.
+const DOUBLING: Duration = Duration::from_millis(200);
 
-/// The largest share of the rate that one refusal takes away, as a short moment may mislead.
-const MAX_STEP: f64 = 0.3;
+/// The limit is what was accepted in this span before a refusal: all of a window up to this length.
+const MEASURED: Duration = Duration::from_secs(1);
 
-/// A shorter time says too little about what is granted.
-const MIN_MEASURED: Duration = Duration::from_secs(1);
+/// How far below the measured limit the rate starts, as a share of it; after twice `PLATEAU` it is as far above.
+const DEPTH: f64 = 0.12;
 
-/// Seconds in which the rate approaches the refused one, and the shortest plateau before more is tried.
-const SETTLING: f64 = 2.0;
+/// Seconds from a refusal until the measured limit is reached again.
+const PLATEAU: f64 = 12.0;
 
-/// The plateau doubles each time that a refused rate is confirmed, up to this many seconds.
-const MAX_PLATEAU: f64 = 20.0;
+/// The least share of the rate that a refusal leaves, as a short moment may mislead.
+const MIN_KEPT: f64 = 0.85;
 
-/// Refused rates that differ by less than this share confirm one another.
-const SAME: f64 = 0.15;
-
-/// What the server granted between two refusals.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Granted {
-    /// Requests that were accepted.
-    pub(super) accepted: f64,
-    /// The time between the refusals, the pause included.
-    pub(super) elapsed: Duration,
-    /// The time from the refusal until a request was accepted again.
-    pub(super) blocked: Duration,
-    /// The limit is known and was not used up by us alone: another client has a share of it.
-    pub(super) is_shared: bool,
-}
-
-/// Requests per second; infinite where the windows alone decide.
+/// Requests per second: infinite where nothing but stated limits holds requests back.
 #[derive(Debug)]
 pub(super) struct OwnRate {
-    now: f64,
-    /// Where the rate starts after a refusal, and where it settles.
-    low: f64,
-    high: Option<f64>,
+    per_second: f64,
+    documented: f64,
+    /// What the last refusal measured; `None` while the rate doubles.
+    measured: Option<f64>,
     /// Seconds since the refusal during which the rate held requests back.
     calm: f64,
-    plateau: f64,
     grown: Instant,
+    /// Whether the rate has held requests back since it last grew: only then may it grow.
+    is_binding: bool,
+    /// The requests accepted in the last `MEASURED`, by when they were sent.
+    accepted: Sends,
+    /// When the first request was sent that was accepted after the refusal before.
+    free_since: Instant,
+    block: Option<Block>,
+}
+
+/// A refusal, and further ones before a request was accepted again.
+#[derive(Debug, Clone, Copy)]
+struct Block {
+    /// When the refused request was sent.
+    sent: Instant,
+    begin: Instant,
+    /// When the pause ends.
+    end: Instant,
+    is_over: bool,
 }
 
 impl OwnRate {
-    pub(super) fn new(per_second: f64, now: Instant) -> Self {
+    pub(super) fn new(documented: f64, now: Instant) -> Self {
         Self {
-            now: per_second,
-            low: per_second,
-            high: None,
+            per_second: documented,
+            documented,
+            measured: None,
             calm: 0.0,
-            plateau: SETTLING,
             grown: now,
+            is_binding: false,
+            accepted: Sends::over(MEASURED),
+            free_since: now,
+            block: None,
         }
     }
 
     /// Requests per second.
     pub(super) fn per_second(&self) -> f64 {
-        self.now
+        self.per_second
     }
 
-    /// Replaces the rate until the next refusal.
+    /// It holds a request back.
+    pub(super) fn bind(&mut self) {
+        self.is_binding = true;
+    }
+
+    /// A header states that this is the limit.
     pub(super) fn set(&mut self, per_second: f64) {
-        self.now = per_second;
+        if self.per_second.is_finite() {
+            self.per_second = per_second;
+            self.measured = Some(per_second);
+            self.calm = PLATEAU;
+        }
     }
 
-    /// An unexplained refusal at `before` requests per second; returns whether `granted` was long enough to go by.
-    pub(super) fn step_back(&mut self, granted: Granted, before: f64, now: Instant) -> bool {
-        let mean = granted.accepted / granted.elapsed.as_secs_f64().max(0.05);
-        let before = match self.high {
-            _ if before.is_infinite() => mean,
-            // The rate went on doubling until the refusal came back: the limit is not far above the mean.
-            None => before.min(2.0 * mean),
-            Some(_) => before,
-        };
-        let was_settled = self.calm <= self.plateau;
-        let step_back = if granted.is_shared && was_settled {
-            STEP_ASIDE
-        } else {
-            STEP_BACK
-        };
-        self.low = mean.clamp(before * (1.0 - MAX_STEP), before) * step_back;
-        let is_measured = granted.elapsed >= MIN_MEASURED;
-        if is_measured {
-            let is_confirmed = self
-                .high
-                .is_some_and(|high| (before / high - 1.0).abs() < SAME);
-            self.plateau = if is_confirmed {
-                (2.0 * self.plateau).min(MAX_PLATEAU)
-            } else {
-                SETTLING
-            };
-            // A short block means that the rate was slightly too high; a long one, that a long window was used up,
-            // which grants the mean.
-            let nearness = (-granted.blocked.as_secs_f64() / SETTLING).exp();
-            let high = mean + (before - mean).max(0.0) * nearness;
-            self.high = Some((high * step_back).max(self.low));
+    /// The request sent at `sent` was refused, no earlier refusal's in flight; none will be sent before `until`.
+    pub(super) fn refused(&mut self, sent: Instant, now: Instant, until: Instant) {
+        match &mut self.block {
+            // The burst was too much, or somebody else's requests: that says nothing of the documented rate.
+            _ if self.measured.is_none() && self.per_second <= self.documented => {}
+            Some(block) if !block.is_over => block.end = until,
+            _ => {
+                self.block = Some(Block {
+                    sent,
+                    begin: now,
+                    end: until,
+                    is_over: false,
+                });
+            }
         }
-        self.high = Some(self.high.unwrap_or(before).max(self.low));
-        self.now = self.low;
+    }
+
+    /// The request sent at `sent` was accepted.
+    pub(super) fn accepted(&mut self, sent: Instant, now: Instant) {
+        match self.block {
+            // It was in flight when another was refused.
+            Some(block) if sent < block.begin => {
+                if sent <= block.sent {
+                    self.accepted.add(sent);
+                }
+                return;
+            }
+            Some(block) if !block.is_over => {
+                self.step_back(block);
+                self.block = Some(Block {
+                    is_over: true,
+                    ..block
+                });
+                self.free_since = sent;
+                self.grown = now;
+                self.is_binding = false;
+            }
+            _ => self.grow(sent, now),
+        }
+        self.accepted.add(sent);
+        self.accepted.forget(sent, MEASURED);
+    }
+
+    /// Steps back from a refusal, now that it is known how long it blocked.
+    #[expect(clippy::cast_precision_loss, reason = "a second's requests are few")]
+    fn step_back(&mut self, block: Block) {
+        self.accepted.forget(block.sent, MEASURED);
+        let least = self.measured.map_or(0.0, |_| MIN_KEPT * self.per_second);
+        // A longer block says that a longer window was used up: it grants less than its best second. Somebody else may
+        // have used it, so that at most half is taken away.
+        let free = block.begin - self.free_since;
+        let lost = (block.end - block.begin).saturating_sub(MEASURED).min(free);
+        let share = 1.0 - lost.div_duration_f64((free + lost).max(MEASURED));
+        let measured = (self.accepted.count as f64).max(least) * share;
+        let measured = measured.max(1.0 / MEASURED.as_secs_f64());
+        self.measured = Some(measured);
+        self.per_second = (1.0 - DEPTH) * measured;
         self.calm = 0.0;
-        self.grown = now;
-        is_measured
     }
 
-    /// A request was accepted; the rate grows only if it `is_binding`, which means that it held requests back.
-    pub(super) fn grow(&mut self, is_binding: bool, now: Instant) {
-        let passed = now.duration_since(self.grown).as_secs_f64().min(1.0);
-        self.grown = now;
-        if let Some(high) = self.high.filter(|_| is_binding && self.now.is_finite()) {
-            self.calm += passed;
-            let settled = high - (high - self.low) * (-self.calm / SETTLING).exp();
-            self.now = settled * growth(self.calm / self.plateau - 1.0);
+    fn grow(&mut self, sent: Instant, now: Instant) {
+        match self.measured {
+            Some(measured) => {
+                if std::mem::take(&mut self.is_binding) {
+                    self.calm += (now - self.grown).as_secs_f64().min(1.0);
+                    self.per_second =
+                        measured * (1.0 + DEPTH * (self.calm / PLATEAU - 1.0).powi(3));
+                }
+                self.grown = now;
+            }
+            None if self.is_binding && sent >= self.grown && now >= self.grown + DOUBLING => {
+                self.per_second *= 2.0;
+                self.grown = now;
+                self.is_binding = false;
+            }
+            None => {}
         }
     }
-}
-
-/// The share of a known limit to try after this many plateaus of probing: 110 % after one, 180 % after two.
-pub(super) fn growth(plateaus: f64) -> f64 {
-    1.0 + 0.1 * plateaus.max(0.0).powi(3)
 }

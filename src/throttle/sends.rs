@@ -7,7 +7,7 @@ use tokio::time::Instant;
 
 /// The span is divided into this many moments, and a moment counts as its latest request. That bounds the memory and
 /// costs less than half a percent of a limit.
-const MOMENTS: u32 = 256;
+const MOMENTS: u32 = 1024;
 
 /// The requests of a time span, oldest first.
 #[derive(Debug, Default)]
@@ -80,11 +80,6 @@ impl Sends {
             self.count -= oldest.count;
             self.moments.pop_front();
         }
-    }
-
-    pub(super) fn clear(&mut self) {
-        self.moments.clear();
-        self.count = 0;
     }
 }
 

@@ -1,21 +1,22 @@
-//! A rate-limit window: so many requests per interval, counted against the requests that we sent.
+//! A rate-limit window: so many requests per interval, counted against the requests that we sent. Arithmetic only.
 
 use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::controller::SHORT;
-use super::own_rate::growth;
 use super::sends::Sends;
 
-/// A limit that no answer has repeated for this long may have been raised, and is probed.
+/// A limit that no answer has repeated for this long, or for two intervals, may have been raised: it no longer holds
+/// anything back.
 const STALE_AFTER: Duration = Duration::from_mins(1);
 
-/// Seconds of probing until 110 % of a limit is tried; 180 % after twice as many.
-const TRIED_OUT: f64 = 10.0;
+/// Requests are spread evenly over windows up to this length. In longer ones they leave as fast as everything else
+/// allows.
+const SHORT: Duration = Duration::from_secs(2);
 
 /// The share of a long window that is not used at once, to leave room for the account's other clients.
 const RESERVE: f64 = 0.05;
+
 /// A window this long is a long one.
 const LONG: Duration = Duration::from_secs(30);
 
@@ -26,37 +27,53 @@ pub(super) struct Window {
     pub(super) interval: Duration,
     stated_at: Instant,
     sends: Sends,
+    /// When it last explained a refusal.
+    explained_at: Option<Instant>,
+}
+
+/// Whether a limit was not known before.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum IsNew {
+    No,
+    Yes,
 }
 
 impl Window {
-    /// A window that an answer has just stated; `earlier` is what was sent before.
-    pub(super) fn new(limit: u64, interval: Duration, earlier: &Sends, now: Instant) -> Self {
+    /// A window of which no limit is stated yet; `earlier` is what was sent before.
+    pub(super) fn new(interval: Duration, earlier: &Sends, now: Instant) -> Self {
         Self {
-            limit,
+            limit: 0,
             interval,
             stated_at: now,
             sends: earlier.recent(interval, now),
+            explained_at: None,
         }
     }
 
-    /// An answer stated the limit again; returns whether it has changed.
-    pub(super) fn update(&mut self, limit: u64, now: Instant) -> bool {
+    /// An answer states its limit.
+    pub(super) fn update(&mut self, limit: u64, now: Instant) -> IsNew {
         self.stated_at = now;
-        std::mem::replace(&mut self.limit, limit) != limit
+        if std::mem::replace(&mut self.limit, limit) == limit {
+            IsNew::No
+        } else {
+            IsNew::Yes
+        }
     }
 
-    /// Requests allowed per interval: the limit, or a little more once it is stale, to find out whether it was
-    /// raised.
-    #[expect(clippy::cast_precision_loss, reason = "a limit is far below 2^52")]
-    pub(super) fn allowed(&self, now: Instant) -> f64 {
-        let quiet = now.duration_since(self.stated_at);
-        let tried_out = quiet.saturating_sub(STALE_AFTER.max(2 * self.interval));
-        self.limit as f64 * growth(tried_out.as_secs_f64() / TRIED_OUT).min(20.0)
+    /// Whether the limit may have been raised since it was stated.
+    pub(super) fn is_stale(&self, now: Instant) -> bool {
+        now.duration_since(self.stated_at) > STALE_AFTER.max(2 * self.interval)
     }
 
     /// Whether requests are spread evenly over it.
     pub(super) fn is_short(&self) -> bool {
         self.interval <= SHORT
+    }
+
+    /// Requests per second if they are spread evenly over the interval, lengthened by `guard`.
+    #[expect(clippy::cast_precision_loss, reason = "a limit is far below 2^52")]
+    pub(super) fn per_second(&self, guard: Duration) -> f64 {
+        self.limit as f64 / (self.interval + guard).as_secs_f64()
     }
 
     /// Counts a request that is sent now.
@@ -69,46 +86,51 @@ impl Window {
         self.sends.remove(sent);
     }
 
-    /// Clears the count if more requests were accepted than a sliding window allows, as the server must then count
-    /// differently; returns whether it did. `in_flight` requests may still be refused.
-    pub(super) fn begin_anew_if_exceeded(&mut self, now: Instant, in_flight: u64) -> bool {
+    /// Whether a refusal shows no more than that we have used it up ourselves, but for what is reserved. If that
+    /// happens again within the interval, the server must count differently.
+    pub(super) fn explains_refusal(&mut self, now: Instant) -> bool {
         self.sends.forget(now, self.interval);
-        let is_exceeded = self.sends.count > self.limit.saturating_add(in_flight);
-        if is_exceeded {
-            self.sends.clear();
+        let is_used_up = self.unused() <= RESERVE;
+        let is_again = |at: Instant| now < at + self.interval;
+        let explains = is_used_up && !self.explained_at.is_some_and(is_again);
+        if explains {
+            self.explained_at = Some(now);
         }
-        is_exceeded
+        explains
     }
 
     /// When the next request fits; `None` if it fits now. `guard` lengthens the interval, because some requests
     /// take longer to arrive than others.
-    #[expect(clippy::cast_precision_loss, reason = "a count is far below 2^52")]
     pub(super) fn full_until(&mut self, now: Instant, guard: Duration) -> Option<Instant> {
         let span = self.interval + guard;
         self.sends.forget(now, span);
-        let allowed = self.allowed(now).max(1.0);
-        let mut count = self.sends.count as f64;
-        if count + 1.0 <= allowed {
-            let unused = 1.0 - (count + 1.0) / allowed;
-            return self.opens_at(unused).filter(|at| *at > now);
+        if self.sends.count < self.limit {
+            return self.opens_at().filter(|at| *at > now);
         }
+        let mut count = self.sends.count;
         let leaves_room = self.sends.moments.iter().find(|moment| {
-            count -= moment.count as f64;
-            count + 1.0 <= allowed
+            count -= moment.count;
+            count < self.limit
         });
         leaves_room.map(|moment| moment.last + span)
     }
 
-    /// When the request that leaves the share `unused` may be sent: the last requests of a long window are spread
-    /// over the time until its oldest request drops out.
-    fn opens_at(&self, unused: f64) -> Option<Instant> {
+    /// When the next request may be sent: the last requests of a long window are spread over the time until its
+    /// oldest request drops out.
+    fn opens_at(&self) -> Option<Instant> {
         let oldest = self
             .sends
             .moments
             .front()
             .filter(|_| self.interval >= LONG)?;
-        let open = (1.0 - unused / RESERVE).max(0.0);
+        let open = (1.0 - self.unused() / RESERVE).max(0.0);
         Some(oldest.last + self.interval.mul_f64(open))
+    }
+
+    /// The share of it that is left after one more request.
+    #[expect(clippy::cast_precision_loss, reason = "a limit is far below 2^52")]
+    fn unused(&self) -> f64 {
+        1.0 - (self.sends.count + 1) as f64 / self.limit as f64
     }
 }
 
@@ -119,47 +141,50 @@ mod tests {
     const SECOND: Duration = Duration::from_secs(1);
     const GUARD: Duration = Duration::from_millis(20);
 
+    fn window(limit: u64, interval: Duration, now: Instant) -> Window {
+        let mut window = Window::new(interval, &Sends::default(), now);
+        assert_eq!(window.update(limit, now), IsNew::Yes);
+        window
+    }
+
     #[test]
     fn the_next_request_waits_until_the_oldest_has_left_the_window() {
         let start = Instant::now();
         let at = |millis| start + Duration::from_millis(millis);
-        let mut window = Window::new(3, SECOND, &Sends::default(), start);
+        let mut window = window(3, SECOND, start);
         for millis in [0, 100, 200] {
             assert_eq!(window.full_until(at(millis), GUARD), None);
             window.left(at(millis));
         }
         assert_eq!(window.full_until(at(300), GUARD), Some(at(1020)));
         window.refused(at(100));
-        assert_eq!(
-            window.full_until(at(300), GUARD),
-            None,
-            "a refused request does not count"
-        );
+        let freed = window.full_until(at(300), GUARD);
+        assert_eq!(freed, None, "a refused request does not count");
         window.left(at(300));
         assert_eq!(window.full_until(at(1020), GUARD), None);
     }
 
     #[test]
-    fn a_limit_is_tried_out_after_a_quiet_minute() {
+    fn a_limit_is_stale_after_a_quiet_minute_or_two_intervals() {
         let start = Instant::now();
-        let mut window = Window::new(100, SECOND, &Sends::default(), start);
-        assert!((window.allowed(start + STALE_AFTER) - 100.0).abs() < 0.01);
-        assert!((window.allowed(start + STALE_AFTER + 10 * SECOND) - 110.0).abs() < 0.1);
-        assert!(!window.update(100, start + STALE_AFTER + 10 * SECOND));
-        assert!((window.allowed(start + STALE_AFTER + 11 * SECOND) - 100.0).abs() < 0.01);
-        assert!(window.update(50, start + 2 * STALE_AFTER));
+        let at = |seconds| start + seconds * SECOND;
+        let mut short = window(100, SECOND, start);
+        assert!(!short.is_stale(at(60)) && short.is_stale(at(61)));
+        assert_eq!(short.update(100, at(61)), IsNew::No);
+        assert!(!short.is_stale(at(121)));
+        let long = window(100, 300 * SECOND, start);
+        assert!(!long.is_stale(at(600)) && long.is_stale(at(601)));
     }
 
     #[test]
-    fn a_window_that_let_more_through_begins_anew() {
+    fn a_window_used_up_by_us_explains_one_refusal_in_its_interval() {
         let start = Instant::now();
-        let mut window = Window::new(2, SECOND, &Sends::default(), start);
-        window.left(start);
-        window.left(start);
-        assert!(!window.begin_anew_if_exceeded(start, 0));
-        window.left(start);
-        assert!(!window.begin_anew_if_exceeded(start, 1));
-        assert!(window.begin_anew_if_exceeded(start, 0));
-        assert_eq!(window.full_until(start, GUARD), None);
+        let mut window = window(20, 10 * SECOND, start);
+        assert!(!window.explains_refusal(start), "somebody else used it");
+        for _ in 0..19 {
+            window.left(start);
+        }
+        assert!(window.explains_refusal(start));
+        assert!(!window.explains_refusal(start + SECOND));
     }
 }

@@ -1,7 +1,7 @@
 //! Prints how close `--rate auto` comes to each kind of limit, in virtual time.
 //!
-//! `cargo run --example rates [SEEDS]`; a row is the mean and, after a slash, the worst of its seeds: the time as a
-//! multiple of what a client takes that knows the limit, and the share of its requests that were refused.
+//! `cargo run --release --example rates [SEEDS] [FILTER]`; a row is the mean and, after a slash, the worst of its seeds:
+//! the time as a multiple of what a client takes that knows the limit, and the share of its requests that were refused.
 
 #![expect(dead_code, reason = "the model has more than a table needs")]
 #![expect(clippy::print_stdout, reason = "a table for people")]
