@@ -14,7 +14,6 @@ use serde_json::Value;
 #[derive(Debug)]
 pub(super) struct ParsedRequest {
     pub(super) method: Method,
-    path: String,
     pub(super) query: HashMap<String, String>,
     pub(super) raw_path: String,
     /// The key that was sent.
@@ -37,33 +36,14 @@ pub(super) enum Route {
 
 impl ParsedRequest {
     pub(super) fn new(head: &Parts, body: &[u8]) -> Self {
-        let mut request = Self {
+        let body = serde_json::from_slice(body).unwrap_or_default();
+        Self {
             method: head.method.clone(),
-            path: head.uri.path().into(),
             query: head.uri.query().map(query).unwrap_or_default(),
             raw_path: head.uri.to_string(),
             authorization: authorization(&head.headers),
-            body: serde_json::from_slice(body).unwrap_or_default(),
-            route: Route::None,
-        };
-        request.route = request.find_route();
-        request
-    }
-
-    fn find_route(&self) -> Route {
-        let Some(rest) = self.path.strip_prefix("/v1/files") else {
-            return Route::None;
-        };
-        let segments: Vec<&str> = rest.split('/').skip(1).collect();
-        match (self.method.as_str(), segments.as_slice()) {
-            ("DELETE", [id]) => Route::Delete(decoded(id)),
-            ("POST", ["batch", "deleteByFileIds"]) => batch(&self.body),
-            ("POST", ["purge"]) => Route::Purge,
-            ("GET", ["purge", id]) => Route::PurgeStatus(decoded(id)),
-            // Old SDKs ask with a slash at the end.
-            ("GET", [] | [""]) => Route::List,
-            ("GET", [id, "details"]) => Route::Details(decoded(id)),
-            _ => Route::None,
+            route: route(&head.method, head.uri.path(), &body),
+            body,
         }
     }
 
@@ -73,6 +53,23 @@ impl ParsedRequest {
             Route::DeleteBatch(ids) => ids.clone(),
             _ => Vec::new(),
         }
+    }
+}
+
+fn route(method: &Method, path: &str, body: &Value) -> Route {
+    let Some(rest) = path.strip_prefix("/v1/files") else {
+        return Route::None;
+    };
+    let segments: Vec<&str> = rest.split('/').skip(1).collect();
+    match (method.as_str(), segments.as_slice()) {
+        ("DELETE", [id]) => Route::Delete(decoded(id)),
+        ("POST", ["batch", "deleteByFileIds"]) => batch(body),
+        ("POST", ["purge"]) => Route::Purge,
+        ("GET", ["purge", id]) => Route::PurgeStatus(decoded(id)),
+        // Old SDKs ask with a slash at the end.
+        ("GET", [] | [""]) => Route::List,
+        ("GET", [id, "details"]) => Route::Details(decoded(id)),
+        _ => Route::None,
     }
 }
 

@@ -211,11 +211,6 @@ impl Sources {
         Arc::clone(&self.skipped)
     }
 
-    /// The first input's name.
-    pub fn first_name(&self) -> &str {
-        self.inputs.first().map_or("-", |source| &source.name)
-    }
-
     /// All names, for people.
     pub fn names(&self) -> String {
         let names: Vec<&str> = self.inputs.iter().map(Source::shown).collect();
