@@ -270,10 +270,12 @@ impl IdSet {
 
     fn slot(&self, id: &str) -> Slot {
         let mut bytes = [0; 16];
-        let is_imagekit = looks_like_imagekit(id);
-        if is_imagekit {
-            for (byte, digits) in bytes.iter_mut().zip(id.as_bytes().chunks_exact(2)) {
-                *byte = digit(digits[0]) << 4 | digit(digits[1]);
+        // Of a known length, so that all digits are read at once.
+        let digits = <&[u8; 24]>::try_from(id.as_bytes()).ok();
+        let digits = digits.filter(|_| looks_like_imagekit(id));
+        if let Some(digits) = digits {
+            for (byte, [high, low]) in bytes.iter_mut().zip(digits.as_chunks().0) {
+                *byte = digit(*high) << 4 | digit(*low);
             }
         } else {
             let hash = self.digests[0].hash_one(id);
@@ -284,7 +286,7 @@ impl IdSet {
         let mut key = Key::default();
         key.copy_from_slice(&mixed.to_le_bytes()[..KEY_BYTES]);
         Slot {
-            is_imagekit,
+            is_imagekit: digits.is_some(),
             key,
             shard: shard(mixed),
         }
@@ -338,12 +340,9 @@ impl Hasher for KeyHasher {
     }
 }
 
+/// The value of a hex digit: the low bits of `0` to `9` are it, those of letters are 1 to 6.
 const fn digit(hex: u8) -> u8 {
-    if hex <= b'9' {
-        hex - b'0'
-    } else {
-        hex - b'a' + 10
-    }
+    (hex & 0xf) + 9 * (hex >> 6)
 }
 
 /// Shard i of n takes a share of the values that grows from first to last by a factor of two; the last one takes
@@ -355,7 +354,7 @@ const fn digit(hex: u8) -> u8 {
     reason = "a value as a fraction of one; the product is at least 0 and below 512"
 )]
 fn shard(mixed: u128) -> usize {
-    let fraction = (mixed >> (Mixer::BITS - 52)) as f64 / (1u64 << 52) as f64;
+    let fraction = (mixed >> (Mixer::BITS - 52)) as u64 as f64 / (1u64 << 52) as f64;
     (((1.0 + fraction).log2() * SHARDS as f64) as usize).min(SHARDS - 1)
 }
 
