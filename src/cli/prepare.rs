@@ -14,21 +14,16 @@ use super::options::Cli;
 use super::signals::Signals;
 use crate::progress::Progress;
 
-/// Whether the run may begin.
-pub(crate) enum Readiness {
-    /// It may.
-    Go {
-        /// The inputs, to be read from the start.
-        sources: Box<Sources>,
-        /// What earlier runs left.
-        index: Box<ResumeIndex>,
-        /// The lists of `--except`.
-        except: ExceptLists,
-        /// How many records there are, if they were counted.
-        total: Option<u64>,
-    },
-    /// It was left with this exit code.
-    Left(u8),
+/// What a run that may begin reads.
+pub(crate) struct Ready {
+    /// The inputs, to be read from the start.
+    pub(crate) sources: Sources,
+    /// What earlier runs left.
+    pub(crate) index: ResumeIndex,
+    /// The lists of `--except`.
+    pub(crate) except: ExceptLists,
+    /// How many records there are, if they were counted.
+    pub(crate) total: Option<u64>,
 }
 
 /// The terminal to ask on, where one must be asked.
@@ -88,11 +83,11 @@ pub(crate) async fn make_ready(
     (index, except): (ResumeIndex, ExceptLists),
     due: usize,
     terminal: Option<Terminal>,
-) -> Result<Readiness> {
+) -> Result<Ready> {
     if terminal.is_none() && !has_caps(cli) {
-        return Ok(Readiness::Go {
-            sources: Box::new(sources),
-            index: Box::new(index),
+        return Ok(Ready {
+            sources,
+            index,
             except,
             total: None,
         });
@@ -121,9 +116,9 @@ pub(crate) async fn make_ready(
             bail!("declined; nothing was deleted");
         }
     }
-    Ok(Readiness::Go {
-        sources,
-        index,
+    Ok(Ready {
+        sources: *sources,
+        index: *index,
         except,
         total: Some(stats.records),
     })

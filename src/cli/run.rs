@@ -25,9 +25,7 @@ use super::log;
 use super::misplaced_key;
 use super::options::Cli;
 use super::paths::Paths;
-use super::prepare::{
-    Readiness, listen, load_exceptions, make_ready, open_sources, required_terminal,
-};
+use super::prepare::{listen, load_exceptions, make_ready, open_sources, required_terminal};
 use super::process;
 use super::signals::Signals;
 use super::total;
@@ -157,45 +155,34 @@ impl Run<'_> {
             progress.notice(&warning);
         }
         let mut opened = self.open_report(&account)?;
-        let index = std::mem::take(&mut opened.index);
+        let (index, due) = (
+            std::mem::take(&mut opened.index),
+            opened.pending_purges.len(),
+        );
         let ready = select! {
             ready = async {
                 let loaded = load_exceptions(cli, index, progress).await?;
-                make_ready(cli, &account, sources, loaded, opened.pending_purges.len(), terminal).await
+                make_ready(cli, &account, sources, loaded, due, terminal).await
             } => ready,
             number = signals.next() => {
                 let reason = Reason::Signal(number);
                 progress.must_know(&format!("stopped: {reason}; nothing was deleted"));
-                Ok(Readiness::Left(exit::of_reason(&reason)))
+                opened.report.discard()?;
+                return Ok(exit::of_reason(&reason));
             }
         };
-        match ready {
-            Ok(Readiness::Go {
-                sources,
-                index,
-                except,
-                total,
-            }) => {
-                opened.index = *index;
-                self.stats
-                    .expect(total::expected(cli, total, &sources, progress));
-                let input = match total {
-                    Some(_) => InputCount::Counted,
-                    None => InputCount::Uncounted,
-                };
-                let records = match sources.stream() {
-                    Ok(records) => records,
-                    Err(error) => {
-                        opened.report.discard()?;
-                        return Err(error.into());
-                    }
-                };
-                self.go((records, except), opened, api, input, signals)
-                    .await
-            }
-            Ok(Readiness::Left(code)) => {
-                opened.report.discard().map(|()| code).map_err(Error::from)
-            }
+        let begun = ready.and_then(|ready| {
+            let expected = total::expected(cli, ready.total, &ready.sources, progress);
+            self.stats.expect(expected);
+            opened.index = ready.index;
+            let input = match ready.total {
+                Some(_) => InputCount::Counted,
+                None => InputCount::Uncounted,
+            };
+            Ok(((ready.sources.stream()?, ready.except), input))
+        });
+        match begun {
+            Ok((records, input)) => self.go(records, opened, api, input, signals).await,
             Err(error) => {
                 opened.report.discard()?;
                 Err(error)

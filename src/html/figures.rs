@@ -19,27 +19,17 @@ pub(super) const MAX_SHOWN: usize = 5_000;
 /// Inputs that are named.
 const MAX_INPUTS: usize = 10;
 
-/// Why a row needs a look, the gravest first.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Trouble {
-    Unknown,
-    Failed,
-    /// The file is gone, its purge is not done.
-    Purge,
-    Invalid,
-}
-
-impl Trouble {
-    const COUNT: usize = 4;
-
-    fn of(outcome: &Outcome) -> Option<Self> {
-        match outcome.status {
-            Status::Unknown => Some(Self::Unknown),
-            Status::Failed => Some(Self::Failed),
-            Status::Invalid => Some(Self::Invalid),
-            _ if outcome.purge.is_some_and(|purge| !purge.is_settled()) => Some(Self::Purge),
-            _ => None,
-        }
+/// How grave it is that a row needs a look, the gravest first; `None` if it needs none.
+fn gravity(outcome: &Outcome) -> Option<usize> {
+    match outcome.status {
+        Status::Unknown => Some(0),
+        Status::Failed => Some(1),
+        Status::Invalid => Some(3),
+        // The file is gone, its purge is not done.
+        _ => outcome
+            .purge
+            .is_some_and(|purge| !purge.is_settled())
+            .then_some(2),
     }
 }
 
@@ -62,8 +52,8 @@ pub(super) struct Figures {
     pub(super) span: Option<(Timestamp, Timestamp)>,
     pub(super) over_time: Timeline,
     pub(super) failures: Failures,
-    /// Rows that need a look, the first of each kind.
-    troubles: [Vec<Outcome>; Trouble::COUNT],
+    /// Rows that need a look, by how grave it is, the first of each.
+    troubles: [Vec<Outcome>; 4],
     /// The inputs' names, as far as they are kept.
     pub(super) inputs: Vec<Arc<str>>,
     pub(super) has_more_inputs: bool,
@@ -152,8 +142,8 @@ impl Figures {
         if !matches!(outcome.status, Status::Deleted | Status::Duplicate) {
             self.failures.add(outcome);
         }
-        if let Some(trouble) = Trouble::of(outcome) {
-            let rows = &mut self.troubles[trouble as usize];
+        if let Some(gravity) = gravity(outcome) {
+            let rows = &mut self.troubles[gravity];
             if rows.len() < MAX_SHOWN {
                 rows.push(outcome.clone());
             }
