@@ -11,7 +11,7 @@ use tokio::sync::watch;
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 pub enum Reason {
     /// The report or the state cannot be written (exit 5).
-    #[error("the report cannot be written: {0}")]
+    #[error("{0}")]
     ReportBroken(String),
     /// ImageKit refused the key (exit 3).
     #[error(
@@ -36,21 +36,15 @@ pub enum Reason {
 }
 
 impl Reason {
-    /// The exit code of the contract.
-    pub fn exit_code(&self) -> u8 {
-        self.rank().1
-    }
-
-    /// How grave it is, and the exit code. Where several reasons hold, the graver one decides, as the contract orders
-    /// them.
-    fn rank(&self) -> (u8, u8) {
+    /// How grave it is: where several reasons hold, the graver one decides, as the contract orders them.
+    fn gravity(&self) -> u8 {
         match self {
-            Self::ReportBroken(_) => (5, 5),
-            Self::KeyRefused(_) | Self::NotImageKit(_) => (4, 3),
-            Self::Unreachable(_) => (3, 2),
-            Self::InputBroken(_) => (2, 6),
-            Self::Signal(number) => (1, u8::try_from(128 + number).unwrap_or(u8::MAX)),
-            Self::LimitReached(_) => (0, 4),
+            Self::ReportBroken(_) => 5,
+            Self::KeyRefused(_) | Self::NotImageKit(_) => 4,
+            Self::Unreachable(_) => 3,
+            Self::InputBroken(_) => 2,
+            Self::Signal(_) => 1,
+            Self::LimitReached(_) => 0,
         }
     }
 }
@@ -82,8 +76,8 @@ impl Stop {
     /// Ends the run early. A graver reason replaces the one that holds; otherwise the first one stays.
     pub fn trip(&self, reason: Reason) {
         self.reason.send_if_modified(|held| {
-            let gravity = reason.rank().0;
-            let is_news = held.as_ref().is_none_or(|held| gravity > held.rank().0);
+            let gravity = reason.gravity();
+            let is_news = held.as_ref().is_none_or(|held| gravity > held.gravity());
             if is_news {
                 *held = Some(reason);
             }

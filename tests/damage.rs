@@ -440,7 +440,7 @@ fn without_damage_every_job_goes_on_without_doubt() {
         let mut scene = Scene::left(left);
         let opened = scene.open().unwrap();
         assert!(opened.notices.is_empty(), "{left:?}: {:?}", opened.notices);
-        drop(opened.report.discard());
+        drop(opened.report.discard(&opened.index));
         assert_eq!(scene.resume(), Resumed::Whole { phantoms: 0 });
         assert!(
             !scene.path("r.csv.state").exists(),

@@ -335,9 +335,7 @@ fn a_limit_on_the_size_of_files_ends_the_run_as_a_full_disk_does() {
                 .unwrap(),
             scene.folder.path(),
         );
-        ran.exits(5)
-            .says("the report cannot be written")
-            .says("File too large");
+        ran.exits(5).says("cannot write ").says("File too large");
         let report = scene.report();
         assert!(!report.rows.is_empty() && report.rows.len() < all.len());
         scene.check_truth(&report);

@@ -6,9 +6,14 @@ mod fixture;
 
 use std::collections::BTreeMap;
 use std::fs;
+use std::io::copy;
+use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::PathBuf;
 use std::process::Command;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::spawn;
 use std::time::Duration;
 
 use fixture::{Ran, Report, Scene, ids, list, signal, wait_until};
@@ -662,6 +667,95 @@ fn a_weak_doubt_is_kept_until_its_id_has_a_row() {
     let report = scene.report();
     assert_eq!((report.count("gone"), report.count("not_found")), (2, 1));
     assert!(!scene.path("ids.report.csv.state").exists());
+}
+
+/// A listener before the server that can be closed for a while: nobody can connect then.
+struct Door {
+    address: SocketAddr,
+    server: String,
+    is_open: Arc<AtomicBool>,
+}
+
+impl Door {
+    fn before(server: &str) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let door = Self {
+            address: listener.local_addr().unwrap(),
+            server: server.replace("http://", ""),
+            is_open: Arc::new(AtomicBool::new(true)),
+        };
+        door.serve(listener);
+        door
+    }
+
+    fn close(&self) {
+        self.is_open.store(false, Ordering::Release);
+        // The listener's thread leaves with the next connection.
+        drop(TcpStream::connect(self.address));
+        wait_until(|| TcpStream::connect(self.address).is_err());
+    }
+
+    fn open(&self) {
+        self.is_open.store(true, Ordering::Release);
+        self.serve(TcpListener::bind(self.address).unwrap());
+    }
+
+    fn serve(&self, listener: TcpListener) {
+        let (server, is_open) = (self.server.clone(), Arc::clone(&self.is_open));
+        spawn(move || {
+            for client in listener.incoming() {
+                if !is_open.load(Ordering::Acquire) {
+                    return;
+                }
+                let (Ok(client), Ok(server)) = (client, TcpStream::connect(&server)) else {
+                    continue;
+                };
+                for (mut from, mut to) in [
+                    (client.try_clone().unwrap(), server.try_clone().unwrap()),
+                    (server, client),
+                ] {
+                    spawn(move || {
+                        let _ = copy(&mut from, &mut to);
+                        let _ = to.shutdown(Shutdown::Write);
+                    });
+                }
+            }
+        });
+    }
+}
+
+#[test]
+fn a_weak_doubt_outlives_a_run_whose_host_was_never_reached() {
+    let all = ids(6);
+    let scene = Scene::new(Script::plain()).input("ids.txt", list(&all));
+    let ledger = scene.server.ledger();
+    ledger.put_all(all[1..].iter().cloned());
+    let door = Door::before(&scene.server.base_url());
+    let scene = scene.at(&format!("http://{}", door.address));
+    let mut slow = scene.command();
+    slow.args(["--batch-size", "6", "--rate", "2/m"]);
+    let child = Scene::start(&mut slow);
+    wait_until(|| scene.report_path().exists() && scene.report().count("not_found") == 1);
+    signal(&child, "INT");
+    Ran::new(child.wait_with_output().unwrap(), scene.folder.path()).exits(130);
+    // Another job deletes the rest; this one's request may have done so, as far as it knows.
+    scene.run_with("-o other.csv --rate unlimited").exits(0);
+    door.close();
+    let listed = [&all[..1], &["a/b".to_owned()], &all[1..]].concat();
+    fs::write(scene.path("ids.txt"), list(&listed)).unwrap();
+    scene
+        .run_with(&format!("--resume {SINGLY}"))
+        .exits(2)
+        .says("cannot be reached");
+    assert_eq!(
+        scene.report().count("invalid"),
+        1,
+        "a row of a record that is never sent stands"
+    );
+    door.open();
+    scene.run_with(&format!("--resume {SINGLY}")).exits(1);
+    let report = scene.report();
+    assert_eq!((report.count("gone"), report.count("not_found")), (5, 1));
 }
 
 /// All files of a folder and what is in them.

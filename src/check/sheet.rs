@@ -9,6 +9,7 @@ use thiserror::Error;
 use crate::client::FileInfo;
 use crate::lookup::Known;
 use crate::report::{self, Claimed, Destination, Existing, OpenError, harmless};
+use crate::secret;
 use crate::target::Target;
 
 /// The contract's columns.
@@ -180,7 +181,9 @@ fn cells(target: &Target, known: &Known) -> [String; 8] {
 }
 
 fn row(id: &str, exists: &str, file: &FileInfo) -> [String; 8] {
-    let text = |cell: &Option<String>| harmless(cell.as_deref().unwrap_or_default()).into_owned();
+    let text = |cell: &Option<String>| {
+        harmless(&secret::scrub_exact(cell.as_deref().unwrap_or_default())).into_owned()
+    };
     [
         id.into(),
         exists.into(),

@@ -32,8 +32,8 @@ pub(crate) async fn check(cli: &Cli, paths: &Paths, progress: &Progress) -> Resu
     let account = Account::open(cli, progress)?;
     let api = account.api(cli, &stop)?;
     let mut sources = open_sources(cli, progress)?;
-    let mut signals = listen()?;
     let (mut index, _) = load_exceptions(cli, ResumeIndex::default(), progress).await?;
+    let mut signals = listen()?;
     if has_caps(cli) {
         let counted = select! {
             counted = count(sources, index, urls(cli)) => counted?,

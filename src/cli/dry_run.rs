@@ -21,9 +21,9 @@ use crate::progress::Progress;
 /// Reads, counts, checks the caps and tells; the exit code.
 pub(crate) async fn dry_run(cli: &Cli, paths: &Paths, progress: &Progress) -> Result<u8> {
     let sources = open_sources(cli, progress)?;
-    let mut signals = listen()?;
     let (index, due) = earlier(cli, &paths.report, progress)?;
     let (index, mut except) = load_exceptions(cli, index, progress).await?;
+    let mut signals = listen()?;
     let counted = select! {
         counted = count(sources, index, urls(cli)) => counted?,
         number = signals.next() => return Ok(exit::of_reason(&Reason::Signal(number))),

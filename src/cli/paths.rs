@@ -241,7 +241,9 @@ fn inputs(cli: &Cli) -> Vec<(&'static str, PathBuf)> {
     let key = key.map(|path| ("the file of the key", path.clone()));
     let report = cli.report.from_report.iter();
     let report = report.map(|path| ("the report that is read", path.clone()));
-    inputs.chain(key).chain(report).collect()
+    let except = cli.reading.except.iter();
+    let except = except.map(|path| ("a list of exceptions", path.clone()));
+    inputs.chain(key).chain(report).chain(except).collect()
 }
 
 /// Whether two paths name one file, or will once it is there.

@@ -167,7 +167,7 @@ impl Run<'_> {
             number = signals.next() => {
                 let reason = Reason::Signal(number);
                 progress.must_know(&format!("stopped: {reason}; nothing was deleted"));
-                opened.report.discard()?;
+                opened.report.discard(&opened.index)?;
                 return Ok(exit::of_reason(&reason));
             }
         };
@@ -184,7 +184,7 @@ impl Run<'_> {
         match begun {
             Ok((records, input)) => self.go(records, opened, api, input, signals).await,
             Err(error) => {
-                opened.report.discard()?;
+                opened.report.discard(&opened.index)?;
                 Err(error)
             }
         }

@@ -25,7 +25,7 @@ pub(crate) fn expected(
     let expected = Arc::new(Total::estimated(sources.rough_records()));
     if let Some(records) = counted {
         expected.set(records);
-    } else if progress.is_shown()
+    } else if (progress.is_shown() || is_exported(cli))
         && let (Ok(inputs), Ok(options)) = (cli.inputs(), cli.reading.options())
         && inputs.iter().all(is_file)
     {
@@ -43,6 +43,11 @@ pub(crate) fn expected(
         });
     }
     expected
+}
+
+/// Whether a file for other programs tells the total: that must not depend on what is shown.
+fn is_exported(cli: &Cli) -> bool {
+    cli.display.summary_json.is_some() || cli.display.metrics_file.is_some()
 }
 
 fn is_file(input: &Input) -> bool {

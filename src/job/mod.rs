@@ -411,7 +411,7 @@ impl Job {
         let reason = self.stop.reason();
         if let Some(Reason::Unreachable(_)) = &reason {
             self.stats.end();
-            report.discard()?;
+            report.discard(&index)?;
             return Ok(ending(reason));
         }
         let how = match &reason {

@@ -79,8 +79,9 @@ impl Report {
         (index.account(), released)
     }
 
-    /// Gives an opened report up before anything was sent: leaves what was there before, and no more.
-    pub fn discard(mut self) -> Result<(), ReportError> {
+    /// Gives an opened report up before anything was sent: leaves what was there before, and no more. What earlier runs
+    /// left in doubt stays so.
+    pub fn discard(mut self, index: &ResumeIndex) -> Result<(), ReportError> {
         let Some(state) = self.state.take() else {
             return Ok(());
         };
@@ -101,7 +102,7 @@ impl Report {
             Undo::Resumed { .. } => {
                 self.header.is_at_rest = true;
                 self.header.extent = self.extent;
-                return Ok(self.journal.rewrite(&self.header, &[])?);
+                return Ok(self.journal.rewrite(&self.header, &index.in_doubt())?);
             }
         };
         undone.map_err(|source| self.error(source))

@@ -54,7 +54,7 @@ pub(super) fn write(row: &mut String, outcome: &Outcome, stamp: &mut Stamp) {
     word(row, stamp.of(outcome.finished_at));
     row.push(',');
     let text = outcome.request_id.as_deref().unwrap_or_default();
-    cell(row, &one_line(text), Quote::Needed);
+    cell(row, &harmless(&one_line(text)), Quote::Needed);
     word(row, digits.format(outcome.origin.line));
     row.push(',');
     cell(row, &input(&outcome.origin.input), Quote::Needed);
@@ -67,7 +67,7 @@ pub(super) fn write(row: &mut String, outcome: &Outcome, stamp: &mut Stamp) {
     word(row, outcome.purge.map_or("", Purge::as_str));
     row.push(',');
     let text = outcome.purge_request_id.as_deref().unwrap_or_default();
-    cell(row, &one_line(text), Quote::Needed);
+    cell(row, &harmless(&one_line(text)), Quote::Needed);
     row.push('\n');
 }
 

@@ -72,7 +72,7 @@ pub(crate) struct Reading {
     /// It is read by the same rules, with a header of its own: a list, an export or a report. A record that names
     /// one of its IDs is excluded: nothing is sent for it. A file that cannot be read or has no ID is an error.
     #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
-    except: Vec<PathBuf>,
+    pub(crate) except: Vec<PathBuf>,
     /// Treat the first line as a record, not as a header
     #[arg(long)]
     no_header: bool,
