@@ -89,8 +89,8 @@ impl Totals {
 ///
 /// `each` hears of the totals so far, for those who look at them. A row that cannot be written trips the stop as
 /// [`Reason::ReportBroken`], a key that may not read as [`Reason::KeyRefused`].
-pub async fn run<SourceError: Display>(
-    records: impl Stream<Item = Result<Vec<Record>, SourceError>> + Unpin,
+pub async fn run<E: Display>(
+    records: impl Stream<Item = Result<Vec<Record>, E>> + Unpin,
     lookup: &Lookup,
     concurrency: usize,
     stop: &Stop,

@@ -51,6 +51,24 @@ impl Backlog {
     }
 }
 
+/// The most groups under way beyond `--concurrency`: one begins for each that waits for its next attempt, and an outage
+/// shows in different groups even where one request at a time is sent.
+const MAX_SPARE_GROUPS: usize = 8;
+
+/// Groups under way beyond `--concurrency`.
+#[derive(Debug, Default)]
+pub(super) struct Spares {
+    pub(super) underway: Cell<usize>,
+    /// No group is left to begin with.
+    pub(super) are_over: Cell<bool>,
+}
+
+impl Spares {
+    pub(super) fn is_due(&self, backing_off: usize) -> bool {
+        !self.are_over.get() && self.underway.get() < backing_off.min(MAX_SPARE_GROUPS)
+    }
+}
+
 /// Targets that go out together, and rows that were decided on the way.
 #[derive(Debug, Default)]
 pub(crate) struct Group {
@@ -68,18 +86,18 @@ impl Group {
     }
 }
 
-struct Grouper<'a, Record, Records, Admit, Size> {
-    records: Records,
-    waiting: VecDeque<Record>,
-    admit: Admit,
-    size: Size,
+struct Grouper<'a, T, S, A, N> {
+    records: S,
+    waiting: VecDeque<T>,
+    admit: A,
+    size: N,
     stop: &'a Stop,
     backlog: &'a Backlog,
 }
 
-pub(crate) fn groups<'a, Record, SourceError: Display>(
-    records: impl Stream<Item = Result<Vec<Record>, SourceError>> + Unpin,
-    admit: impl FnMut(Record) -> Admission,
+pub(crate) fn groups<'a, T, E: Display>(
+    records: impl Stream<Item = Result<Vec<T>, E>> + Unpin,
+    admit: impl FnMut(T) -> Admission,
     size: impl Fn() -> usize,
     stop: &'a Stop,
     backlog: &'a Backlog,
@@ -99,12 +117,12 @@ pub(crate) fn groups<'a, Record, SourceError: Display>(
 }
 
 impl<
-    Record,
-    SourceError: Display,
-    Records: Stream<Item = Result<Vec<Record>, SourceError>> + Unpin,
-    Admit: FnMut(Record) -> Admission,
-    Size: Fn() -> usize,
-> Grouper<'_, Record, Records, Admit, Size>
+    T,
+    E: Display,
+    S: Stream<Item = Result<Vec<T>, E>> + Unpin,
+    A: FnMut(T) -> Admission,
+    N: Fn() -> usize,
+> Grouper<'_, T, S, A, N>
 {
     /// The next group; an empty one is the end.
     async fn next_group(&mut self) -> Group {
@@ -147,7 +165,7 @@ impl<
         }
     }
 
-    async fn more(&mut self, group: &Group) -> More<Record> {
+    async fn more(&mut self, group: &Group) -> More<T> {
         if self.stop.is_tripped() {
             return More::Stopped;
         }
@@ -173,8 +191,8 @@ impl<
     }
 }
 
-enum More<Record> {
-    Records(Vec<Record>),
+enum More<T> {
+    Records(Vec<T>),
     /// The records have ended, or none came in time: what there is goes out.
     Later,
     Stopped,

@@ -41,14 +41,10 @@ use crate::source::ExceptLists;
 use crate::stop::{Reason, Stop};
 use crate::target::{Record, Rejected, Target};
 
-use grouping::MAX_BACKLOG;
 pub(crate) use grouping::{Backlog, Group, groups};
+use grouping::{MAX_BACKLOG, Spares};
 pub use limits::{Limits, Threshold};
 pub use stats::{Expected, Kept, RunKind, RunStats, Total};
-
-/// The most groups under way beyond `--concurrency`: one begins for each that waits for its next attempt, and an outage
-/// shows in different groups even where one request at a time is sent.
-const MAX_SPARE_GROUPS: usize = 8;
 
 /// Rows survive a power cut to within this time.
 const FLUSH_EACH: Duration = Duration::from_secs(1);
@@ -441,20 +437,6 @@ impl Job {
         self.stop.trip(reason);
         self.stats.close(&finished, self.deleter.in_doubt());
         (ending(self.stop.reason()), released)
-    }
-}
-
-/// Groups under way beyond `--concurrency`.
-#[derive(Debug, Default)]
-struct Spares {
-    underway: Cell<usize>,
-    /// No group is left to begin with.
-    are_over: Cell<bool>,
-}
-
-impl Spares {
-    fn is_due(&self, backing_off: usize) -> bool {
-        !self.are_over.get() && self.underway.get() < backing_off.min(MAX_SPARE_GROUPS)
     }
 }
 
