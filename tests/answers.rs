@@ -29,9 +29,7 @@ fn delete_all(
     let scene = Scene::with_files(script, &all).option("--rate unlimited");
     let (scene, front) = scene.behind(decide);
     scene.run_with(options).exits(0);
-    let report = scene.report();
-    report.has_a_row_for_each_of(&all);
-    scene.check_truth(&report);
+    let report = scene.true_report_of(&all);
     assert_eq!(report.count("deleted"), all.len(), "{:?}", report.counts());
     front
 }

@@ -18,9 +18,7 @@ fn run(script: Script, missing_one_in: u64) -> (Report, u64) {
         .ledger()
         .put_all((0..5000).filter(|n| is_there(*n)).map(id));
     scene.run().exits(0);
-    let report = scene.report();
-    report.has_a_row_for_each_of(&all);
-    scene.check_truth(&report);
+    let report = scene.true_report_of(&all);
     (report, scene.server.ledger().request_count())
 }
 

@@ -334,9 +334,7 @@ fn lost_and_broken_answers_leave_no_row_that_the_server_denies() {
         let scene = Scene::new(script).input("ids.txt", list(&all)).option(how);
         scene.server.ledger().put_all(all.iter().skip(20).cloned());
         scene.run().exits(0);
-        let report = scene.report();
-        report.has_a_row_for_each_of(&all);
-        scene.check_truth(&report);
+        let report = scene.true_report_of(&all);
         if how == SINGLY {
             assert!(
                 report.count("gone") > 0,
@@ -888,9 +886,7 @@ fn an_outage_of_few_batches_is_an_outage_too_and_costs_no_id_its_settlement() {
         };
         let scene = Scene::with_files(script, &all).option(options);
         scene.run_with("--max-attempts 4").exits(0);
-        let report = scene.report();
-        report.has_a_row_for_each_of(&all);
-        scene.check_truth(&report);
+        scene.true_report_of(&all);
         let refused = scene.server.ledger().answered_with(503);
         assert!(refused <= 40, "{options}: {refused} during the outage");
     }

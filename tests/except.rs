@@ -267,9 +267,7 @@ fn an_id_that_a_killed_run_had_in_flight_is_not_told_excluded() {
     keep(&scene, "keep.txt", list(&all));
     let requests = ledger.request_count();
     scene.run_with("--except keep.txt").exits(1);
-    let report = scene.report();
-    report.has_a_row_for_each_of(&all);
-    scene.check_truth(&report);
+    let report = scene.true_report_of(&all);
     assert!(report.count("unknown") > 0, "{:?}", report.counts());
     assert_eq!(ledger.request_count(), requests, "nothing was sent");
     scene.run().exits(0);
@@ -311,9 +309,7 @@ proptest! {
             scene.run().exits(0);
             let so_far = kept_throughout.get_or_insert_with(|| kept.clone());
             *so_far = so_far.intersection(kept).copied().collect();
-            let report = scene.report();
-            report.has_a_row_for_each_of(&all);
-            scene.check_truth(&report);
+            let report = scene.true_report_of(&all);
             for n in 0..40 {
                 let is_kept = so_far.contains(&n);
                 prop_assert_eq!(scene.server.ledger().exists(&id(n)), is_kept, "ID {}", n);

@@ -341,9 +341,7 @@ fn a_limit_on_the_size_of_files_ends_the_run_as_a_full_disk_does() {
         scene.check_truth(&report);
         // With room again, the resume settles the rest.
         scene.run_with("--resume").exits(0);
-        let report = scene.report();
-        report.has_a_row_for_each_of(&all);
-        scene.check_truth(&report);
+        scene.true_report_of(&all);
         assert_eq!(scene.server.ledger().deleted_count(), all.len());
     }
 }

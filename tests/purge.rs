@@ -439,9 +439,7 @@ fn a_lost_answer_is_the_only_reason_to_purge_twice() {
     };
     let scene = Scene::with_files(script, &all).option("--rate unlimited --purge-cache");
     scene.run().exits(0);
-    let report = scene.report();
-    report.has_a_row_for_each_of(&all);
-    scene.check_truth(&report);
+    let report = scene.true_report_of(&all);
     check_purges(&scene, &report);
     let twice: usize = purged(&scene).values().map(|times| times - 1).sum();
     let ledger = scene.server.ledger();
@@ -525,9 +523,7 @@ fn two_deaths_at_any_moment_lose_no_purge() {
             child.wait().unwrap();
         }
         scene.run_with("--resume").exits(0);
-        let report = scene.report();
-        report.has_a_row_for_each_of(&all);
-        scene.check_truth(&report);
+        let report = scene.true_report_of(&all);
         assert_eq!(report.count("not_found"), 0, "seed {seed}");
         check_purges(&scene, &report);
     }

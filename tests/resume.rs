@@ -469,9 +469,7 @@ fn a_disk_that_fills_up_stops_the_run_and_loses_nothing() {
         assert!((50..390).contains(&deleted), "{deleted}");
         scene.check_truth(&scene.report());
         scene.run_with("--resume").exits(0);
-        let report = scene.report();
-        report.has_a_row_for_each_of(&all);
-        scene.check_truth(&report);
+        let report = scene.true_report_of(&all);
         assert_eq!(
             report.count("not_found"),
             0,
@@ -513,9 +511,7 @@ fn after_a_power_cut_what_has_no_row_is_in_doubt() {
     let kept: Vec<&str> = text.lines().take(4).collect();
     fs::write(scene.report_path(), kept.join("\n") + "\n").unwrap();
     scene.run_with("--resume").exits(0);
-    let report = scene.report();
-    report.has_a_row_for_each_of(&all);
-    scene.check_truth(&report);
+    let report = scene.true_report_of(&all);
     let gone: Vec<&str> = all[3..6]
         .iter()
         .map(|id| report.row(id).status.as_str())
@@ -588,9 +584,7 @@ fn a_report_that_is_cut_stops_the_run_and_the_lost_rows_are_told_gone() {
         let deleted = scene.server.ledger().deleted_count();
         assert!(deleted < 300, "{deleted}");
         scene.run_with("--resume").exits(0).says("was cut");
-        let report = scene.report();
-        report.has_a_row_for_each_of(&all);
-        scene.check_truth(&report);
+        let report = scene.true_report_of(&all);
         assert_eq!(report.count("not_found"), 0);
         assert!(report.count("gone") > 50, "{}", report.count("gone"));
     }
@@ -601,9 +595,7 @@ fn a_state_that_cannot_be_read_puts_everything_in_doubt() {
     let (scene, all) = killed_in_its_sixth_request();
     fs::write(scene.path("ids.report.csv.state"), vec![0; 5000]).unwrap();
     scene.run_with("--resume").exits(0).says("cannot be read");
-    let report = scene.report();
-    report.has_a_row_for_each_of(&all);
-    scene.check_truth(&report);
+    let report = scene.true_report_of(&all);
     assert_eq!(report.count("not_found"), 0);
 }
 

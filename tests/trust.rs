@@ -76,10 +76,7 @@ fn is_refused(scene: &Scene, line: &str) {
 fn ends_true(scene: &Scene, all: &[String]) -> Report {
     let ran = scene.run_with("--resume");
     assert!(ran.code < 2, "{}", ran.stderr);
-    let report = scene.report();
-    report.has_a_row_for_each_of(all);
-    scene.check_truth(&report);
-    report
+    scene.true_report_of(all)
 }
 
 #[test]
@@ -240,9 +237,7 @@ fn a_report_that_lost_rows_at_rest_puts_what_has_no_row_in_doubt() {
             .exits(0)
             .says("was cut")
             .says("gone");
-        let report = scene.report();
-        report.has_a_row_for_each_of(&all);
-        scene.check_truth(&report);
+        let report = scene.true_report_of(&all);
         assert_eq!(report.count("not_found"), 0);
     }
     let scene = Scene::with_files(script(), &all).option(SINGLY);
@@ -302,9 +297,7 @@ fn a_state_that_lost_anything_after_a_kill_puts_what_has_no_row_in_doubt() {
             .exits(0)
             .says("warning:")
             .says("gone");
-        let report = scene.report();
-        report.has_a_row_for_each_of(&all);
-        scene.check_truth(&report);
+        let report = scene.true_report_of(&all);
         assert_eq!(report.count("not_found"), 0, "{number}");
     }
 }
@@ -633,9 +626,7 @@ fn a_batch_that_was_refused_for_others_leaves_no_rows_at_a_stop_and_its_doubt_in
     assert_eq!(rows, 1, "ImageKit says that nothing was deleted");
     assert!(scene.path("ids.report.csv.state").exists());
     scene.run_with(&format!("--resume {SINGLY}")).exits(1);
-    let report = scene.report();
-    report.has_a_row_for_each_of(&all);
-    scene.check_truth(&report);
+    let report = scene.true_report_of(&all);
     let second = &report.row(&all[2]).status;
     assert_eq!(second, "failed", "a weak doubt does not outweigh a refusal");
     assert_eq!((report.count("deleted"), report.count("failed")), (10, 1));

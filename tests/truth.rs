@@ -121,9 +121,7 @@ proptest! {
         let (scene, all) = habits.scene(150);
         let ran = scene.run_with(&format!("--max-attempts 4 --batch-size {batch_size}"));
         prop_assert!(matches!(ran.code, 0 | 1), "{}: {}", ran.code, ran.stderr);
-        let report = scene.report();
-        report.has_a_row_for_each_of(&all);
-        scene.check_truth(&report);
+        scene.true_report_of(&all);
         // The bound that `Deleter::settle` states; 429s are not counted there.
         let ledger = scene.server.ledger();
         prop_assert!(ledger.request_count() - ledger.answered_with(429) <= 3 * 150 * 4);
@@ -161,8 +159,6 @@ proptest! {
         }
         let ran = scene.run_with(&format!("--resume --max-attempts 6 --batch-size {}", sizes[2]));
         prop_assert!(matches!(ran.code, 0 | 1), "{}: {}", ran.code, ran.stderr);
-        let report = scene.report();
-        report.has_a_row_for_each_of(&all);
-        scene.check_truth(&report);
+        scene.true_report_of(&all);
     }
 }

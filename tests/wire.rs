@@ -100,9 +100,7 @@ fn over_tls_a_run_that_was_interrupted_or_killed_is_resumed() {
         let output = child.wait_with_output().unwrap();
         assert_eq!(output.status.code().unwrap_or(-1), code);
         scene.run().exits(0);
-        let report = scene.report();
-        report.has_a_row_for_each_of(&ids(300));
-        scene.check_truth(&report);
+        let report = scene.true_report_of(&ids(300));
         assert_eq!(report.count("deleted") + report.count("gone"), 300);
         // What was in flight may be asked for again, an ID at a time.
         assert!(
@@ -225,9 +223,7 @@ fn a_proxy_that_wants_a_password_stops_the_run_in_its_midst() {
     scene.check_truth(&scene.report());
     proxy.becomes(Tunnel::Open);
     scene.run().exits(0);
-    let report = scene.report();
-    report.has_a_row_for_each_of(&ids(400));
-    scene.check_truth(&report);
+    let report = scene.true_report_of(&ids(400));
     assert_eq!(report.count("deleted") + report.count("gone"), 400);
 }
 
@@ -271,9 +267,7 @@ fn fails_for_a_while(tunnel: Tunnel) {
     wait_until(|| proxy.connects() >= before + 4);
     proxy.becomes(Tunnel::Open);
     Ran::new(child.wait_with_output().unwrap(), scene.folder.path()).exits(0);
-    let report = scene.report();
-    report.has_a_row_for_each_of(&ids(400));
-    scene.check_truth(&report);
+    let report = scene.true_report_of(&ids(400));
     // What was under way when the tunnels were cut may have been deleted.
     let (deleted, gone) = (report.count("deleted"), report.count("gone"));
     assert!(gone <= 16 && deleted + gone == 400, "{:?}", report.counts());
@@ -292,9 +286,7 @@ fn a_proxy_that_dies_in_the_midst_stops_the_run_after_max_outage_and_another_goe
     scene.check_truth(&scene.report());
     proxy.becomes(Tunnel::Open);
     scene.run().exits(0);
-    let report = scene.report();
-    report.has_a_row_for_each_of(&ids(400));
-    scene.check_truth(&report);
+    scene.true_report_of(&ids(400));
 }
 
 #[test]
@@ -319,10 +311,7 @@ fn over(line: Line, options: &str) -> Report {
     let host = authority.serves_by(&scene.server, "localhost", Validity::Now, line);
     let scene = direct(scene, host).option("--rate unlimited");
     scene.run_with(options).exits(0);
-    let report = scene.report();
-    report.has_a_row_for_each_of(&ids(300));
-    scene.check_truth(&report);
-    report
+    scene.true_report_of(&ids(300))
 }
 
 #[test]
