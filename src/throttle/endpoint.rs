@@ -88,11 +88,11 @@ pub(super) struct Paused {
     pub(super) has_end: bool,
 }
 
-/// Why no request may be sent now.
+/// What a request waits for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Held {
+pub(super) enum Wait {
     Until(Instant),
-    UntilAnAnswer,
+    ForAnAnswer,
 }
 
 impl EndpointLimiter {
@@ -115,20 +115,20 @@ impl EndpointLimiter {
         }
     }
 
-    /// What holds the next request back, if anything; `not_before` applies to all endpoints.
-    pub(super) fn held(&mut self, not_before: Option<Instant>, now: Instant) -> Option<Held> {
+    /// What the next request waits for, if anything; `not_before` applies to all endpoints.
+    pub(super) fn check(&mut self, not_before: Option<Instant>, now: Instant) -> Result<(), Wait> {
         if self.ramp.in_flight >= self.ramp.most {
-            return Some(Held::UntilAnAnswer);
+            return Err(Wait::ForAnAnswer);
         }
         let by_controller = match self.rate {
             Rate::Unlimited => None,
             Rate::Auto | Rate::PerSecond { .. } => self.controller.not_before(MAX_PAUSE, now),
         };
-        self.paused_until
-            .max(not_before)
-            .max(by_controller)
-            .filter(|until| *until > now)
-            .map(Held::Until)
+        let until = self.paused_until.max(not_before).max(by_controller);
+        match until.filter(|until| *until > now) {
+            Some(until) => Err(Wait::Until(until)),
+            None => Ok(()),
+        }
     }
 
     /// A request is sent now.

@@ -1,7 +1,7 @@
 //! The throttle: who may send now, one permit per request. The only owner of that waiting.
 //!
 //! Askers come in with an endpoint and get a [`Permit`]; what the answer said goes back with the permit.
-//! governor keeps `--rate` and `--burst`; limits that the answers tell, pauses told by a 429, the places in flight
+//! governor keeps `--rate` and `--burst`; limits that responses state, pauses after a 429, the places in flight
 //! and outages are arithmetic of our own, looked at again on each wake, so that requests already queued hold too.
 
 mod controller;
@@ -23,7 +23,7 @@ use tokio::time::{Instant, sleep_until};
 pub use endpoint::Endpoint;
 pub use rate::{Rate, RateLimitHeaders};
 
-use endpoint::{EndpointLimiter, Held};
+use endpoint::{EndpointLimiter, Wait};
 use outage::Outage;
 use rate::Cap;
 
@@ -57,7 +57,7 @@ pub enum GotResponse {
 /// What everybody waits for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Waiting {
-    /// A 429 told an endpoint to wait.
+    /// A 429 makes an endpoint wait.
     Paused {
         /// Which.
         endpoint: Endpoint,
@@ -71,7 +71,7 @@ pub enum Waiting {
     },
 }
 
-/// A limit as ImageKit told it.
+/// A limit as ImageKit states it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct SeenLimit {
     /// Of which endpoint.
@@ -82,7 +82,7 @@ pub struct SeenLimit {
     pub interval: Duration,
 }
 
-/// Gives permits.
+/// Hands out permits, one for each request.
 #[derive(Debug)]
 pub struct Throttle {
     concurrency: usize,
@@ -110,12 +110,6 @@ struct State {
     is_hopeless: bool,
     throttled: u64,
     paused: Duration,
-}
-
-enum Admit {
-    Now(Instant),
-    At(Instant),
-    AfterAnAnswer,
 }
 
 impl Throttle {
@@ -150,10 +144,8 @@ impl Throttle {
     /// A permit, if one request may leave at once and nobody waits before it.
     pub fn try_permit(&self, endpoint: Endpoint) -> Option<Permit<'_>> {
         let _nobody_waits = self.queues[endpoint as usize].try_lock().ok()?;
-        match self.try_acquire(endpoint) {
-            Admit::Now(sent) => Some(self.permit_of(endpoint, sent)),
-            Admit::AfterAnAnswer | Admit::At(_) => None,
-        }
+        let sent = self.try_acquire(endpoint).ok()?;
+        Some(self.permit_of(endpoint, sent))
     }
 
     /// The longest time without one success.
@@ -169,9 +161,9 @@ impl Throttle {
             let mut changed = std::pin::pin!(self.changed.notified());
             changed.as_mut().enable();
             match self.try_acquire(endpoint) {
-                Admit::Now(sent) => return self.permit_of(endpoint, sent),
-                Admit::AfterAnAnswer => changed.await,
-                Admit::At(instant) => select! {
+                Ok(sent) => return self.permit_of(endpoint, sent),
+                Err(Wait::ForAnAnswer) => changed.await,
+                Err(Wait::Until(instant)) => select! {
                     () = sleep_until(instant) => {}
                     () = changed => {}
                 },
@@ -179,7 +171,7 @@ impl Throttle {
         }
     }
 
-    fn try_acquire(&self, endpoint: Endpoint) -> Admit {
+    fn try_acquire(&self, endpoint: Endpoint) -> Result<Instant, Wait> {
         self.state()
             .try_acquire(endpoint, self.concurrency, Instant::now())
     }
@@ -235,7 +227,7 @@ impl Throttle {
         }
     }
 
-    /// Limits as ImageKit told them.
+    /// Limits as ImageKit states them.
     pub fn seen_limits(&self) -> Vec<SeenLimit> {
         let state = self.state();
         state
@@ -267,28 +259,26 @@ impl Throttle {
 }
 
 impl State {
-    fn try_acquire(&mut self, endpoint: Endpoint, concurrency: usize, now: Instant) -> Admit {
+    /// One request leaves now, or what it waits for.
+    fn try_acquire(
+        &mut self,
+        endpoint: Endpoint,
+        concurrency: usize,
+        now: Instant,
+    ) -> Result<Instant, Wait> {
         let next_probe = self.outage.next_try();
-        let most = if self.was_answered && next_probe.is_none() {
-            concurrency
-        } else {
-            1
-        };
-        if self.in_flight >= most {
-            return Admit::AfterAnAnswer;
+        let is_normal = self.was_answered && next_probe.is_none();
+        if self.in_flight >= if is_normal { concurrency } else { 1 } {
+            return Err(Wait::ForAnAnswer);
         }
         let limiter = &mut self.limiters[endpoint as usize];
-        match limiter.held(next_probe, now) {
-            Some(Held::UntilAnAnswer) => return Admit::AfterAnAnswer,
-            Some(Held::Until(instant)) => return Admit::At(instant),
-            None => {}
-        }
+        limiter.check(next_probe, now)?;
         if let Some(instant) = self.cap.try_acquire(now) {
-            return Admit::At(instant);
+            return Err(Wait::Until(instant));
         }
         limiter.left(now);
         self.in_flight += 1;
-        Admit::Now(now)
+        Ok(now)
     }
 
     fn failing_since(&self) -> Option<Instant> {

@@ -8,11 +8,11 @@ use tokio::time::Instant;
 const GROUPS_IN_A_ROW: usize = 8;
 
 const FIRST_WAIT: Duration = Duration::from_millis(500);
-const LONGEST_WAIT: Duration = Duration::from_secs(10);
+const MAX_WAIT: Duration = Duration::from_secs(10);
 
 /// Failures further apart do not belong together: an input that gives a line now and then is no outage. Longer than
 /// any wait between two attempts.
-const LONGEST_SILENCE: Duration = Duration::from_mins(10);
+const MAX_SILENCE: Duration = Duration::from_mins(10);
 
 /// Watches failures in a row.
 #[derive(Debug, Default)]
@@ -47,7 +47,7 @@ impl Outage {
         if self.failing.len() == GROUPS_IN_A_ROW {
             let wait = self
                 .probe
-                .map_or(FIRST_WAIT, |probe| (probe.wait * 2).min(LONGEST_WAIT));
+                .map_or(FIRST_WAIT, |probe| (probe.wait * 2).min(MAX_WAIT));
             let jittered = wait.mul_f64(1.0 - random / 4.0);
             // Requests that were in flight when it began come down together: they are one failure.
             if self.probe.is_none_or(|probe| probe.next_try <= now) {
@@ -64,7 +64,7 @@ impl Outage {
     pub(super) fn unanswered(&mut self, now: Instant) {
         let is_stale = self
             .last_failure
-            .is_some_and(|last| now.duration_since(last) > LONGEST_SILENCE);
+            .is_some_and(|last| now.duration_since(last) > MAX_SILENCE);
         if is_stale {
             self.since = None;
         }
@@ -111,10 +111,10 @@ mod tests {
         let start = Instant::now();
         let mut outage = Outage::default();
         outage.failed(1, start, 0.0);
-        let soon = start + LONGEST_SILENCE;
+        let soon = start + MAX_SILENCE;
         outage.failed(2, soon, 0.0);
         assert_eq!(outage.since(), Some(start));
-        let later = soon + LONGEST_SILENCE + FIRST_WAIT;
+        let later = soon + MAX_SILENCE + FIRST_WAIT;
         outage.failed(3, later, 0.0);
         assert_eq!(outage.since(), Some(later));
     }
