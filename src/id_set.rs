@@ -12,7 +12,7 @@ use std::hint::black_box;
 
 use crate::target::looks_like_imagekit;
 
-const SHARDS: usize = 512;
+const SHARDS: u16 = 512;
 
 /// All IDs of a shard begin with one of two bytes, and which of them the other bytes tell.
 const KEY_BYTES: usize = 11;
@@ -161,32 +161,64 @@ impl Count {
     }
 }
 
-/// Where an ID is kept in the set that was asked, whether it is there or not; found once and used for several lookups.
+/// Where an ID is kept in a set, whether it is there or not; found once and used for several lookups.
 #[derive(Debug, Clone, Copy)]
 pub struct Slot {
-    is_imagekit: bool,
     key: Key,
-    shard: usize,
+    shard: u16,
 }
 
-/// The set.
-#[derive(Debug)]
-pub struct IdSet {
-    imagekit: Box<[Shard]>,
-    other: Box<[Shard]>,
+/// Finds the slots of one set, on any thread.
+#[derive(Debug, Clone)]
+pub struct Slots {
     mixer: Mixer,
     /// Make 12 bytes of an ID that is not ImageKit's.
     digests: [RandomState; 2],
 }
 
+impl Slots {
+    /// The slot of an ID.
+    pub fn of(&self, id: &str) -> Slot {
+        let mut bytes = [0; 16];
+        // Of a known length, so that all digits are read at once.
+        let digits = <&[u8; 24]>::try_from(id.as_bytes()).ok();
+        let digits = digits.filter(|_| looks_like_imagekit(id));
+        if let Some(digits) = digits {
+            for (byte, [high, low]) in bytes.iter_mut().zip(digits.as_chunks().0) {
+                *byte = digit(*high) << 4 | digit(*low);
+            }
+        } else {
+            let [low, high] = self.digests.each_ref().map(|digest| digest.hash_one(id));
+            bytes[..8].copy_from_slice(&low.to_le_bytes());
+            bytes[8..12].copy_from_slice(&high.to_le_bytes()[..4]);
+        }
+        let first = if digits.is_some() { 0 } else { SHARDS };
+        let mixed = self.mixer.mix(u128::from_le_bytes(bytes));
+        let mut key = Key::default();
+        key.copy_from_slice(&mixed.to_le_bytes()[..KEY_BYTES]);
+        Slot {
+            key,
+            shard: first + shard(mixed),
+        }
+    }
+}
+
+/// The set.
+#[derive(Debug)]
+pub struct IdSet {
+    slots: Slots,
+    /// First those of ImageKit's IDs, then as many of others.
+    shards: Box<[Shard]>,
+}
+
 impl Default for IdSet {
     fn default() -> Self {
-        let shards = || (0..SHARDS).map(|_| Shard::default()).collect();
         Self {
-            imagekit: shards(),
-            other: shards(),
-            mixer: Mixer::new(),
-            digests: [RandomState::new(), RandomState::new()],
+            slots: Slots {
+                mixer: Mixer::new(),
+                digests: [RandomState::new(), RandomState::new()],
+            },
+            shards: (0..2 * SHARDS).map(|_| Shard::default()).collect(),
         }
     }
 }
@@ -202,48 +234,44 @@ impl IdSet {
 
     /// The flags of an ID, which is taken in if it was not there.
     pub fn entry(&mut self, id: &str) -> &mut Flags {
-        self.entry_at(self.slot(id))
+        self.entry_at(self.slots.of(id))
     }
 
     /// The flags of the ID of a slot, which is taken in if it was not there.
     pub fn entry_at(&mut self, slot: Slot) -> &mut Flags {
-        let shards = if slot.is_imagekit {
-            &mut self.imagekit
-        } else {
-            &mut self.other
-        };
-        shards[slot.shard].entry(slot.key).or_default()
+        let shard = &mut self.shards[usize::from(slot.shard)];
+        shard.entry(slot.key).or_default()
     }
 
     /// The flags of an ID; `None` if it was never taken in.
     pub fn get(&self, id: &str) -> Option<Flags> {
-        self.get_at(self.slot(id))
+        self.get_at(self.slots.of(id))
     }
 
     /// The flags of the ID of a slot; `None` if it was never taken in.
     pub fn get_at(&self, slot: Slot) -> Option<Flags> {
-        self.shard(&slot).get(&slot.key).copied()
+        let shard = &self.shards[usize::from(slot.shard)];
+        shard.get(&slot.key).copied()
     }
 
-    /// The slots of these IDs, with what is known of them brought near the processor; changes nothing.
+    /// What finds its slots.
+    pub fn slots(&self) -> &Slots {
+        &self.slots
+    }
+
+    /// Brings what is known of the IDs of these slots near the processor; changes nothing.
     ///
     /// A set of millions has no room in its caches. IDs that are looked up one right after the other wait for
     /// memory together, with work between them each waits alone.
-    pub fn prefetch<'a>(&self, ids: impl IntoIterator<Item = &'a str>) -> Vec<Slot> {
-        let slots: Vec<Slot> = ids.into_iter().map(|id| self.slot(id)).collect();
-        for slot in &slots {
-            black_box(self.shard(slot).contains_key(&slot.key));
+    pub fn prefetch(&self, slots: impl IntoIterator<Item = Slot>) {
+        for slot in slots {
+            black_box(self.get_at(slot));
         }
-        slots
     }
 
     /// Distinct IDs.
     pub fn len(&self) -> usize {
-        self.imagekit
-            .iter()
-            .chain(&self.other)
-            .map(Shard::len)
-            .sum()
+        self.shards.iter().map(Shard::len).sum()
     }
 
     /// Whether no ID was taken in.
@@ -253,49 +281,14 @@ impl IdSet {
 
     /// All flags, in no order.
     pub fn flags(&self) -> impl Iterator<Item = Flags> {
-        self.imagekit
-            .iter()
-            .chain(&self.other)
-            .flat_map(|shard| shard.values().copied())
-    }
-
-    fn shard(&self, slot: &Slot) -> &Shard {
-        let shards = if slot.is_imagekit {
-            &self.imagekit
-        } else {
-            &self.other
-        };
-        &shards[slot.shard]
-    }
-
-    fn slot(&self, id: &str) -> Slot {
-        let mut bytes = [0; 16];
-        // Of a known length, so that all digits are read at once.
-        let digits = <&[u8; 24]>::try_from(id.as_bytes()).ok();
-        let digits = digits.filter(|_| looks_like_imagekit(id));
-        if let Some(digits) = digits {
-            for (byte, [high, low]) in bytes.iter_mut().zip(digits.as_chunks().0) {
-                *byte = digit(*high) << 4 | digit(*low);
-            }
-        } else {
-            let hash = self.digests[0].hash_one(id);
-            bytes[..8].copy_from_slice(&hash.to_le_bytes());
-            bytes[8..12].copy_from_slice(&self.digests[1].hash_one(id).to_le_bytes()[..4]);
-        }
-        let mixed = self.mixer.mix(u128::from_le_bytes(bytes));
-        let mut key = Key::default();
-        key.copy_from_slice(&mixed.to_le_bytes()[..KEY_BYTES]);
-        Slot {
-            is_imagekit: digits.is_some(),
-            key,
-            shard: shard(mixed),
-        }
+        let shards = self.shards.iter();
+        shards.flat_map(|shard| shard.values().copied())
     }
 }
 
 /// Spreads the values of 96 bits evenly, no two of them to the same: what stands in a table is a part of it, and the
 /// table in which it stands tells the rest.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 struct Mixer {
     seed: u128,
     factors: [u128; 2],
@@ -353,9 +346,9 @@ const fn digit(hex: u8) -> u8 {
     clippy::cast_sign_loss,
     reason = "a value as a fraction of one; the product is at least 0 and below 512"
 )]
-fn shard(mixed: u128) -> usize {
+fn shard(mixed: u128) -> u16 {
     let fraction = (mixed >> (Mixer::BITS - 52)) as u64 as f64 / (1u64 << 52) as f64;
-    (((1.0 + fraction).log2() * SHARDS as f64) as usize).min(SHARDS - 1)
+    (((1.0 + fraction).log2() * f64::from(SHARDS)) as u16).min(SHARDS - 1)
 }
 
 #[cfg(test)]
@@ -417,13 +410,13 @@ mod tests {
     #[test]
     fn an_id_takes_30_bytes_at_the_most_while_a_shard_grows_too() {
         let mut set = IdSet::default();
-        let (mut total, mut known) = (0, [0; SHARDS]);
+        let (mut total, mut known) = (0, [0; SHARDS as usize]);
         for number in 0..700_000_u64 {
             let id = number.wrapping_mul(0x9e37_79b9_7f4a_7c15);
-            let slot = set.slot(&format!("{number:08x}{id:016x}"));
+            let slot = set.slots.of(&format!("{number:08x}{id:016x}"));
             set.entry_at(slot);
-            let now = bytes(set.imagekit[slot.shard].capacity());
-            let old = std::mem::replace(&mut known[slot.shard], now);
+            let now = bytes(set.shards[usize::from(slot.shard)].capacity());
+            let old = std::mem::replace(&mut known[usize::from(slot.shard)], now);
             if now != old {
                 total += now - old;
                 let (peak, ids) = (total + old, usize::try_from(number).unwrap_or(0));
@@ -434,11 +427,13 @@ mod tests {
 
     #[test]
     fn shards_grow_in_weight_so_that_they_double_one_after_another() {
-        let mut sizes = [0_u32; SHARDS];
+        let mut sizes = [0_u32; SHARDS as usize];
         for n in 0..1_000_000_u64 {
-            sizes[shard(u128::from(n.wrapping_mul(0x9e37_79b9_7f4a_7c15)) << 32)] += 1;
+            sizes[usize::from(shard(
+                u128::from(n.wrapping_mul(0x9e37_79b9_7f4a_7c15)) << 32,
+            ))] += 1;
         }
-        let ratio = f64::from(sizes[SHARDS - 1]) / f64::from(sizes[0]);
+        let ratio = f64::from(sizes[511]) / f64::from(sizes[0]);
         assert!((1.9..2.1).contains(&ratio), "{ratio}");
     }
 }

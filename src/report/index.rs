@@ -8,7 +8,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use super::{Counts, Finished, PurgeCounts};
-use crate::id_set::{Count, Flag, Flags, IdSet, Slot};
+use crate::id_set::{Count, Flag, Flags, IdSet, Slot, Slots};
 use crate::journal::InFlight;
 use crate::outcome::{Outcome, Purge, Status};
 use crate::target::{Doubt, Origin, Record, Rejected, Target};
@@ -62,7 +62,10 @@ pub struct ResumeIndex {
 impl ResumeIndex {
     /// The slots of records that are admitted or counted next; see [`IdSet::prefetch`].
     pub fn prefetch(&self, records: &[Record]) -> Vec<Slot> {
-        self.ids.prefetch(records.iter().map(Record::file_id))
+        let ids = records.iter().map(Record::file_id);
+        let slots: Vec<Slot> = ids.map(|id| self.ids.slots().of(id)).collect();
+        self.ids.prefetch(slots.iter().copied());
+        slots
     }
 
     /// Admits a record that could be sent, by the slot of its ID: a first record of an ID that is not settled goes out.
@@ -92,7 +95,7 @@ impl ResumeIndex {
             return Admission::Send(target);
         }
         let first = flags.first();
-        if self.take_one(file_id, Count::Single) {
+        if self.take_one(slot, file_id, Count::Single) {
             return Admission::Settled;
         }
         let first = first.and_then(|number| self.numbers.place(number));
@@ -101,7 +104,8 @@ impl ResumeIndex {
 
     /// Admits a record that is never sent.
     pub fn admit_rejected(&mut self, rejected: Rejected) -> Admission {
-        if self.take_one(&invalids(&rejected.file_id), Count::Single) {
+        let key = invalids(&rejected.file_id);
+        if self.take_one(self.ids.slots().of(&key), &key, Count::Single) {
             return Admission::Settled;
         }
         Admission::Decided(Box::new(Outcome::rejected(rejected)))
@@ -143,36 +147,48 @@ impl ResumeIndex {
         flags.has(Flag::Counted)
     }
 
-    /// Takes in rows of earlier runs in the order of the file. Looked up together they wait for memory together, which
-    /// makes a resume of millions of rows half as fast again.
-    pub(super) fn load_all(&mut self, rows: &[(String, Status, Option<Purge>)]) {
-        self.ids
-            .prefetch(rows.iter().map(|(file_id, ..)| file_id.as_str()));
-        for (file_id, status, purge) in rows {
-            self.load(file_id, *status, *purge);
+    /// Takes in rows of earlier runs, in the order of the file.
+    pub(super) fn load_all(&mut self, batch: &Batch) {
+        // One right after the other, so that they wait for memory together.
+        for row in batch.rows.iter().filter(|row| row.status.is_own()) {
+            self.ids.entry_at(row.slot);
+        }
+        let mut begin = 0;
+        for row in &batch.rows {
+            let file_id = &batch.ids[begin..row.end];
+            begin = row.end;
+            if row.status.is_own() {
+                self.replace_own(row.slot, file_id, row.status, row.purge);
+            } else {
+                self.load_single(row.slot, file_id, row.status);
+            }
         }
     }
 
-    /// Takes in a row of an earlier run; rows come in the order of the file.
-    pub(super) fn load(&mut self, file_id: &str, status: Status, purge: Option<Purge>) {
-        if status.is_own() {
-            return self.replace_own(file_id, status, purge);
-        }
+    /// Takes in a row that settles one record.
+    fn load_single(&mut self, slot: Slot, file_id: &str, status: Status) {
         self.counts[status as usize] += 1;
         if status == Status::Invalid {
             let key = invalids(file_id);
-            self.ids.entry(&key).set(Flag::Invalid);
-            self.add_one(&key, Count::Single);
+            let slot = self.ids.slots().of(&key);
+            self.ids.entry_at(slot).set(Flag::Invalid);
+            self.add_one(slot, &key, Count::Single);
         } else {
-            self.add_one(file_id, Count::Single);
+            self.add_one(slot, file_id, Count::Single);
         }
+    }
+
+    /// Finds the slots of its IDs.
+    pub(super) fn slots(&self) -> Slots {
+        self.ids.slots().clone()
     }
 
     /// Takes in rows that this run wrote.
     pub(super) fn note_written(&mut self, outcomes: &[Outcome]) {
         for outcome in outcomes {
             if outcome.status.is_own() {
-                self.replace_own(&outcome.file_id, outcome.status, outcome.purge);
+                let slot = self.ids.slots().of(&outcome.file_id);
+                self.replace_own(slot, &outcome.file_id, outcome.status, outcome.purge);
             } else {
                 self.counts[outcome.status as usize] += 1;
             }
@@ -186,14 +202,13 @@ impl ResumeIndex {
         }
     }
 
-    fn replace_own(&mut self, file_id: &str, status: Status, purge: Option<Purge>) {
-        let flags = self.ids.entry(file_id);
+    fn replace_own(&mut self, slot: Slot, file_id: &str, status: Status, purge: Option<Purge>) {
+        let flags = self.ids.entry_at(slot);
         let old = own_row(flags.row());
-        let new = row_number(status, purge);
-        flags.set_row(new);
-        if let Some((status, purge)) = own_row(new) {
-            self.counts[status as usize] += 1;
-            self.count_purge(purge, 1);
+        flags.set_row(row_number(status, purge));
+        self.counts[status as usize] += 1;
+        if let Some(purge) = purge {
+            self.purges[purge as usize] += 1;
         }
         let Some((old_status, old_purge)) = old else {
             return;
@@ -203,9 +218,11 @@ impl ResumeIndex {
             self.purges[purge as usize] -= 1;
         }
         self.superseded += 1;
-        self.add_one(file_id, Count::Superseded);
+        self.add_one(slot, file_id, Count::Superseded);
         if status.settles_id() {
-            self.in_doubt.remove(file_id);
+            if !self.in_doubt.is_empty() {
+                self.in_doubt.remove(file_id);
+            }
         } else if old_status == Status::Unknown && status != Status::Unknown {
             // Its row says so no longer.
             self.keep_doubt(InFlight {
@@ -215,12 +232,6 @@ impl ResumeIndex {
                 sent_at: 0,
                 doubt: Doubt::Ambiguous,
             });
-        }
-    }
-
-    fn count_purge(&mut self, purge: Option<Purge>, more: u64) {
-        if let Some(purge) = purge {
-            self.purges[purge as usize] += more;
         }
     }
 
@@ -254,7 +265,7 @@ impl ResumeIndex {
 
     /// Whether a later row of the same ID replaced this one; to be asked once for each row, in the order of the file.
     pub(super) fn is_superseded(&mut self, file_id: &str) -> bool {
-        self.take_one(file_id, Count::Superseded)
+        self.take_one(self.ids.slots().of(file_id), file_id, Count::Superseded)
     }
 
     /// Whether the report holds more than one row for each decided record.
@@ -306,8 +317,8 @@ impl ResumeIndex {
         account
     }
 
-    fn add_one(&mut self, key: &str, count: Count) {
-        let flags = self.ids.entry(key);
+    fn add_one(&mut self, slot: Slot, key: &str, count: Count) {
+        let flags = self.ids.entry_at(slot);
         let value = flags.count(count);
         if value < Flags::MAX_COUNT {
             flags.set_count(count, value + 1);
@@ -317,7 +328,7 @@ impl ResumeIndex {
     }
 
     /// Uses up one of a count; false if there is none left.
-    fn take_one(&mut self, key: &str, count: Count) -> bool {
+    fn take_one(&mut self, slot: Slot, key: &str, count: Count) -> bool {
         if !self.many.is_empty()
             && let Some(counts) = self.many.get_mut(key)
             && counts[count as usize] > 0
@@ -325,11 +336,51 @@ impl ResumeIndex {
             counts[count as usize] -= 1;
             return true;
         }
-        let left = self.ids.get(key).map_or(0, |flags| flags.count(count));
+        let left = self.ids.get_at(slot).map_or(0, |flags| flags.count(count));
         if left > 0 {
-            self.ids.entry(key).set_count(count, left - 1);
+            self.ids.entry_at(slot).set_count(count, left - 1);
         }
         left > 0
+    }
+}
+
+/// Rows that are taken in together; its room is used again.
+#[derive(Debug, Default)]
+pub(super) struct Batch {
+    /// One after the other.
+    ids: String,
+    rows: Vec<BatchRow>,
+}
+
+#[derive(Debug)]
+struct BatchRow {
+    slot: Slot,
+    /// Where its ID ends.
+    end: usize,
+    status: Status,
+    purge: Option<Purge>,
+}
+
+impl Batch {
+    /// Adds a row.
+    pub(super) fn add(&mut self, slots: &Slots, row: (&str, Status, Option<Purge>)) {
+        let (file_id, status, purge) = row;
+        self.ids.push_str(file_id);
+        self.rows.push(BatchRow {
+            slot: slots.of(file_id),
+            end: self.ids.len(),
+            status,
+            purge,
+        });
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.rows.len()
+    }
+
+    pub(super) fn clear(&mut self) {
+        self.ids.clear();
+        self.rows.clear();
     }
 }
 
@@ -459,13 +510,15 @@ mod tests {
     #[test]
     fn the_account_is_of_the_last_rows_however_many_there_were() {
         let mut index = ResumeIndex::default();
+        let (slots, mut batch) = (index.slots(), Batch::default());
         for _ in 0..40 {
-            index.load("a", Status::Failed, None);
-            index.load("b", Status::Duplicate, None);
-            index.load("", Status::Invalid, None);
+            batch.add(&slots, ("a", Status::Failed, None));
+            batch.add(&slots, ("b", Status::Duplicate, None));
+            batch.add(&slots, ("", Status::Invalid, None));
         }
-        index.load("a", Status::Deleted, Some(Purge::Failed));
-        index.load("a", Status::Deleted, Some(Purge::Requested));
+        batch.add(&slots, ("a", Status::Deleted, Some(Purge::Failed)));
+        batch.add(&slots, ("a", Status::Deleted, Some(Purge::Requested)));
+        index.load_all(&batch);
         let account = index.account();
         let count = |account: &Finished, status| account.counts[status as usize];
         assert_eq!(count(&account, Status::Deleted), 1);

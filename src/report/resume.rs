@@ -6,22 +6,27 @@
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Seek, SeekFrom, Write};
+use std::mem;
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::mpsc::{Receiver, SyncSender, channel, sync_channel};
+use std::thread::{self, Scope};
 use std::time::Duration;
 
 use jiff::Timestamp;
 use rustix::fs::OFlags;
 
 use super::evidence::{Check, Evidence, Landing, why_in_doubt};
+use super::index::Batch;
 use super::open::{
     self, Existing, OpenError, Opened, Opening, Place, Undo, new_header, with_suffix,
 };
 use super::purges::Tracker;
-use super::read::{self, End, Kind, Placed, Reader};
-use super::row::{self, HEADER, Row};
+use super::read::{self, End, Kind, Reader};
+use super::row::{self, HEADER};
 use super::{PendingPurges, Report, ResumeIndex, end_mark};
+use crate::id_set::Slots;
 use crate::journal::{self, Extent, InFlight, REHEARSAL_HOST, StateFile, StateHeader};
 use crate::outcome::{ErrorCode, Outcome, Purge, Status};
 use crate::target::{Doubt, Origin};
@@ -29,8 +34,11 @@ use crate::target::{Doubt, Origin};
 /// Everybody may write to such a folder, and only remove what is their own.
 const STICKY: u32 = 0o1000;
 
-/// Rows that are taken in together.
-const ROWS_AT_ONCE: usize = 64;
+/// Rows that are taken in together: enough to wait for memory together, few enough to stay near the processor.
+const ROWS_AT_ONCE: usize = 256;
+
+/// Batches of rows between the thread that reads them and the one that takes them in.
+const BATCHES_AHEAD: usize = 16;
 
 /// Looks at what earlier runs left and changes nothing: for a dry run.
 pub fn inspect(
@@ -201,7 +209,10 @@ impl Opening<'_> {
         for sent in std::mem::take(&mut loaded.doubts) {
             if loaded.index.needs_doubt(&sent.file_id) {
                 row::write(&mut rows, &interrupted(&sent), &mut stamp);
-                loaded.index.load(&sent.file_id, Status::Unknown, None);
+                let slots = loaded.index.slots();
+                let mut batch = Batch::default();
+                batch.add(&slots, (&sent.file_id, Status::Unknown, None));
+                loaded.index.load_all(&batch);
                 if let Some(url) = &sent.url {
                     loaded.tracker.keep_url(&sent.file_id, url);
                 }
@@ -247,13 +258,22 @@ impl Loaded {
         let mut reader = Reader::new(file).map_err(place.io())?;
         let mut check = Check::new(&evidence);
         let mut landing = Landing::new(&evidence);
-        let mut waiting = Waiting::default();
-        while let Some(placed) = reader.next().map_err(place.io())? {
-            loaded.take_in(&placed, &mut waiting);
-            landing.take_in(&placed);
-            check.take_in(reader.extent, reader.number());
-        }
-        loaded.index.load_all(waiting.take());
+        let slots = loaded.index.slots();
+        // Rows are looked up on a thread of their own, since half of the time is waiting for memory.
+        thread::scope(|scope| {
+            let mut loading = Loading::begin(scope, &mut loaded.index)?;
+            while let Some(placed) = reader.next()? {
+                let row = placed.row;
+                loading.add(&slots, (row.file_id(), row.status(), row.purge()));
+                loaded.tracker.load(&placed);
+                loaded.is_rehearsal |= row.is_of_a_rehearsal();
+                landing.take_in(&placed);
+                check.take_in(reader.extent, reader.number());
+            }
+            loading.end();
+            io::Result::Ok(())
+        })
+        .map_err(place.io())?;
         loaded.extent = reader.extent;
         loaded.index.is_untidy = reader.is_untidy;
         loaded.end = reader.end();
@@ -272,40 +292,53 @@ impl Loaded {
         }
         Ok(loaded)
     }
-
-    fn take_in(&mut self, placed: &Placed<'_>, waiting: &mut Waiting) {
-        let row = placed.row;
-        if waiting.add(row) == ROWS_AT_ONCE {
-            self.index.load_all(waiting.take());
-        }
-        self.tracker.load(placed);
-        self.is_rehearsal |= row.is_of_a_rehearsal();
-    }
 }
 
-/// Rows that were read and are not taken in yet; their room is used again.
-#[derive(Default)]
-struct Waiting {
-    rows: Vec<(String, Status, Option<Purge>)>,
-    count: usize,
+/// Hands rows to the thread that takes them in, and gets their room back.
+struct Loading {
+    batch: Batch,
+    full: SyncSender<Batch>,
+    empty: Receiver<Batch>,
 }
 
-impl Waiting {
-    /// Adds a row; how many there are.
-    fn add(&mut self, row: Row<'_>) -> usize {
-        if self.count == self.rows.len() {
-            self.rows.push((String::new(), Status::Unknown, None));
-        }
-        let (file_id, status, purge) = &mut self.rows[self.count];
-        file_id.clear();
-        file_id.push_str(row.file_id());
-        (*status, *purge) = (row.status(), row.purge());
-        self.count += 1;
-        self.count
+impl Loading {
+    fn begin<'scope>(
+        scope: &'scope Scope<'scope, '_>,
+        index: &'scope mut ResumeIndex,
+    ) -> io::Result<Self> {
+        let (full, batches) = sync_channel::<Batch>(BATCHES_AHEAD);
+        let (emptied, empty) = channel();
+        let loading = move || {
+            for mut batch in batches {
+                index.load_all(&batch);
+                batch.clear();
+                // At the end nobody needs it any more.
+                let _ = emptied.send(batch);
+            }
+        };
+        let begun = thread::Builder::new().spawn_scoped(scope, loading);
+        begun.map_err(|error| {
+            let why = format!("no thread can start: {error}; allow more processes (`ulimit -u`)");
+            io::Error::new(error.kind(), why)
+        })?;
+        Ok(Self {
+            batch: Batch::default(),
+            full,
+            empty,
+        })
     }
 
-    fn take(&mut self) -> &[(String, Status, Option<Purge>)] {
-        &self.rows[..std::mem::take(&mut self.count)]
+    fn add(&mut self, slots: &Slots, row: (&str, Status, Option<Purge>)) {
+        self.batch.add(slots, row);
+        if self.batch.len() >= ROWS_AT_ONCE {
+            let next = self.empty.try_recv().unwrap_or_default();
+            // Only a thread that panicked hears nothing, and then the scope panics too.
+            let _ = self.full.send(mem::replace(&mut self.batch, next));
+        }
+    }
+
+    fn end(self) {
+        let _ = self.full.send(self.batch);
     }
 }
 

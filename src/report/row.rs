@@ -101,7 +101,7 @@ impl Cells {
     pub(super) fn read(&mut self, row: &[u8]) -> Result<Row<'_>, NoRow> {
         let text = std::str::from_utf8(row).map_err(|_| NoRow::Wrong)?;
         self.text.clear();
-        if row.contains(&b'"') {
+        if memchr::memchr(b'"', row).is_some() {
             self.split_quoted(text)?;
         } else {
             self.split(text)?;
@@ -142,13 +142,12 @@ impl Cells {
         let cells = row.strip_suffix('\n').ok_or(NoRow::Wrong)?;
         self.text.push_str(cells);
         let (mut column, mut begin) = (0, 0);
-        for (at, byte) in cells.bytes().enumerate() {
-            if byte == b',' && column + 1 < COLUMNS {
-                self.places[column] = (begin, at);
-                (column, begin) = (column + 1, at + 1);
-            } else if matches!(byte, b',' | b'\n') {
+        for at in memchr::memchr2_iter(b',', b'\n', cells.as_bytes()) {
+            if column + 1 == COLUMNS || cells.as_bytes()[at] == b'\n' {
                 return Err(NoRow::Wrong);
             }
+            self.places[column] = (begin, at);
+            (column, begin) = (column + 1, at + 1);
         }
         self.places[column] = (begin, cells.len());
         if column + 1 == COLUMNS {
