@@ -374,10 +374,12 @@ impl Batch {
         });
     }
 
+    /// How many rows there are.
     pub(super) fn len(&self) -> usize {
         self.rows.len()
     }
 
+    /// Empties it and keeps its room.
     pub(super) fn clear(&mut self) {
         self.ids.clear();
         self.rows.clear();
