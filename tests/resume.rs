@@ -464,7 +464,9 @@ fn a_disk_that_fills_up_stops_the_run_and_loses_nothing() {
         // A limit on a file's size stands for a full disk; the signal that comes with it is ignored.
         let mut limited = scene.command_in("trap '' XFSZ; ulimit -f 24; exec \"$@\"");
         let ran = fixture::Ran::new(limited.output().unwrap(), scene.folder.path());
-        ran.exits(5).says("cannot be written").says("--resume");
+        ran.exits(5)
+            .says("cannot write ids.report.csv")
+            .says("--resume");
         let deleted = scene.server.ledger().deleted_count();
         assert!((50..390).contains(&deleted), "{deleted}");
         scene.check_truth(&scene.report());
