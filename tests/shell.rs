@@ -110,6 +110,11 @@ fn a_wrong_use_ends_in_the_way_out() {
         (&["--key", "private_x", "ids.txt"], "--private-key-file"),
         (&["--yes", "--api-key=x", "ids.txt"], "IMAGEKIT_PRIVATE_KEY"),
         (&["--yes", "missing.csv"], "check the path"),
+        (&["missing.csv"], "check the path"),
+        (
+            &["--yes", "--report", "{day}.csv", "ids.txt"],
+            "only {date} and {datetime}",
+        ),
     ] {
         run(arguments).exits(2).says(hint);
     }

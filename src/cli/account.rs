@@ -8,7 +8,7 @@ use std::path::Path;
 use std::rc::Rc;
 use std::sync::Arc;
 
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Context as _, Result, anyhow, bail};
 use imagekit_bulk_delete::api::Api;
 use imagekit_bulk_delete::client::{BaseUrl, Client, Connection, Key};
 use imagekit_bulk_delete::journal::{Job, REHEARSAL_HOST};
@@ -115,8 +115,9 @@ fn read_key(file: Option<&Path>, progress: &Progress) -> Result<Key> {
         return Key::parse(&text).with_context(|| format!("{KEY_VARIABLE} cannot be used"));
     };
     let shown = path.display();
-    let text =
-        fs::read_to_string(path).with_context(|| format!("cannot read the key from {shown}"))?;
+    let text = fs::read_to_string(path).map_err(|error| {
+        anyhow!("cannot read the key from {shown}: {error}; check the path and its permissions")
+    })?;
     if others_can_read(path) {
         progress.notice(&format!(
             "warning: others can read {shown}; protect it with `chmod 600 {shown}`"
@@ -136,8 +137,13 @@ fn others_can_read(path: &Path) -> bool {
 
 /// Serves the sandbox alone, until a signal.
 pub(crate) async fn serve_sandbox(address: SocketAddr) -> Result<u8> {
-    let sandbox = Sandbox::listen(address, Script::rehearsal())
-        .context("cannot serve the sandbox; give --sandbox-listen 127.0.0.1:8080, say")?;
+    let sandbox = match Sandbox::listen(address, Script::rehearsal()) {
+        Err(error) if error.kind() == io::ErrorKind::AddrInUse => {
+            bail!("{address} is already in use; choose another port")
+        }
+        sandbox => sandbox
+            .context("cannot serve the sandbox; give --sandbox-listen 127.0.0.1:8080, say")?,
+    };
     // Not through the progress, which shows no keys: this one opens nothing.
     let (url, key) = (sandbox.base_url(), Sandbox::key());
     writeln!(

@@ -87,6 +87,13 @@ pub(crate) fn print(help_or_error: &clap::Error) -> io::Result<()> {
         return io::stderr().write_all(NO_KEY_OPTION.as_bytes());
     }
     let text = help_or_error.render().to_string();
+    if help_or_error.kind() == ErrorKind::ArgumentConflict {
+        // clap's usage line would suggest another command, one that deletes perhaps.
+        let conflict = text.split("\n\n").next().unwrap_or_default();
+        let separator = if conflict.contains('\n') { "\n" } else { "; " };
+        let text = format!("{conflict}{separator}leave out the one or the other\n");
+        return io::stderr().write_all(secret::scrub(&text).as_bytes());
+    }
     if help_or_error.use_stderr() && secret::is_in(&text) {
         return io::stderr().write_all(secret::scrub(&text).as_bytes());
     }

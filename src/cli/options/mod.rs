@@ -18,7 +18,7 @@ use tracing::level_filters::LevelFilter;
 use super::help;
 use values::{
     Pace, address, at_least_one, batch_size, concurrency, count, delimiter, duration, log_level,
-    pace, threshold,
+    pace, pattern, threshold,
 };
 
 /// Delete very many files from an ImageKit.io media library
@@ -85,7 +85,7 @@ pub(crate) struct ReportOptions {
     ///
     /// {date} and {datetime} are filled in (UTC): 2026-11-24, 20261124T070846Z. Only you can read the file. An
     /// existing report is never overwritten: see --resume and --overwrite.
-    #[arg(short = 'o', long, value_name = "PATH", value_hint = ValueHint::FilePath)]
+    #[arg(short = 'o', long, value_name = "PATH", value_parser = pattern, value_hint = ValueHint::FilePath)]
     pub(crate) report: Option<String>,
     /// Continue the job of an existing report, or start it
     ///
@@ -100,7 +100,7 @@ pub(crate) struct ReportOptions {
     /// Also write the report as an HTML page
     ///
     /// One self-contained file for a browser or an email; - is stdout, {date} and {datetime} are filled in.
-    #[arg(long, value_name = "PATH", value_hint = ValueHint::FilePath)]
+    #[arg(long, value_name = "PATH", value_parser = pattern, value_hint = ValueHint::FilePath)]
     pub(crate) html: Option<String>,
     /// Only make the page, from an existing report
     ///
@@ -215,7 +215,7 @@ pub(crate) struct Safety {
     #[arg(long)]
     pub(crate) sandbox: bool,
     /// Only serve the look-alike, for other clients, until Ctrl-C
-    #[arg(long, value_name = "ADDR", value_parser = address, value_hint = ValueHint::Other)]
+    #[arg(long, value_name = "ADDR", value_parser = address, conflicts_with_all = ["input", "yes"], value_hint = ValueHint::Other)]
     pub(crate) sandbox_listen: Option<SocketAddr>,
 }
 

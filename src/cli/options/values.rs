@@ -38,6 +38,18 @@ pub(super) fn duration(text: &str) -> Result<Duration> {
     Ok(duration)
 }
 
+/// `--report` and `--html`: a name in which nothing but `{date}` and `{datetime}` is to be filled in.
+pub(super) fn pattern(text: &str) -> Result<String> {
+    let words = text.split('{').skip(1);
+    let words = words.filter_map(|rest| rest.split_once('}').map(|(word, _)| word));
+    for word in words.filter(|word| !["", "date", "datetime"].contains(word)) {
+        if word.chars().all(|c| c.is_alphanumeric() || c == '_') {
+            bail!("{{{word}}} is not filled in; only {{date}} and {{datetime}} are");
+        }
+    }
+    Ok(text.to_owned())
+}
+
 /// The most IDs that ImageKit takes in one request. `[spec]`
 pub(super) const MAX_BATCH_SIZE: usize = 100;
 
