@@ -213,6 +213,16 @@ fn a_page_made_later_from_the_report_has_the_same_figures() {
         );
     }
     assert!(run.at("host").contains("http://127.0.0.1:"));
+    let is_unfinished = |page: &Page| page.0.contains("may not have finished");
+    assert!(!is_unfinished(&run));
+    // As a kill leaves it.
+    std::fs::write(scene.path("ids.report.csv.state"), "").unwrap();
+    program(
+        scene.folder.path(),
+        &["--html", "later.html", "--from-report", "ids.report.csv"],
+    )
+    .exits(0);
+    assert!(is_unfinished(&Page::read(&scene.path("later.html"))));
     assert!(!later.0.contains("id=\"host\""));
     assert!(run.0.contains("<dl id=\"run\">") && !later.0.contains("<dl id=\"run\">"));
 }

@@ -12,7 +12,7 @@ use anyhow::{Context as _, Result};
 use clap::{ArgMatches, Command, CommandFactory};
 use imagekit_bulk_delete::client::BaseUrl;
 use imagekit_bulk_delete::html::{self, Run};
-use imagekit_bulk_delete::human::grouped;
+use imagekit_bulk_delete::human::counted;
 use imagekit_bulk_delete::job::{Ending, RunStats};
 use imagekit_bulk_delete::report::Destination;
 use imagekit_bulk_delete::source::Input;
@@ -193,7 +193,8 @@ fn make_page(paths: &Paths, file: &AtomicFile, run: Option<&Run<'_>>) -> Result<
     };
     let written = file.write(&page.html);
     written.with_context(|| format!("cannot write the page {name}"))?;
-    Ok(format!("page: {name} ({} records)", grouped(page.records)))
+    let records = counted(page.records, "record", "records");
+    Ok(format!("page: {name} ({records})"))
 }
 
 /// What was typed, and what holds where nothing was. The key is no option, so it cannot be here.

@@ -16,6 +16,7 @@ use std::path::{Path, PathBuf};
 use thiserror::Error;
 
 use crate::job::RunStats;
+use crate::report::with_suffix;
 
 /// What a run knows that its report does not say.
 #[derive(Debug)]
@@ -41,7 +42,7 @@ pub struct Page {
 #[derive(Debug, Error)]
 pub enum PageError {
     /// The report cannot be read, is damaged, or is none of ours.
-    #[error("no page can be made from {path}: {source}", path = path.display())]
+    #[error("no page can be made from {path}: {source}; check that it is an undamaged report", path = path.display())]
     Report {
         /// The report.
         path: PathBuf,
@@ -61,8 +62,9 @@ pub fn page(report: &Path, run: Option<&Run<'_>>) -> Result<Page, PageError> {
         source,
     })?;
     let name = report.file_name().unwrap_or(report.as_os_str());
+    let has_state = run.is_none() && with_suffix(report, ".state").exists();
     Ok(Page {
-        html: page::render(&name.to_string_lossy(), &figures, run)?,
+        html: page::render(&name.to_string_lossy(), &figures, run, has_state)?,
         records: figures.records(),
     })
 }

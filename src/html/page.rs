@@ -34,6 +34,8 @@ struct View<'a> {
     script_hash: String,
     figures: &'a Figures,
     run: Option<&'a Run<'a>>,
+    /// The report's state is still there, and the run that wrote it is not asking.
+    has_state: bool,
     troubles: Vec<&'a Outcome>,
     /// `None` if nothing was sent.
     chart: Option<Chart>,
@@ -53,6 +55,7 @@ pub(super) fn render(
     name: &str,
     figures: &Figures,
     run: Option<&Run<'_>>,
+    has_state: bool,
 ) -> Result<String, PageError> {
     let view = View {
         name,
@@ -62,6 +65,7 @@ pub(super) fn render(
         script_hash: STANDARD.encode(Sha256::digest(SCRIPT)),
         figures,
         run,
+        has_state,
         troubles: figures.troubles(),
         chart: figures.over_time.chart(),
     };
@@ -79,10 +83,20 @@ impl View<'_> {
         self.run?.stopped.as_deref()
     }
 
+    /// How far a run came that ended early, where its total is known.
+    fn how_far(&self) -> Option<String> {
+        let stats = self.run?.stats;
+        let not_begun = grouped(stats.not_begun()?);
+        let (in_doubt, records) = (grouped(stats.in_doubt()), grouped(stats.records()));
+        Some(format!(
+            "Of {records} records, {in_doubt} are in doubt and {not_begun} were not begun."
+        ))
+    }
+
     /// How the first line is coloured.
     fn tone(&self) -> &'static str {
         match self.stopped() {
-            None if self.figures.in_trouble() == 0 => "good",
+            None if self.figures.in_trouble() == 0 && !self.has_state => "good",
             _ => "bad",
         }
     }
@@ -156,7 +170,9 @@ impl View<'_> {
     }
 
     fn is_mostly_absent(&self) -> bool {
-        self.figures.count_of(Status::NotFound) * 2 > self.figures.records()
+        let sent = Status::ALL.into_iter().filter(|status| status.was_sent());
+        let sent: u64 = sent.map(|status| self.figures.count_of(status)).sum();
+        self.figures.count_of(Status::NotFound) * 2 > sent
     }
 
     /// Records that need a look and are not among the rows shown.
