@@ -44,6 +44,7 @@ pub fn counted(number: u64, one: &str, many: &str) -> String {
 pub fn seconds(duration: Duration) -> String {
     let whole = duration.as_secs();
     match whole {
+        1..10 if duration.subsec_nanos() == 0 => format!("{whole} s"),
         0..10 => format!("{:.1} s", duration.as_secs_f64()),
         10..60 => format!("{whole} s"),
         60..3600 if whole.is_multiple_of(60) => format!("{} min", whole / 60),
@@ -106,6 +107,7 @@ mod tests {
         assert_eq!(counted(1, "retry", "retries"), "1 retry");
         assert_eq!(counted(0, "retry", "retries"), "0 retries");
         assert_eq!(seconds(Duration::from_millis(340)), "0.3 s");
+        assert_eq!(seconds(Duration::from_secs(1)), "1 s");
         assert_eq!(seconds(Duration::from_secs(59)), "59 s");
         assert_eq!(seconds(Duration::from_mins(1)), "1 min");
         assert_eq!(seconds(Duration::from_secs(185)), "3 min 5 s");

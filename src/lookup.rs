@@ -50,6 +50,8 @@ pub struct Lookup {
     api: Rc<Api>,
     /// The host searches by ID, as far as is known.
     is_searchable: Cell<bool>,
+    /// Of a search without a response.
+    has_warned: Cell<bool>,
 }
 
 impl Lookup {
@@ -58,6 +60,7 @@ impl Lookup {
         Self {
             api,
             is_searchable: Cell::new(true),
+            has_warned: Cell::new(false),
         }
     }
 
@@ -103,7 +106,9 @@ impl Lookup {
                 None => self.give_up_searching(&response),
             },
             Err(Unanswered::GivenUp(why)) => {
-                tracing::warn!(why, "a search got no response; looking up each file");
+                if !self.has_warned.replace(true) {
+                    tracing::warn!(why, "a search got no response; looking up each file");
+                }
             }
             Err(Unanswered::Unwanted) => {}
             Err(Unanswered::Stopped) => return Err(LookupError::Stopped),

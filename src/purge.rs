@@ -102,11 +102,12 @@ impl PurgeCache {
                 }
             }
             Err(LookupError::KeyRefused(message)) => {
-                self.can_read.set(false);
-                tracing::warn!(
-                    why = message,
-                    "the key may not read, so URLs cannot be looked up and will not be purged"
-                );
+                if self.can_read.replace(false) {
+                    tracing::warn!(
+                        why = message,
+                        "the key may not read, so URLs cannot be looked up and will not be purged"
+                    );
+                }
             }
             Err(LookupError::Stopped) => {}
         }

@@ -54,7 +54,7 @@ fn signal_name(number: i32) -> String {
     match number {
         1 => "SIGHUP (its terminal or session ended)".into(),
         2 => "SIGINT (Ctrl-C)".into(),
-        15 => "SIGTERM (it was asked to end)".into(),
+        15 => "SIGTERM".into(),
         _ => format!("signal {number}"),
     }
 }

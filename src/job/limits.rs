@@ -96,7 +96,7 @@ impl Limits {
         let expires = async || match self.max_duration {
             Some(after) => {
                 sleep(after).await;
-                format!("--max-duration {} has passed", seconds(after))
+                format!("reached --max-duration ({})", seconds(after))
             }
             None => pending().await,
         };

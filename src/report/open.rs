@@ -344,8 +344,8 @@ impl Opening<'_> {
         if lost.is_some() {
             opened.index.is_all_in_doubt = true;
             opened.notices.push(self.doubt_notice(&format!(
-                "{} is missing, its state is there",
-                self.place.name
+                "{name} is missing but {name}.state exists",
+                name = self.place.name
             )));
         }
         Ok(opened)

@@ -187,7 +187,7 @@ impl Opening<'_> {
             .map_err(self.place.io())?;
         let name = &self.place.name;
         loaded.notices.push(format!(
-            "{name}: the last row was cut off; it was removed and is kept in {name}.torn"
+            "{name}: an incomplete last row was moved to {name}.torn"
         ));
         let known = |file_id: &String| loaded.doubts.iter().any(|sent| sent.file_id == *file_id);
         if let Some(file_id) = sent.filter(|file_id| !known(file_id)) {

@@ -106,7 +106,7 @@ pub enum SourceError {
     },
     /// One line that is no ID, a message of another program, say.
     #[error(
-        "{input} holds only line {line}, which cannot be an ID: {text:?}; give a CSV file, or one ID per line"
+        "{input} has only one line, line {line}, and it is not an ID: {text:?}; give a CSV file, or one ID per line"
     )]
     NotAnId {
         /// The input's name.

@@ -362,7 +362,13 @@ impl Permit<'_> {
         let is_outage = state.outage.failed(group, now, fastrand::f64());
         state.note_failure(now, self.throttle.max_outage);
         if is_outage && !was_outage {
-            tracing::warn!("ImageKit is not answering; trying one request at a time");
+            let what = match response {
+                GotResponse::Yes => "the server answers only with errors",
+                GotResponse::No => "the server is not answering",
+            };
+            tracing::warn!(
+                "{what}; trying one request at a time for up to --max-outage; check --base-url if this is not a passing fault"
+            );
         }
         drop(state);
         self.throttle.failed.notify_waiters();
