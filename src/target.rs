@@ -174,12 +174,20 @@ pub enum Reject {
     /// The cell cannot be an ID.
     #[error(transparent)]
     InvalidId(#[from] InvalidId),
-    /// The row's `type` column says `file-version` or `folder`; deleting it would hit a live file.
-    #[error("the row's type is {0}, not file: deleting it would hit a live file")]
+    /// The row's `type` column says `file-version` or `folder`.
+    #[error("{}", not_a_file(.0))]
     NotAFile(Box<str>),
     /// ImageKit says that the ID is a folder's, or a version's.
     #[error("ImageKit says that this ID is of a {0}, not of a file; nothing was deleted")]
     FoundNotAFile(Box<str>),
+}
+
+fn not_a_file(kind: &str) -> &'static str {
+    if kind.to_lowercase().contains("folder") {
+        "this row is a folder, which is never deleted"
+    } else {
+        "this row is a file version; its ID belongs to the live file"
+    }
 }
 
 /// One record of the input.

@@ -239,7 +239,7 @@ fn the_crontab_line_mails_what_needs_a_person() {
         ..Script::plain()
     });
     for (place, code, words) in [
-        (some_fail, 1, "1 of 20 records failed"),
+        (some_fail, 1, "20 records, 1 failed"),
         (no_list, 2, "old-files.csv"),
         (other_key, 3, "key"),
     ] {

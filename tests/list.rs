@@ -311,7 +311,9 @@ fn what_cannot_be_listed_is_refused_with_words_and_leaves_nothing() {
         ("size > 0", "ids.csv", "cannot be used with"),
         ("size > 0", "-o no/such/list.csv", "no/such"),
     ] {
-        list(&scene, query, options).exits(2).says(words);
+        let ran = list(&scene, query, options);
+        ran.exits(2).says(words);
+        assert!(!ran.stderr.contains("Usage:"), "{}", ran.stderr);
     }
     assert_eq!(scene.server.ledger().request_count(), asked);
     assert_eq!(fs::read_dir(scene.folder.path()).unwrap().count(), 0);
@@ -473,7 +475,7 @@ fn a_list_is_input_for_a_check_and_a_run_with_no_edit() {
     scene
         .run_with("--dry-run --check --rate unlimited old.report.csv -o after.csv")
         .exits(0)
-        .says("0 of 600 exist");
+        .says("checked 600 IDs (nothing was deleted): none of these files exists");
 }
 
 #[test]
@@ -525,7 +527,7 @@ fn a_rehearsal_lists_something_and_only_where_its_mark_is() {
     assert!(json.contains("\"sandbox\": true"));
     assert_eq!(scene.server.ledger().request_count(), 0);
     fs::write(scene.path("real.csv"), "not to be lost").unwrap();
-    list(&scene, "size > 0", "--sandbox -o real.csv")
-        .exits(2)
-        .says("real.csv exists");
+    let ran = list(&scene, "size > 0", "--sandbox -o real.csv");
+    ran.exits(2).says("real.csv exists; use --overwrite");
+    assert!(!ran.stderr.contains("needs --yes"), "{}", ran.stderr);
 }

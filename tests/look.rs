@@ -10,7 +10,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use fixture::front::{Reply, without_id_3};
-use fixture::{Scene, id, ids, list};
+use fixture::{Report, Scene, id, ids, list};
 use imagekit_bulk_delete::plan::{Plan, Work};
 use imagekit_bulk_delete::sandbox::Script;
 use imagekit_bulk_delete::throttle::Rate;
@@ -198,6 +198,13 @@ fn a_check_is_right_for_each_id_and_only_reads() {
     scene
         .run_with("ids.check.csv -o out.csv --rate unlimited")
         .exits(1);
+    let report = Report::read(&scene.path("out.csv"));
+    for words in [
+        "a folder, which is never deleted",
+        "its ID belongs to the live file",
+    ] {
+        assert!(report.rows.iter().any(|row| row.message.contains(words)));
+    }
     let ledger = scene.server.ledger();
     assert!(ledger.exists(&all[1]) && ledger.exists(&all[2]));
     assert_eq!(ledger.deleted_count(), 978);

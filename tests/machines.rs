@@ -452,6 +452,28 @@ fn with_the_json_log_every_line_is_an_object_with_a_level_a_message_and_a_time()
 }
 
 #[test]
+fn a_warning_is_one_even_when_quiet_and_duplicates_do_not_hide_it() {
+    let text = list(&ids(3)).repeat(3);
+    let scene = Scene::new(Script::plain())
+        .input("ids.txt", text)
+        .option("--quiet");
+    let ran = scene.run();
+    ran.exits(0);
+    assert!(
+        ran.stderr.starts_with("warning: over half"),
+        "{}",
+        ran.stderr
+    );
+    let ran = scene.run_with("--dry-run --overwrite");
+    assert_eq!(ran.exits(0).stderr, "");
+    std::fs::write(scene.path("ids.txt"), list(&ids(3)) + "a b\n").unwrap();
+    scene
+        .run_with("--dry-run --overwrite")
+        .exits(1)
+        .says("error: 4 records, 1 invalid");
+}
+
+#[test]
 fn quiet_says_nothing_of_a_success_and_of_a_stop_why_and_what_to_type() {
     let scene = Scene::with_files(Script::plain(), &ids(30)).option("--quiet --rate unlimited");
     let ran = scene.run();
@@ -470,7 +492,7 @@ fn quiet_says_nothing_of_a_success_and_of_a_stop_why_and_what_to_type() {
     scene
         .run()
         .exits(1)
-        .says("error: 1 of 30 records failed, are unknown or invalid")
+        .says("error: 30 records, 1 failed")
         .says("--resume");
     let scene = Scene::with_files(
         Script {
@@ -504,7 +526,7 @@ fn the_summary_groups_what_went_wrong_with_an_example_of_each() {
     let ran = scene.run();
     ran.exits(1)
         .says("done: 52 records in ")
-        .says("5 of them failed, unknown or invalid");
+        .says(", 3 failed, 2 invalid");
     ran.says("what went wrong:")
         .says("3  failed, rejected: ")
         .says("2  invalid, invalid_id: ");

@@ -109,7 +109,7 @@ fn a_rehearsal_needs_no_key_but_refuses_one_that_cannot_be_used() {
     assert!(with_key(None).code < 2);
     with_key(Some("public_abc")).exits(2).says("public key");
     let ran = self::scene().without("--yes").run();
-    ran.says("the real command needs --yes here");
+    ran.says("without --sandbox this command needs --yes");
     assert!(ran.code < 2, "{}", ran.stderr);
 }
 

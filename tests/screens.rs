@@ -341,7 +341,7 @@ fn a_check_shows_how_far_it_is_and_leaves_nothing_of_that() {
     terminal.shows(" asked for, ");
     let (code, screen) = terminal.end();
     assert_eq!(code, 0, "{screen}");
-    assert!(screen.contains("1,000 of 1,000 exist"), "{screen}");
+    assert!(screen.contains("1,000 of 1,000\n  exist"), "{screen}");
     assert!(!screen.contains("asked for"), "{screen}");
     assert!(!screen.contains("\n\n"), "no hole:\n{screen}");
 }
@@ -595,6 +595,12 @@ fn a_thousand_files_are_deleted_only_where_their_number_is_typed() {
             is_yes,
             "a declined question leaves no report"
         );
+        if keys == "150\r" {
+            assert!(
+                screen.contains("you typed 150, not 1500; nothing"),
+                "{screen}"
+            );
+        }
         for words in ["1,500 files", "ids.txt", "127.0.0.1", "private_sa...ly"] {
             assert!(
                 screen.contains(words),
@@ -674,7 +680,7 @@ fn the_question_tells_what_is_skipped_what_is_odd_and_the_first_and_last_id() {
     std::fs::write(scene.path("kept.txt"), list(&all[2..3])).unwrap();
     let screen = question(&scene, 100, "");
     for words in [
-        "Delete 6 files for good",
+        "Permanently delete the 6 files listed in ids.txt",
         "127.0.0.1",
         "private_sa...ly",
         "1 invalid, 2 duplicate, 1 excluded",
@@ -691,7 +697,7 @@ fn the_question_tells_what_is_skipped_what_is_odd_and_the_first_and_last_id() {
     let sent = scene.server.ledger().request_count();
     std::fs::write(scene.path("ids.txt"), list(&all)).unwrap();
     let mut terminal = Terminal::run(&scene, 100, "--resume", &[]);
-    terminal.shows("Delete 2 files");
+    terminal.shows("delete the 2 files");
     terminal.shows("Skipped: 4 done already.");
     terminal.press(b"\x04");
     assert_eq!(terminal.end().0, 2);
@@ -701,10 +707,10 @@ fn the_question_tells_what_is_skipped_what_is_odd_and_the_first_and_last_id() {
 #[test]
 fn names_from_outside_do_not_rewrite_the_question() {
     for name in [
-        "a\u{1b}[2A\u{1b}[2KDelete 1 file from test.csv",
-        "a\rDelete 1 file for good?\u{1b}[8m.csv",
+        "a\u{1b}[2A\u{1b}[2KPermanently delete the 1 file from test.csv",
+        "a\rPermanently delete the 1 file?\u{1b}[8m.csv",
         "a\u{202e}vsc.b\u{2066}.csv",
-        "a\u{9b}2J\u{7}\nDelete 1 file.csv",
+        "a\u{9b}2J\u{7}\nPermanently delete the 1 file.csv",
         "my private_Zq9SecretSecret.csv",
     ] {
         let scene = Scene::new(Script::plain())
@@ -720,7 +726,7 @@ fn names_from_outside_do_not_rewrite_the_question() {
             "\u{2066}",
             "\u{9b}",
             "\u{7}",
-            "\rDelete 1",
+            "\rPermanently",
             "Zq9Secret",
         ] {
             assert!(!before.contains(steering), "{steering:?} is in {before:?}");
@@ -728,11 +734,11 @@ fn names_from_outside_do_not_rewrite_the_question() {
         let lines: Vec<&str> = before.lines().collect();
         let is_first = lines
             .iter()
-            .filter(|line| line.starts_with("Delete "))
+            .filter(|line| line.starts_with("Permanently "))
             .count();
         assert_eq!(is_first, 1, "{before:?}");
         assert!(
-            before.contains("Delete 5 files for good from http://127.0.0.1"),
+            before.contains("Permanently delete the 5 files listed in "),
             "{before:?}"
         );
         terminal.press(CTRL_C);
@@ -748,10 +754,10 @@ fn no_word_of_the_question_is_broken_at_any_width() {
         for word in [
             "brought",
             "deleted",
-            "private_sa...ly,",
+            "private_sa...ly)?",
             "ImageKit",
             "purged",
-            "ids.txt?",
+            "ids.txt",
         ] {
             assert!(
                 screen.contains(word),
@@ -760,7 +766,7 @@ fn no_word_of_the_question_is_broken_at_any_width() {
         }
         for line in screen
             .lines()
-            .skip_while(|line| !line.starts_with("Delete"))
+            .skip_while(|line| !line.starts_with("Permanently"))
         {
             assert!(
                 line.chars().count() < usize::from(columns),
@@ -801,7 +807,7 @@ fn after_a_stop_and_a_continue_the_question_is_asked_again() {
     terminal.signal("-STOP");
     terminal.signal("-CONT");
     let asked_again =
-        |terminal: &Terminal| terminal.contents().matches("Delete 5 files").count() == 2;
+        |terminal: &Terminal| terminal.contents().matches("delete the 5 files").count() == 2;
     let deadline = Instant::now() + Duration::from_secs(30);
     while !asked_again(&terminal) {
         assert!(

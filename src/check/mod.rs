@@ -40,7 +40,7 @@ pub struct Totals {
     pub bytes: u64,
     /// When the oldest was made, ISO 8601.
     pub oldest: Option<String>,
-    /// Versions and folders among them: deleting a version's ID would hit the live file.
+    /// Versions and folders among them: a version's ID belongs to the live file.
     pub not_files: u64,
     /// The first of what a person should look at, in words.
     pub named: Vec<String>,

@@ -29,7 +29,7 @@ const COLUMNS: [&str; 8] = [
 pub enum SheetError {
     /// There is a file of that name.
     #[error(
-        "{0} exists; replace it with --overwrite (the old one is kept as .bak), or give another --report"
+        "{0} exists; use --overwrite to replace it (the old one is kept as .bak), or give another --report"
     )]
     Exists(String),
     /// It cannot be created there, or another run holds it.

@@ -67,9 +67,17 @@ pub(crate) async fn check(cli: &Cli, paths: &Paths, progress: &Progress) -> Resu
         progress.notice(&notice);
     }
     progress.notice(in_words(&totals, stop.reason().as_ref(), sheet.name()).trim_end());
+    if totals.asked + totals.invalid + excluded.get() == 0 && !stop.is_tripped() {
+        progress.must_know("warning: the input has no records");
+    }
+    let trouble = totals.invalid + totals.unclear;
+    if trouble > 0 && cli.display.quiet {
+        let trouble = counted(trouble, "record is", "records are");
+        progress.error(&format!("{trouble} invalid or could not be checked"));
+    }
     Ok(match stop.reason() {
         Some(reason) => exit::of_reason(&reason),
-        None if totals.invalid + totals.unclear > 0 => exit::TROUBLE,
+        None if trouble > 0 => exit::TROUBLE,
         None => exit::SETTLED,
     })
 }
@@ -116,17 +124,14 @@ fn progress_line((asked, there): (u64, u64)) -> String {
 }
 
 fn in_words(totals: &Totals, stopped: Option<&Reason>, sheet: &str) -> String {
-    let mut text = match stopped {
-        None => String::from("checked: nothing was deleted\n"),
-        Some(reason) => format!("stopped: {reason}; nothing was deleted\n"),
+    let asked = counted(totals.asked, "ID", "IDs");
+    let (mut text, separator) = match stopped {
+        None => (format!("checked {asked} (nothing was deleted)"), ": "),
+        Some(reason) => (format!("stopped: {reason}; nothing was deleted"), "\n"),
     };
-    let (there, asked) = (grouped(totals.there), grouped(totals.asked));
-    let _ = write!(text, "{there} of {asked} exist, {}", bytes(totals.bytes));
-    if let Some(day) = totals.oldest.as_deref().and_then(|made| made.get(..10)) {
-        let _ = write!(text, ", oldest {day}");
-    }
-    if totals.not_files > 0 {
-        let _ = write!(text, ", {} are folders or versions", totals.not_files);
+    if totals.asked > 0 {
+        text.push_str(separator);
+        write_found(&mut text, totals);
     }
     text.push('\n');
     for (count, what) in [
@@ -143,4 +148,24 @@ fn in_words(totals: &Totals, stopped: Option<&Reason>, sheet: &str) -> String {
     }
     let _ = writeln!(text, "written to: {sheet}");
     text
+}
+
+fn write_found(text: &mut String, totals: &Totals) {
+    if totals.there == 0 {
+        text.push_str("none of these files exists");
+        return;
+    }
+    let (there, asked) = (grouped(totals.there), grouped(totals.asked));
+    let _ = write!(text, "{there} of {asked} exist, {}", bytes(totals.bytes));
+    if let Some(day) = totals.oldest.as_deref().and_then(|made| made.get(..10)) {
+        let _ = write!(text, ", oldest {day}");
+    }
+    if totals.not_files > 0 {
+        let what = counted(
+            totals.not_files,
+            "is a folder or version",
+            "are folders or versions",
+        );
+        let _ = write!(text, ", {what}");
+    }
 }

@@ -52,8 +52,8 @@ impl Terminal {
             .map(Self)
     }
 
-    /// Asks, and completes with whether the answer was yes. No answer at all is a no.
-    pub(crate) async fn confirms(self, question: &Question<'_>) -> io::Result<bool> {
+    /// Asks, and completes with why not; `None` if the answer was yes. No answer at all is a no.
+    pub(crate) async fn refused(self, question: &Question<'_>) -> io::Result<Option<String>> {
         let mut continued = signal(SignalKind::from_raw(Signal::CONT.as_raw()))?;
         // What was typed before the question is no answer to it.
         tcflush(&self.0, QueueSelector::IFlush)?;
@@ -77,7 +77,7 @@ impl Terminal {
             }
         };
         line.is_ended = typed.ends_with('\n');
-        Ok(question.is_yes(&typed))
+        Ok((!question.is_yes(&typed)).then(|| question.refusal(&typed)))
     }
 }
 
@@ -112,6 +112,15 @@ impl Question<'_> {
         }
     }
 
+    fn refusal(&self, typed: &str) -> String {
+        let (typed, number) = (clean(typed.trim()), self.stats.to_send);
+        if self.must_type_the_number() && !typed.is_empty() {
+            format!("you typed {typed}, not {number}")
+        } else {
+            "declined".into()
+        }
+    }
+
     fn must_type_the_number(&self) -> bool {
         self.stats.to_send >= TYPE_THE_NUMBER_FROM
     }
@@ -124,7 +133,7 @@ impl Question<'_> {
         paragraphs.extend(self.first_and_last());
         paragraphs.push("ImageKit has no trash: what is deleted cannot be brought back.".into());
         if self.is_purging {
-            paragraphs.push("Their URLs will be purged from the CDN.".into());
+            paragraphs.push("Each deleted file's URL will also be purged from the CDN.".into());
         }
         let prompt = if self.must_type_the_number() {
             "Type the number of files to continue:"
@@ -143,7 +152,7 @@ impl Question<'_> {
         let files = counted(self.stats.to_send, "file", "files");
         let (host, inputs) = (clean(self.host), clean(self.inputs));
         let key = self.key;
-        format!("Delete {files} for good from {host}, key {key}, as listed in {inputs}?")
+        format!("Permanently delete the {files} listed in {inputs} from {host} (key {key})?")
     }
 
     fn skipped(&self) -> Option<String> {

@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 
 use anyhow::Result;
-use imagekit_bulk_delete::human::{grouped, seconds};
+use imagekit_bulk_delete::human::{self, grouped, seconds};
 use imagekit_bulk_delete::lookup::Lookup;
 use imagekit_bulk_delete::plan::{Plan, Work};
 use imagekit_bulk_delete::report::{self, Destination, PendingPurges, ResumeIndex};
@@ -40,7 +40,14 @@ pub(crate) async fn dry_run(cli: &Cli, paths: &Paths, progress: &Progress) -> Re
             "warning: --except {list} names nothing in this input"
         ));
     }
-    Ok(if counted.stats.invalid > 0 {
+    let InputStats {
+        invalid, records, ..
+    } = counted.stats;
+    if invalid > 0 && cli.display.quiet {
+        let records = human::counted(records, "record", "records");
+        progress.error(&format!("{records}, {} invalid", grouped(invalid)));
+    }
+    Ok(if invalid > 0 {
         exit::TROUBLE
     } else {
         exit::SETTLED

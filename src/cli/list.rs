@@ -145,7 +145,11 @@ impl Listing<'_> {
                 "warning: {left_out} rows were versions or folders and were left out"
             );
         }
-        let _ = write!(text, "written to: {}", self.paths.report_name());
+        let sheet = match &self.paths.report {
+            Destination::Stdout => "stdout".into(),
+            Destination::File(path) => path.to_string_lossy(),
+        };
+        let _ = write!(text, "written to: {sheet}");
         if found.files == 0 {
             // What would be deleted next is nothing: a person must know.
             self.progress.must_know("the query finds no files");

@@ -3,6 +3,7 @@
 use std::io::IsTerminal as _;
 
 use anyhow::{Context as _, Result, anyhow, bail};
+use imagekit_bulk_delete::human::{counted, grouped};
 use imagekit_bulk_delete::report::ResumeIndex;
 use imagekit_bulk_delete::source::{ExceptLists, SourceError, Sources};
 use tokio::task::spawn_blocking;
@@ -108,12 +109,9 @@ pub(crate) async fn make_ready(
             key: &account.key.masked(),
             is_purging: cli.cache.purge_cache,
         };
-        if !terminal
-            .confirms(&question)
-            .await
-            .context("cannot ask on the terminal; add --yes")?
-        {
-            bail!("declined; nothing was deleted");
+        let refused = terminal.refused(&question).await;
+        if let Some(why) = refused.context("cannot ask on the terminal; add --yes")? {
+            bail!("{why}; nothing was deleted");
         }
     }
     Ok(Ready {
@@ -171,8 +169,9 @@ pub(crate) async fn count(
 pub(crate) fn check_caps(cli: &Cli, stats: &InputStats, due: usize) -> Result<()> {
     if let Some(most) = cli.safety.max_delete.filter(|most| stats.to_send > *most) {
         bail!(
-            "{} IDs would be sent, more than --max-delete {most}; nothing was sent",
-            stats.to_send
+            "{} would be sent, more than --max-delete {}; nothing was sent: check the list, or raise --max-delete",
+            counted(stats.to_send, "ID", "IDs"),
+            grouped(most)
         );
     }
     if let Some(expected) = cli
@@ -180,15 +179,17 @@ pub(crate) fn check_caps(cli: &Cli, stats: &InputStats, due: usize) -> Result<()
         .expect_count
         .filter(|expected| stats.distinct != *expected)
     {
-        let found = stats.distinct;
+        let found = counted(stats.distinct, "distinct valid ID", "distinct valid IDs");
+        let expected = grouped(expected);
         bail!(
-            "the input holds {found} distinct valid IDs, not {expected} as --expect-count says; nothing was sent"
+            "the input holds {found}, not {expected} as --expect-count says; nothing was sent: check the list"
         );
     }
     let purges = stats.to_send - stats.equal_urls + due as u64;
     if let Some(most) = cli.cache.max_purges().filter(|most| purges > *most) {
         bail!(
-            "up to {purges} URLs would be purged, more than --max-purges {most}; nothing was sent; raise --max-purges if your plan's monthly quota allows it"
+            "more than {} URLs would be purged (--max-purges); nothing was sent; raise it if your plan's monthly quota allows it",
+            grouped(most)
         );
     }
     Ok(())

@@ -1,9 +1,11 @@
 //! One command from typed options to an exit code: opens everything, asks, runs the job, tells how it ended.
 
+use std::path::PathBuf;
 use std::rc::Rc;
 
-use anyhow::{Error, Result};
+use anyhow::{Error, Result, bail};
 use imagekit_bulk_delete::api::Api;
+use imagekit_bulk_delete::check::SheetError;
 use imagekit_bulk_delete::client::BaseUrl;
 use imagekit_bulk_delete::job::{InputCount, Job, Limits, RunKind, RunStats, Settings};
 use imagekit_bulk_delete::report::{self, Destination, OpenError, Opened, Request};
@@ -120,15 +122,18 @@ pub(super) fn kind(cli: &Cli) -> RunKind {
 /// What would refuse the real command refuses its rehearsal.
 pub(super) fn rehearse(cli: &Cli, real: &Paths, progress: &Progress) -> Result<()> {
     Exports::open(cli, real, progress)?;
-    if !cli.safety.yes && Terminal::open().is_none() {
-        progress.notice("warning: the real command needs --yes here, without a terminal to ask on");
+    let is_list = cli.look.list.is_some();
+    if !is_list && !cli.safety.yes && Terminal::open().is_none() {
+        progress.notice("warning: without --sandbox this command needs --yes, because there is no terminal to ask on");
     }
     let Destination::File(report) = &real.report else {
         return Ok(());
     };
     let host = BaseUrl::parse(&cli.connection.base_url)?;
-    report::rehearse(report, account::existing(cli), host.as_str())?;
-    Ok(())
+    match report::rehearse(report, account::existing(cli), host.as_str()) {
+        Err(OpenError::Exists(name)) if is_list => Err(SheetError::Exists(name).into()),
+        rehearsed => Ok(rehearsed?),
+    }
 }
 
 /// One deletion run.
@@ -195,7 +200,17 @@ impl Run<'_> {
         if self.cli.safety.yes || self.cli.safety.sandbox {
             return Ok(None);
         }
-        required_terminal().map(Some)
+        let is_missing = |path: &PathBuf| path.as_os_str() != "-" && !path.exists();
+        let inputs = &self.cli.input;
+        required_terminal().map(Some).or_else(|error| {
+            if inputs.iter().any(is_missing) {
+                open_sources(self.cli, self.progress)?;
+            }
+            if self.cli.report.html.is_some() && inputs.iter().any(|path| report::is_report(path)) {
+                bail!("{error}; to make a page of a report, use --from-report");
+            }
+            Err(error)
+        })
     }
 
     fn open_report(&self, account: &Account) -> Result<Opened, OpenError> {

@@ -170,8 +170,10 @@ impl Progress {
     /// Tells how the run went: all of it, or only what is an error where told to be quiet.
     pub(crate) fn summary(&self, summary: &Summary<'_>) {
         if self.is_quiet {
-            if let Some(text) = summary.quiet_text() {
-                self.error(&text);
+            match summary.quiet_text() {
+                Some(text) if text.starts_with("warning: ") => self.must_know(&text),
+                Some(text) => self.error(&text),
+                None => {}
             }
             return;
         }

@@ -156,7 +156,7 @@ mod tests {
 
     #[test]
     fn lines_break_between_words_only_at_any_width() {
-        let text = "   Delete 1,500 files for good from https://api.imagekit.io, as listed in \u{65e5}\u{672c}.csv?";
+        let text = "   Permanently delete the 1,500 files listed in \u{65e5}\u{672c}.csv from https://api.imagekit.io?";
         for columns in 1..120 {
             let broken = broken(text, columns);
             assert_eq!(broken.replace("\n     ", " "), text);

@@ -38,7 +38,7 @@ impl Summary<'_> {
                 self.write_failures(&mut text);
             }
             Ending::Completed if self.stats.records() == 0 => {
-                text.push_str("the input has no records; nothing was sent\n");
+                text.push_str("warning: the input has no records; nothing was sent\n");
             }
             Ending::Completed => {}
             Ending::Stopped(_) | Ending::Refused(_) => self.write_ending(&mut text),
@@ -62,11 +62,17 @@ impl Summary<'_> {
         let _ = write!(text, "done: {records} in {took}");
         match self.stats.trouble() {
             0 => text.push('\n'),
-            trouble => {
-                let trouble = grouped(trouble);
-                let _ = writeln!(text, ", {trouble} of them failed, unknown or invalid");
-            }
+            _ => drop(writeln!(text, ", {}", self.trouble())),
         }
+    }
+
+    /// The kinds of trouble that there are: `3 failed, 2 invalid`.
+    fn trouble(&self) -> String {
+        let kinds = Status::ALL
+            .into_iter()
+            .filter(|status| status.is_trouble() && self.stats.count(*status) > 0)
+            .map(|status| format!("{} {}", grouped(self.stats.count(status)), status.as_str()));
+        kinds.collect::<Vec<_>>().join(", ")
     }
 
     /// How far it came: what has a row, what was sent and has none, what was not begun.
@@ -74,6 +80,7 @@ impl Summary<'_> {
         let decided = grouped(self.stats.rows());
         let in_doubt = match self.stats.in_doubt() {
             0 => String::new(),
+            ids if self.resume_command.is_none() => format!(", {} in doubt", grouped(ids)),
             ids => format!(", {} in doubt (--resume finds out)", grouped(ids)),
         };
         if let (Expected::Exact(total), Some(not_begun)) =
@@ -88,13 +95,9 @@ impl Summary<'_> {
     }
 
     fn write_trouble(&self, text: &mut String) {
-        let (trouble, records) = (self.stats.trouble(), grouped(self.stats.records()));
-        if trouble > 0 {
-            let trouble = grouped(trouble);
-            let _ = writeln!(
-                text,
-                "{trouble} of {records} records failed, are unknown or invalid"
-            );
+        let records = counted(self.stats.records(), "record", "records");
+        if self.stats.trouble() > 0 {
+            let _ = writeln!(text, "{records}, {}", self.trouble());
         }
         let purges = self.stats.unsettled_purges();
         if purges > 0 {
@@ -195,7 +198,9 @@ impl Summary<'_> {
     }
 
     fn write_not_found(&self, text: &mut String) {
-        if self.stats.count(Status::NotFound) * 2 > self.stats.rows() {
+        let sent = Status::ALL.into_iter().filter(|status| status.was_sent());
+        let sent: u64 = sent.map(|status| self.stats.count(status)).sum();
+        if self.stats.count(Status::NotFound) * 2 > sent {
             text.push_str(
                 "warning: over half of the IDs were not found; is this list for the account of this key?\n",
             );
@@ -221,7 +226,7 @@ impl Summary<'_> {
     fn write_next(&self, text: &mut String) {
         if let Some(report) = self.report {
             let report = if report == "-" { "stdout" } else { report };
-            let _ = writeln!(text, "report: {report}");
+            let _ = writeln!(text, "report: {}", report.replace('\n', " "));
         }
         let command = self.resume_command.as_deref();
         let _ = match command.filter(|_| self.is_something_left()) {
