@@ -54,8 +54,10 @@ fn folder() -> TempDir {
     put(
         "old-files.csv",
         format!(
-            "fileId,name\n{}",
-            all.iter().map(|id| format!("{id},x\n")).collect::<String>()
+            "fileId,path\n{}",
+            all.iter()
+                .map(|id| format!("{id},\"/old/a, b.jpg\"\n"))
+                .collect::<String>()
         ),
     );
     put(
@@ -152,7 +154,14 @@ fn every_command_of_readme_does_what_it_says() {
             );
             assert_eq!(code, 0, "{said}");
         }
+        if command.contains("--list") {
+            fs::remove_file(folder.path().join("old-files.csv")).unwrap();
+        }
         let (code, said) = run(&command, folder.path(), &server);
+        if command.contains("paths.txt") {
+            let paths = fs::read_to_string(folder.path().join("paths.txt")).unwrap();
+            assert_eq!(paths, "/old/a, b.jpg\n".repeat(20));
+        }
         let is_job = command.contains("imagekit-bulk-delete ")
             && !["target/package", "--sandbox"]
                 .iter()

@@ -121,6 +121,15 @@ fn a_wrong_use_ends_in_the_way_out() {
 }
 
 #[test]
+fn a_port_that_is_taken_is_named() {
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = taken.local_addr().unwrap().to_string();
+    run(&["--sandbox-listen", &address])
+        .exits(2)
+        .says(&format!("{address} is already in use; choose another port"));
+}
+
+#[test]
 fn what_is_refused_at_the_start_leaves_no_report() {
     let scene = Scene::with_files(Script::plain(), &ids(3)).option("--burst 5");
     scene.run().exits(2).says("--burst goes with --rate N");

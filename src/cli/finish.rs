@@ -48,8 +48,10 @@ impl Finish<'_> {
         if let Err(error) = released {
             self.progress.error(&error.to_string());
         }
-        self.progress
-            .notice("left at once; --resume finds out what became of the requests in flight");
+        if self.paths.report != Destination::Stdout {
+            self.progress
+                .notice("left at once; --resume finds out what became of the requests in flight");
+        }
         self.tell(&ending, exit::of_run(&ending, self.stats))
     }
 
