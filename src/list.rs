@@ -3,7 +3,8 @@
 //! A query comes in, rows for a [`Sheet`] leave. Paging by `skip` would lose files whenever others are deleted, so the
 //! time of upload is the cursor: each page begins at the second in which the last one ended. Only where a single
 //! second fills a page is that second walked by name, with pages that overlap, so that a gap shows. What ImageKit
-//! promises of a list is checked, and a list that breaks it is an error rather than a short list.
+//! promises of a list is checked, and a list that breaks it is an error rather than a short list. A short page is the
+//! last one only if nothing new stands behind it.
 
 use std::collections::HashSet;
 use std::rc::Rc;
@@ -21,10 +22,13 @@ use crate::stop::Reason;
 use crate::throttle::Endpoint;
 
 /// Rows by which the pages of one second overlap: as many files may be deleted between two of them unnoticed.
-const OVERLAP: usize = 100;
+const MAX_OVERLAP: usize = 100;
 
 /// Full pages of one second that bring nothing new, before the list is given up.
 const MAX_IDLE_PAGES: u32 = 16;
+
+/// How often a few files behind a short page are gone after.
+const MAX_CHASES: u32 = 2;
 
 /// How often one second is walked, before the list is given up.
 const MAX_WALKS: u32 = 8;
@@ -138,6 +142,9 @@ pub async fn run(
         sheet,
         each,
         listed: IdSet::default(),
+        full: ListPage::MAX_LIMIT,
+        longest: 0,
+        chases: 0,
         found: Found::default(),
     };
     lister.list().await?;
@@ -151,6 +158,12 @@ struct Lister<'a, E> {
     each: E,
     /// IDs that have a row: a file whose time of upload changes comes again.
     listed: IdSet,
+    /// Rows of a page that more may follow.
+    full: usize,
+    /// The most rows that a page had.
+    longest: usize,
+    /// How often a few files stood behind a short page.
+    chases: u32,
     found: Found,
 }
 
@@ -170,13 +183,12 @@ impl<E: FnMut(&Found)> Lister<'_, E> {
     async fn list(&mut self) -> Result<(), ListError> {
         let mut since = None;
         loop {
-            let rows = self
-                .page(&self.query.since(since), Sort::Created, 0)
-                .await?;
+            let query = self.query.since(since);
+            let rows = self.page(&query, Sort::Created, 0).await?;
             check_order(&rows, since)?;
             self.take(&rows)?;
-            let is_full = rows.len() >= ListPage::MAX_LIMIT;
-            let (true, Some(first), Some(last)) = (is_full, rows.first(), rows.last()) else {
+            let is_last = self.is_last(&query, Sort::Created, 0, rows.len()).await?;
+            let (false, Some(first), Some(last)) = (is_last, rows.first(), rows.last()) else {
                 return Ok(());
             };
             since = Some(if first.second() == last.second() {
@@ -186,6 +198,38 @@ impl<E: FnMut(&Found)> Lister<'_, E> {
                 last.second()
             });
         }
+    }
+
+    /// Whether nothing new stands behind a page of so many rows. That it is short is not enough: nobody says that pages
+    /// are filled, and a server may give fewer rows than it was asked for. `[inferred]`
+    async fn is_last(
+        &mut self,
+        search: &str,
+        sort: Sort,
+        skip: usize,
+        rows: usize,
+    ) -> Result<bool, ListError> {
+        self.longest = self.longest.max(rows);
+        if rows == 0 || rows >= self.full {
+            return Ok(rows == 0);
+        }
+        let behind = self.page(search, sort, skip + rows).await?;
+        let is_new = |row: &Row| row.file.is_file() && self.listed.get(&row.file.file_id).is_none();
+        if !behind.iter().any(is_new) {
+            return Ok(true);
+        }
+        if behind.len() * 2 >= rows && rows * 2 >= self.longest {
+            self.full = rows;
+            return Ok(false);
+        }
+        // A few files more are the last ones of such a server, or were uploaded meanwhile: those need no end.
+        self.chases += 1;
+        Ok(self.chases > MAX_CHASES)
+    }
+
+    /// Rows by which the pages of one second overlap.
+    fn overlap(&self) -> usize {
+        MAX_OVERLAP.min(self.full / 2)
     }
 
     /// Lists a second that fills pages by itself.
@@ -211,16 +255,19 @@ impl<E: FnMut(&Found)> Lister<'_, E> {
                 return Err(out_of_order(row, second));
             }
             self.take(&rows)?;
+            if rows.is_empty() && self.overlap() == 0 {
+                return Ok(walked.len() >= skip);
+            }
             let is_gap = |row: &Row| !walked.contains(&row.file.file_id);
-            if skip > 0 && rows.first().is_none_or(is_gap) {
+            if skip > 0 && self.overlap() > 0 && rows.first().is_none_or(is_gap) {
                 // More files were deleted than pages overlap: what moved up is behind.
-                skip = skip.saturating_sub(ListPage::MAX_LIMIT - OVERLAP);
+                skip = skip.saturating_sub(self.full - self.overlap());
                 continue;
             }
             let ids: HashSet<&str> = rows.iter().map(|row| &*row.file.file_id).collect();
             let (there, known) = (skip + ids.len(), walked.len());
             walked.extend(ids.into_iter().map(str::to_owned));
-            if rows.len() < ListPage::MAX_LIMIT {
+            if self.is_last(&query, Sort::Name, skip, rows.len()).await? {
                 return Ok(walked.len() >= there);
             }
             idle_pages = if walked.len() == known {
@@ -234,7 +281,7 @@ impl<E: FnMut(&Found)> Lister<'_, E> {
                     "the pages of files uploaded at {at} repeat themselves"
                 )));
             }
-            skip = there.saturating_sub(OVERLAP);
+            skip = there.saturating_sub(self.overlap());
         }
     }
 
