@@ -182,7 +182,8 @@ fn cells(target: &Target, known: &Known) -> [String; 8] {
 
 fn row(id: &str, exists: &str, file: &FileInfo) -> [String; 8] {
     let text = |cell: &Option<String>| {
-        harmless(&secret::scrub_exact(cell.as_deref().unwrap_or_default())).into_owned()
+        let text = secret::scrub_exact(cell.as_deref().unwrap_or_default());
+        harmless(&text.replace(char::is_control, "\u{fffd}")).into_owned()
     };
     [
         id.into(),

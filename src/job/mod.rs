@@ -147,6 +147,11 @@ impl Job {
         &mut self,
         records: impl Stream<Item = Result<Vec<Record>, E>> + Unpin,
     ) {
+        // What earlier runs settled counts, too: a limit that was hit stays so, or each resume would delete some more.
+        if let Some(reason) = self.settings.limits.exceeded(&self.stats) {
+            self.stop.trip(reason);
+            return;
+        }
         let mut pending = std::mem::take(&mut self.pending_purges);
         let job = &*self;
         let throttle = job.api.throttle();

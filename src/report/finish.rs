@@ -62,7 +62,7 @@ impl Report {
         ending: Ending,
     ) -> (Finished, Result<(), ReportError>) {
         if ending == Ending::Broken {
-            return (index.account(), Ok(()));
+            return (self.account_without_doubt(index), Ok(()));
         }
         let released = self.release_held(index);
         let finished = match ending {
@@ -76,7 +76,21 @@ impl Report {
     /// Ends a run that is left with requests in flight: the report and its state stay as they are.
     pub fn leave(&mut self, index: &mut ResumeIndex) -> (Finished, Result<(), ReportError>) {
         let released = self.release_held(index);
-        (index.account(), released)
+        (self.account_without_doubt(index), released)
+    }
+
+    /// The account of an end after which old rows still stand for IDs that this run sent: those are in doubt, whatever
+    /// the old row says.
+    fn account_without_doubt(&self, index: &ResumeIndex) -> Finished {
+        let mut account = index.account();
+        for sent in self.left_in_flight().unwrap_or_default() {
+            let status = index.status(&sent.file_id);
+            if let Some(status) = status.filter(|status| !status.settles_id()) {
+                let count = &mut account.counts[status as usize];
+                *count = count.saturating_sub(1);
+            }
+        }
+        account
     }
 
     /// Gives an opened report up before anything was sent: leaves what was there before, and no more. What earlier runs
@@ -147,23 +161,28 @@ impl Report {
     /// IDs in doubt that have no row to say so: those of earlier runs, and those of this one that a stop left.
     fn in_doubt(&self, index: &ResumeIndex, ending: Ending) -> Result<Vec<InFlight>, ReportError> {
         let mut in_doubt = index.in_doubt();
-        let Sink::File { file, path } = &self.sink else {
-            return Ok(in_doubt);
-        };
         if !matches!(ending, Ending::Completed { .. }) {
-            let in_flight = self.journal.in_slots()?;
-            let (begin, behind) = self.begin;
-            let report = std::fs::File::open(path).or_else(|_| file.try_clone());
-            let left = report
-                .and_then(|report| evidence::without_row(report, begin, behind, in_flight))
-                .map_err(|source| self.error(source))?;
             // Any graver doubt has an `unknown` row.
-            in_doubt.extend(left.into_iter().map(|sent| InFlight {
+            let left = self.left_in_flight()?.into_iter();
+            in_doubt.extend(left.map(|sent| InFlight {
                 doubt: Doubt::Weak,
                 ..sent
             }));
         }
         Ok(in_doubt)
+    }
+
+    /// IDs that this run sent and that have no row of it.
+    fn left_in_flight(&self) -> Result<Vec<InFlight>, ReportError> {
+        let Sink::File { file, path } = &self.sink else {
+            return Ok(Vec::new());
+        };
+        let in_flight = self.journal.in_slots()?;
+        let (begin, behind) = self.begin;
+        let report = std::fs::File::open(path).or_else(|_| file.try_clone());
+        report
+            .and_then(|report| evidence::without_row(report, begin, behind, in_flight))
+            .map_err(|source| self.error(source))
     }
 
     /// The state knows both reports while one takes the place of the other.

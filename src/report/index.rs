@@ -258,7 +258,7 @@ impl ResumeIndex {
         !status.is_some_and(|status| status.settles_id() || status == Status::Unknown)
     }
 
-    fn status(&self, file_id: &str) -> Option<Status> {
+    pub(super) fn status(&self, file_id: &str) -> Option<Status> {
         let flags = self.ids.get(file_id)?;
         own_row(flags.row()).map(|(status, _)| status)
     }
