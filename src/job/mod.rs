@@ -110,6 +110,8 @@ pub struct Job {
     stats: Rc<RunStats>,
     /// A row could not be written: none is any more.
     is_broken: Cell<bool>,
+    /// An ID came that is to be sent.
+    has_to_send: Cell<bool>,
     /// What stands in the state in place of rows: those that could not be written, and those of IDs in doubt.
     held: RefCell<Vec<Rc<Intent>>>,
 }
@@ -138,6 +140,7 @@ impl Job {
             pending_purges,
             stats,
             is_broken: Cell::new(false),
+            has_to_send: Cell::new(false),
             held: RefCell::default(),
         }
     }
@@ -147,11 +150,6 @@ impl Job {
         &mut self,
         records: impl Stream<Item = Result<Vec<Record>, E>> + Unpin,
     ) {
-        // What earlier runs settled counts, too: a limit that was hit stays so, or each resume would delete some more.
-        if let Some(reason) = self.settings.limits.exceeded(&self.stats) {
-            self.stop.trip(reason);
-            return;
-        }
         let mut pending = std::mem::take(&mut self.pending_purges);
         let job = &*self;
         let throttle = job.api.throttle();
@@ -234,12 +232,23 @@ impl Job {
         };
         if let Admission::Send(target) = &admission {
             self.watch_for_odd_ids(target);
+            self.stop_at_a_limit_of_earlier_runs();
         }
         self.stats.add_admitted();
         if matches!(admission, Admission::Settled) {
             self.stats.add_skipped();
         }
         admission
+    }
+
+    /// Before the first ID is sent: what earlier runs settled counts, too. A limit that was hit stays so, or each resume
+    /// would delete some more.
+    fn stop_at_a_limit_of_earlier_runs(&self) {
+        if !self.has_to_send.replace(true)
+            && let Some(reason) = self.settings.limits.exceeded(&self.stats)
+        {
+            self.stop.trip(reason);
+        }
     }
 
     /// What was counted and agreed to is all that is sent: a list that grew meanwhile is another list.
