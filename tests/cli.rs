@@ -777,6 +777,13 @@ fn caps_refuse_before_anything_is_sent_and_limits_stop_in_the_middle() {
         (11..=12).contains(&missing),
         "{missing}: one was in flight already when the eleventh was told"
     );
+    let asked = scene.server.ledger().request_count();
+    let again = scene.run_with("--resume --max-not-found 10");
+    again.exits(4).says("--max-not-found");
+    assert_eq!(scene.server.ledger().request_count(), asked);
+    // Where nothing is left to send, no limit keeps a job from its end.
+    scene.run_with("--resume").exits(0);
+    scene.run_with("--resume --max-not-found 10").exits(0);
     let limit = Window::fixed(1, Duration::from_mins(1));
     let scene = Scene::with_files(
         Script {

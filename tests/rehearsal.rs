@@ -6,7 +6,7 @@ mod fixture;
 use std::fs;
 use std::time::Duration;
 
-use fixture::{Ran, Scene, ids, list};
+use fixture::{Ran, Scene, ids, list, signal};
 use imagekit_bulk_delete::sandbox::Script;
 use serde_json::Value;
 
@@ -127,4 +127,29 @@ fn json_and_metrics_name_what_was_written() {
         metrics.contains("imagekit_bulk_delete_sandbox 1\n"),
         "{metrics}"
     );
+}
+
+#[test]
+fn practice_against_a_served_sandbox_can_be_resumed_there() {
+    // What `--sandbox-listen` serves bears this mark.
+    let served = Script {
+        request_ids: "sandbox-".into(),
+        ..Script::plain()
+    };
+    let scene = Scene::with_files(served, &ids(60)).option("--batch-size 1");
+    let child = Scene::start(scene.command().args(["--rate", "20"]));
+    scene.wait_for_requests(5);
+    signal(&child, "INT");
+    Ran::new(child.wait_with_output().unwrap(), scene.folder.path()).exits(130);
+    assert!(
+        scene
+            .report()
+            .rows
+            .iter()
+            .all(|row| row.request_id.starts_with("sandbox-"))
+    );
+    for options in ["--resume --dry-run", "--resume --rate unlimited"] {
+        scene.run_with(options).exits(0);
+    }
+    assert_eq!(scene.report().count("deleted"), 60);
 }

@@ -233,6 +233,37 @@ fn a_run_that_is_left_at_once_tells_what_is_in_doubt() {
 }
 
 #[test]
+fn an_id_in_flight_with_an_older_row_is_in_doubt_and_nothing_else() {
+    let all = ids(600);
+    let refused = all.iter().map(|id| (id.clone(), vec![Fault::Status(400)]));
+    let script = Script {
+        faults_for: refused.collect(),
+        faults_at: [(602, Fault::HangAfter)].into(),
+        ..Script::plain()
+    };
+    let scene = told(Scene::with_files(script, &all)).option("--rate unlimited --concurrency 1");
+    scene.run_with("--batch-size 1").exits(1);
+    assert_eq!(scene.report().count("failed"), 600);
+    let mut resumed = scene.command();
+    let child = Scene::start(resumed.args(["--resume", "--expect-count", "600"]));
+    scene.wait_for_requests(602);
+    wait_until(|| scene.report().count("deleted") == 100);
+    signal(&child, "INT");
+    std::thread::sleep(Duration::from_millis(50));
+    signal(&child, "INT");
+    let ran = Ran::new(child.wait_with_output().unwrap(), scene.folder.path());
+    ran.exits(130)
+        .says("500 of 600 records decided, 100 in doubt (--resume finds out), 0 not begun");
+    let json: Value =
+        serde_json::from_str(&fs::read_to_string(scene.path("s.json")).unwrap()).unwrap();
+    assert_eq!(json["counts"]["failed"], 400);
+    let resumed = scene.run_with("--resume");
+    let views = Views::of(&scene, &resumed);
+    assert_eq!(views.report.count("gone"), 100);
+    views.is_whole();
+}
+
+#[test]
 fn a_limit_and_a_revoked_key() {
     let all = ids(600);
     let scene = told(Scene::new(slow(2)).input("ids.txt", list(&all)))

@@ -326,7 +326,9 @@ impl Job {
             self.held.borrow_mut().extend(intents);
             return;
         }
-        if let Some(reason) = self.settings.limits.exceeded(&self.stats) {
+        if rows > 0
+            && let Some(reason) = self.settings.limits.exceeded(&self.stats)
+        {
             self.stop.trip(reason);
         }
         if let Some(cache) = &self.cache {

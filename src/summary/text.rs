@@ -90,7 +90,7 @@ impl Summary<'_> {
             format!("{decided} of {total} records decided{in_doubt}, {not_begun} not begun")
         } else {
             let decided = counted(self.stats.rows(), "record", "records");
-            format!("{decided} decided{in_doubt}, the rest not begun")
+            format!("{decided} decided{in_doubt}; what is left was not counted")
         }
     }
 
