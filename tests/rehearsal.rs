@@ -133,7 +133,7 @@ fn json_and_metrics_name_what_was_written() {
 fn practice_against_a_served_sandbox_can_be_resumed_there() {
     // What `--sandbox-listen` serves bears this mark.
     let served = Script {
-        request_ids: "sandbox-".into(),
+        request_ids: "sandbox-",
         ..Script::plain()
     };
     let scene = Scene::with_files(served, &ids(60)).option("--batch-size 1");
