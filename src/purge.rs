@@ -267,9 +267,11 @@ impl PurgeCache {
         }
     }
 
-    /// A 403 ends the purging, not the deleting. After a purge was accepted it can hardly be about the key. `[inferred]`
+    /// A 403 ends the purging, not the deleting. After a purge was accepted, one that does not speak of the key can hardly
+    /// be about it. `[inferred]`
     fn refused(&self, message: String) -> Purged {
-        let is_quota = is_about_a_quota(&message) || self.was_accepted.get();
+        let is_quota =
+            is_about_a_quota(&message) || self.was_accepted.get() && !is_about_the_key(&message);
         let purge = if is_quota {
             Purge::OverLimit
         } else {
@@ -306,7 +308,9 @@ impl PurgeCache {
         self.endless_refusals.set(refusals);
         refusals >= MAX_ENDLESS_REFUSALS
             || wait > MAX_PAUSE_OF_A_RATE
-            || response.message().is_some_and(is_about_a_quota)
+            || response
+                .message()
+                .is_some_and(|message| is_about_a_quota(&without_words_of_the_rate(message)))
     }
 }
 
@@ -374,7 +378,7 @@ impl Purged {
     }
 }
 
-/// Whether a refusal speaks of a quota. The plain words of the rate limit do not count, which end by themselves.
+/// Whether a refusal speaks of a quota.
 fn is_about_a_quota(message: &str) -> bool {
     const WORDS: [&str; 10] = [
         "quota",
@@ -389,10 +393,22 @@ fn is_about_a_quota(message: &str) -> bool {
         "monthly",
     ];
     let message = message.to_lowercase();
-    let words = message.replace("rate limit exceeded", "");
-    words
+    message
         .split(|character: char| !character.is_alphabetic())
         .any(|word| WORDS.contains(&word))
+}
+
+/// Whether a refusal speaks of the key or its account. `[spec]`
+fn is_about_the_key(message: &str) -> bool {
+    let message = message.to_lowercase();
+    ["authenticated", "api key", "disabled"]
+        .iter()
+        .any(|words| message.contains(words))
+}
+
+/// A 429's message without the plain words of the rate limit, which ends by itself.
+fn without_words_of_the_rate(message: &str) -> String {
+    message.to_lowercase().replace("rate limit exceeded", "")
 }
 
 /// The deletion's message, if it has one, and what the purge met; what an earlier try met is left out.
@@ -423,8 +439,12 @@ mod tests {
             "The purge request count has exceeded the quota",
             "Rate limit exceeded: 1000 purges a month are used up",
         ] {
-            assert!(is_about_a_quota(quota), "{quota}");
+            assert!(
+                is_about_a_quota(&without_words_of_the_rate(quota)),
+                "{quota}"
+            );
         }
+        assert!(is_about_a_quota("rate limit exceeded"), "of a 400 or 403");
         for other in [
             "rate limit exceeded",
             "Rate limit exceeded.",
@@ -432,7 +452,10 @@ mod tests {
             "Your account cannot be authenticated.",
             "Your request is missing URL parameter.",
         ] {
-            assert!(!is_about_a_quota(other), "{other}");
+            assert!(
+                !is_about_a_quota(&without_words_of_the_rate(other)),
+                "{other}"
+            );
         }
     }
 

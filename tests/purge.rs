@@ -344,26 +344,29 @@ fn a_folder_of_a_column_is_sent_as_it_stands_and_once() {
 #[test]
 fn a_key_that_may_not_purge_stops_no_deletion_and_claims_no_quota() {
     let all = ids(150);
-    let script = Script {
-        purge_quota: Some(0),
-        purge_refusal: (403, "Your account cannot be authenticated.".into()),
-        ..Script::plain()
-    };
-    let scene = Scene::new(script)
-        .input("ids.csv", with_urls(&all))
-        .option("--rate unlimited --purge-cache");
-    scene.server.ledger().put_all(all.iter().cloned());
-    scene.run().exits(1);
-    let report = scene.report();
-    assert_eq!(report.count("deleted"), 150);
-    assert!(report.rows.iter().all(|row| row.purge == "failed"));
-    assert!(
-        report.row(&all[0]).message.contains("purge: ")
-            || report
+    for accepted in [0, 40] {
+        let script = Script {
+            purge_quota: Some(accepted),
+            purge_refusal: (403, "Your account cannot be authenticated.".into()),
+            ..Script::plain()
+        };
+        let scene = Scene::new(script)
+            .input("ids.csv", with_urls(&all))
+            .option("--rate unlimited --purge-cache");
+        scene.server.ledger().put_all(all.iter().cloned());
+        scene.run().exits(1);
+        let report = scene.report();
+        assert_eq!(report.count("deleted"), 150);
+        let with = |purge: &str| report.rows.iter().filter(|row| row.purge == purge).count();
+        assert_eq!(with("failed"), 150 - accepted);
+        assert_eq!(with("over_limit"), 0);
+        assert!(
+            report
                 .rows
                 .iter()
                 .any(|row| row.message.contains("purge: "))
-    );
+        );
+    }
 }
 
 #[test]
