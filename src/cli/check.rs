@@ -20,8 +20,9 @@ use super::account::{Account, existing};
 use super::exit;
 use super::options::Cli;
 use super::paths::Paths;
-use super::prepare::{check_caps, count, has_caps, listen, load_exceptions, open_sources, urls};
-use super::run::limits;
+use super::prepare::{
+    check_caps, count, has_caps, limits, listen, load_exceptions, open_sources, urls,
+};
 use super::signals::Signals;
 use crate::progress::Progress;
 

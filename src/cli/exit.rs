@@ -66,3 +66,16 @@ pub(crate) fn of_error(error: &Error) -> u8 {
 pub(crate) fn with_trouble(code: u8) -> u8 {
     code.max(TROUBLE)
 }
+
+/// An error and its causes, as far as it does not name them itself.
+pub(crate) fn in_words(error: &Error) -> String {
+    let mut words = String::new();
+    for cause in error.chain().map(ToString::to_string) {
+        if words.is_empty() {
+            words = cause;
+        } else if !words.contains(&cause) {
+            words = format!("{words}: {cause}");
+        }
+    }
+    words
+}

@@ -19,9 +19,8 @@ use super::exit;
 use super::exports::Exports;
 use super::options::Cli;
 use super::paths::Paths;
-use super::prepare::listen;
+use super::prepare::{kind, limits, listen, rehearse};
 use super::process;
-use super::run::{in_words, kind, limits, rehearse};
 use crate::progress::Progress;
 
 /// Lists what `query` finds, and exports every end; the exit code.
@@ -41,7 +40,11 @@ pub(crate) async fn list(cli: &Cli, paths: &Paths, progress: &Progress, query: &
     };
     let ended = listing.run(query).await;
     if let Err(error) = &ended {
-        exports.write_refusal(&listing.stats, &in_words(error), exit::of_error(error));
+        exports.write_refusal(
+            &listing.stats,
+            &exit::in_words(error),
+            exit::of_error(error),
+        );
     }
     ended
 }

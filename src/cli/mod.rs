@@ -29,7 +29,7 @@ mod run;
 mod signals;
 mod total;
 
-pub(crate) use exit::of_error as exit_code_of;
+pub(crate) use exit::{in_words, of_error as exit_code_of};
 pub(crate) use help::print;
 pub(crate) use options::{Cli, Display, LogFormat, ProgressMode};
-pub(crate) use run::{in_words, run};
+pub(crate) use run::run;

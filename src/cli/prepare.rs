@@ -3,15 +3,20 @@
 use std::io::IsTerminal as _;
 
 use anyhow::{Context as _, Result, anyhow, bail};
+use imagekit_bulk_delete::check::SheetError;
+use imagekit_bulk_delete::client::BaseUrl;
 use imagekit_bulk_delete::human::{counted, grouped};
-use imagekit_bulk_delete::report::ResumeIndex;
+use imagekit_bulk_delete::job::{Limits, RunKind};
+use imagekit_bulk_delete::report::{self, Destination, OpenError, ResumeIndex};
 use imagekit_bulk_delete::source::{ExceptLists, SourceError, Sources};
 use tokio::task::spawn_blocking;
 
-use super::account::Account;
+use super::account::{self, Account};
 use super::confirm::{Question, Terminal};
+use super::exports::Exports;
 use super::input_stats::{self, InputStats, Urls};
 use super::options::Cli;
+use super::paths::Paths;
 use super::signals::Signals;
 use crate::progress::Progress;
 
@@ -193,4 +198,40 @@ pub(crate) fn check_caps(cli: &Cli, stats: &InputStats, due: usize) -> Result<()
         );
     }
     Ok(())
+}
+
+/// Against what the command goes.
+pub(super) fn kind(cli: &Cli) -> RunKind {
+    if cli.safety.sandbox {
+        RunKind::Rehearsal
+    } else {
+        RunKind::Real
+    }
+}
+
+/// What would refuse the real command refuses its rehearsal.
+pub(super) fn rehearse(cli: &Cli, real: &Paths, progress: &Progress) -> Result<()> {
+    Exports::open(cli, real, progress)?;
+    let is_list = cli.look.list.is_some();
+    if !is_list && !cli.safety.yes && Terminal::open().is_none() {
+        progress.notice("warning: without --sandbox this command needs --yes, because there is no terminal to ask on");
+    }
+    let Destination::File(report) = &real.report else {
+        return Ok(());
+    };
+    let host = BaseUrl::parse(&cli.connection.base_url)?;
+    match report::rehearse(report, account::existing(cli), host.as_str()) {
+        Err(OpenError::Exists(name)) if is_list => Err(SheetError::Exists(name).into()),
+        rehearsed => Ok(rehearsed?),
+    }
+}
+
+/// What the options say of ending early.
+pub(super) fn limits(cli: &Cli) -> Limits {
+    Limits {
+        max_failures: cli.safety.max_failures,
+        max_not_found: cli.safety.max_not_found,
+        max_duration: cli.safety.max_duration,
+        max_outage: cli.speed.max_outage,
+    }
 }

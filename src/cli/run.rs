@@ -3,12 +3,10 @@
 use std::path::PathBuf;
 use std::rc::Rc;
 
-use anyhow::{Error, Result, bail};
+use anyhow::{Result, bail};
 use imagekit_bulk_delete::api::Api;
-use imagekit_bulk_delete::check::SheetError;
-use imagekit_bulk_delete::client::BaseUrl;
-use imagekit_bulk_delete::job::{InputCount, Job, Limits, RunKind, RunStats, Settings};
-use imagekit_bulk_delete::report::{self, Destination, OpenError, Opened, Request};
+use imagekit_bulk_delete::job::{InputCount, Job, RunStats, Settings};
+use imagekit_bulk_delete::report::{self, OpenError, Opened, Request};
 use imagekit_bulk_delete::source::{ExceptLists, RecordStream};
 use imagekit_bulk_delete::stop::{Reason, Stop};
 use tokio::select;
@@ -27,7 +25,9 @@ use super::log;
 use super::misplaced_key;
 use super::options::Cli;
 use super::paths::Paths;
-use super::prepare::{listen, load_exceptions, make_ready, open_sources, required_terminal};
+use super::prepare::{
+    kind, limits, listen, load_exceptions, make_ready, open_sources, rehearse, required_terminal,
+};
 use super::process;
 use super::signals::Signals;
 use super::total;
@@ -70,19 +70,6 @@ async fn dispatch(cli: &Cli, shortage: Option<String>) -> Result<u8> {
     }
 }
 
-/// An error and its causes, as far as it does not name them itself.
-pub(crate) fn in_words(error: &Error) -> String {
-    let mut words = String::new();
-    for cause in error.chain().map(ToString::to_string) {
-        if words.is_empty() {
-            words = cause;
-        } else if !words.contains(&cause) {
-            words = format!("{words}: {cause}");
-        }
-    }
-    words
-}
-
 /// Every end is exported for other programs, also that of a run that never began.
 async fn delete_and_tell(cli: &Cli, paths: &Paths, progress: &Progress) -> Result<u8> {
     if let Some(real) = &paths.real {
@@ -104,36 +91,10 @@ async fn delete_and_tell(cli: &Cli, paths: &Paths, progress: &Progress) -> Resul
             exports.write_refusal(&run.stats, "ended by a signal before it began", *code);
         }
         Err(error) => {
-            exports.write_refusal(&run.stats, &in_words(error), exit::of_error(error));
+            exports.write_refusal(&run.stats, &exit::in_words(error), exit::of_error(error));
         }
     }
     ended
-}
-
-/// Against what the command goes.
-pub(super) fn kind(cli: &Cli) -> RunKind {
-    if cli.safety.sandbox {
-        RunKind::Rehearsal
-    } else {
-        RunKind::Real
-    }
-}
-
-/// What would refuse the real command refuses its rehearsal.
-pub(super) fn rehearse(cli: &Cli, real: &Paths, progress: &Progress) -> Result<()> {
-    Exports::open(cli, real, progress)?;
-    let is_list = cli.look.list.is_some();
-    if !is_list && !cli.safety.yes && Terminal::open().is_none() {
-        progress.notice("warning: without --sandbox this command needs --yes, because there is no terminal to ask on");
-    }
-    let Destination::File(report) = &real.report else {
-        return Ok(());
-    };
-    let host = BaseUrl::parse(&cli.connection.base_url)?;
-    match report::rehearse(report, account::existing(cli), host.as_str()) {
-        Err(OpenError::Exists(name)) if is_list => Err(SheetError::Exists(name).into()),
-        rehearsed => Ok(rehearsed?),
-    }
 }
 
 /// One deletion run.
@@ -269,15 +230,5 @@ impl Run<'_> {
             Some(number) => Ok(finish.leave(&mut job, number)),
             None => finish.close(job),
         }
-    }
-}
-
-/// What the options say of ending early.
-pub(super) fn limits(cli: &Cli) -> Limits {
-    Limits {
-        max_failures: cli.safety.max_failures,
-        max_not_found: cli.safety.max_not_found,
-        max_duration: cli.safety.max_duration,
-        max_outage: cli.speed.max_outage,
     }
 }

@@ -65,8 +65,14 @@ pub struct Limits {
 }
 
 impl Limits {
-    /// The limit that these counts exceed.
-    pub(super) fn exceeded(&self, stats: &RunStats) -> Option<Reason> {
+    /// Trips the stop where these counts exceed a limit.
+    pub(super) fn check(&self, stats: &RunStats, stop: &Stop) {
+        if let Some(reason) = self.exceeded(stats) {
+            stop.trip(reason);
+        }
+    }
+
+    fn exceeded(&self, stats: &RunStats) -> Option<Reason> {
         let failures = stats.count(Status::Failed) + stats.count(Status::Unknown);
         let not_found = stats.count(Status::NotFound);
         let exceeds = |max: Option<Threshold>, count, what| {

@@ -230,25 +230,20 @@ impl Job {
             }
             Record::Rejected(rejected) => self.index.borrow_mut().admit_rejected(rejected),
         };
-        if let Admission::Send(target) = &admission {
-            self.watch_for_odd_ids(target);
-            self.stop_at_a_limit_of_earlier_runs();
-        }
         self.stats.add_admitted();
-        if matches!(admission, Admission::Settled) {
-            self.stats.add_skipped();
+        match &admission {
+            Admission::Send(target) => {
+                self.watch_for_odd_ids(target);
+                // What earlier runs settled counts, too: a limit that was hit stays so, or each resume would delete some
+                // more.
+                if !self.has_to_send.replace(true) {
+                    self.settings.limits.check(&self.stats, &self.stop);
+                }
+            }
+            Admission::Settled => self.stats.add_skipped(),
+            Admission::Decided(_) => {}
         }
         admission
-    }
-
-    /// Before the first ID is sent: what earlier runs settled counts, too. A limit that was hit stays so, or each resume
-    /// would delete some more.
-    fn stop_at_a_limit_of_earlier_runs(&self) {
-        if !self.has_to_send.replace(true)
-            && let Some(reason) = self.settings.limits.exceeded(&self.stats)
-        {
-            self.stop.trip(reason);
-        }
     }
 
     /// What was counted and agreed to is all that is sent: a list that grew meanwhile is another list.
@@ -326,10 +321,8 @@ impl Job {
             self.held.borrow_mut().extend(intents);
             return;
         }
-        if rows > 0
-            && let Some(reason) = self.settings.limits.exceeded(&self.stats)
-        {
-            self.stop.trip(reason);
+        if rows > 0 {
+            self.settings.limits.check(&self.stats, &self.stop);
         }
         if let Some(cache) = &self.cache {
             outcomes.retain(|outcome| outcome.purge.is_none() && outcome.is_purge_due());

@@ -5,8 +5,6 @@ use std::time::Duration;
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
-use super::ledger::spread;
-
 /// The first day on which made-up files were uploaded, 2019-01-01, and for how long they were.
 const FIRST_UPLOAD_SECONDS: i64 = 1_546_300_800;
 const UPLOADS_MILLISECONDS: u64 = 6 * 365 * 86_400_000;
@@ -112,4 +110,14 @@ impl File {
             "createdAt": created_at, "updatedAt": created_at,
         })
     }
+}
+
+/// A number that depends on the ID alone, evenly spread (FNV-1a, then mixed).
+pub(super) fn spread(file_id: &str) -> u64 {
+    let hash = file_id
+        .bytes()
+        .fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
+            (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
+        });
+    (hash ^ hash >> 29).wrapping_mul(0xbf58_476d_1ce4_e5b9) >> 17
 }

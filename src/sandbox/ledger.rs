@@ -6,7 +6,7 @@ use std::time::Instant;
 
 use jiff::Timestamp;
 
-use super::file::File;
+use super::file::{File, spread};
 use super::search::Search;
 
 /// Requests beyond this are only counted.
@@ -287,14 +287,4 @@ impl Inner {
                 .missing_one_in
                 .is_some_and(|share| !spread(file_id).is_multiple_of(share))
     }
-}
-
-/// A number that depends on the ID alone, evenly spread (FNV-1a, then mixed).
-pub(super) fn spread(file_id: &str) -> u64 {
-    let hash = file_id
-        .bytes()
-        .fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
-            (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
-        });
-    (hash ^ hash >> 29).wrapping_mul(0xbf58_476d_1ce4_e5b9) >> 17
 }

@@ -10,7 +10,8 @@ use tokio::time::Instant;
 
 use super::answer::{Answer, Ending, HELP, PAGE};
 use super::fault::{fault_after, fault_before};
-use super::ledger::{Ledger, Request, spread};
+use super::file::spread;
+use super::ledger::{Ledger, Request};
 use super::limits::{LimitState, Window, pass};
 use super::list::Listing;
 use super::request::{ParsedRequest, Route};
