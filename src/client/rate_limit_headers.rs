@@ -33,8 +33,12 @@ pub(super) fn retry_after(headers: &HeaderMap) -> Option<Duration> {
 }
 
 fn until(text: &str, now: Timestamp) -> Option<Duration> {
-    if let Ok(seconds) = text.parse() {
-        return Some(Duration::from_secs(seconds));
+    if let Some(milliseconds) = text
+        .parse()
+        .ok()
+        .and_then(|seconds: f64| whole(seconds * 1000.0))
+    {
+        return Some(Duration::from_millis(milliseconds));
     }
     let date = jiff::fmt::rfc2822::parse(text).ok()?;
     Duration::try_from(date.timestamp().duration_since(now)).ok()
@@ -47,7 +51,17 @@ pub(super) fn text<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Option<&'a 
 }
 
 fn number(headers: &HeaderMap, name: &HeaderName) -> Option<u64> {
-    text(headers, name)?.parse().ok()
+    whole(text(headers, name)?.parse().ok()?)
+}
+
+/// Rounded up, so that a wait is never cut short; `None` below 0. What is too large for any wait is the largest.
+#[expect(
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "a cast of what is not below 0 stops at the largest number"
+)]
+fn whole(number: f64) -> Option<u64> {
+    (number >= 0.0).then(|| number.ceil() as u64)
 }
 
 #[cfg(test)]
@@ -78,6 +92,15 @@ mod tests {
             ("x-ratelimit-interval", "99999999999999"),
         ]);
         assert_eq!(absurd.interval, None);
+        let wait_of = |reset| super::read(&headers(&[("x-ratelimit-reset", reset)]), None).wait;
+        for (reset, wait) in [
+            ("2500.5", 2501),
+            ("1e3", 1000),
+            ("99999999999999999999999", u64::MAX),
+        ] {
+            assert_eq!(wait_of(reset), Some(Duration::from_millis(wait)));
+        }
+        assert_eq!(wait_of("nan"), None);
         assert_eq!(
             read(&[("x-ratelimit-reset", "-1"), ("x-ratelimit-limit", "abc")]),
             RateLimitHeaders::default()
@@ -89,6 +112,7 @@ mod tests {
         let now = Timestamp::from_second(784_111_770).unwrap();
         let read = |value| until(value, now);
         assert_eq!(read("7"), Some(Duration::from_secs(7)));
+        assert_eq!(read("0.25"), Some(Duration::from_millis(250)));
         assert_eq!(
             read("Sun, 06 Nov 1994 08:49:37 GMT"),
             Some(Duration::from_secs(7))
