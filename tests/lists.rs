@@ -135,7 +135,7 @@ fn one_line_that_cannot_be_an_id_is_refused_and_not_taken_for_a_header() {
         "\"\"",
     ] {
         let error = refusal(line, &Options::default());
-        assert!(error.contains("cannot be an ID"), "{error}");
+        assert!(error.contains("is not an ID"), "{error}");
     }
     let error = refusal("Error: refused, try again", &Options::default());
     assert!(error.contains("--column"), "{error}");
