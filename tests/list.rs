@@ -99,10 +99,11 @@ fn a_list_of_a_library_in_use_is_complete_and_without_doubles() {
     assert!(ledger.deleted_count() >= 5000);
     let listed = listed(&scene.path(LIST));
     check_complete(&scene, &listed, &all);
-    // Pages overlap by the files of one second, which are few here.
+    // Pages overlap by the files of one second, which are few here. At the end fifty more are uploaded before each
+    // request, and a few requests go after those.
     let (requests, pages) = (ledger.request_count(), listed.len().div_ceil(1000) as u64);
     assert!(
-        requests <= pages + 8,
+        requests <= pages + 14,
         "{requests} requests for {pages} pages"
     );
 }
