@@ -27,8 +27,11 @@ const MAX_OVERLAP: usize = 100;
 /// Full pages of one second that bring nothing new, before the list is given up.
 const MAX_IDLE_PAGES: u32 = 16;
 
-/// How often a few files behind a short page are gone after.
-const MAX_CHASES: u32 = 2;
+/// More files behind a short page than this share of the longest one show that pages are not filled.
+const MIN_SHARE: usize = 10;
+
+/// How often fewer files behind a short page are asked for.
+const MAX_CHASES: u32 = 8;
 
 /// How often one second is walked, before the list is given up.
 const MAX_WALKS: u32 = 8;
@@ -142,6 +145,7 @@ pub async fn run(
         sheet,
         each,
         listed: IdSet::default(),
+        started: Timestamp::now(),
         full: ListPage::MAX_LIMIT,
         longest: 0,
         chases: 0,
@@ -158,6 +162,7 @@ struct Lister<'a, E> {
     each: E,
     /// IDs that have a row: a file whose time of upload changes comes again.
     listed: IdSet,
+    started: Timestamp,
     /// Rows of a page that more may follow.
     full: usize,
     /// The most rows that a page had.
@@ -187,7 +192,12 @@ impl<E: FnMut(&Found)> Lister<'_, E> {
             let rows = self.page(&query, Sort::Created, 0).await?;
             check_order(&rows, since)?;
             self.take(&rows)?;
-            let is_last = self.is_last(&query, Sort::Created, 0, rows.len()).await?;
+            let behind = ListPage {
+                search: &query,
+                sort: Sort::Created,
+                skip: rows.len(),
+            };
+            let is_last = self.is_last(rows.len(), behind, None).await?;
             let (false, Some(first), Some(last)) = (is_last, rows.first(), rows.last()) else {
                 return Ok(());
             };
@@ -200,30 +210,43 @@ impl<E: FnMut(&Found)> Lister<'_, E> {
         }
     }
 
-    /// Whether nothing new stands behind a page of so many rows. That it is short is not enough: nobody says that pages
-    /// are filled, and a server may give fewer rows than it was asked for. `[inferred]`
+    /// Whether nothing new stands behind a page of so many rows, but what was uploaded since the list began. That it is
+    /// short is not enough: nobody says that pages are filled, and a server may give fewer rows than it was asked for.
+    /// `[inferred]`
     async fn is_last(
         &mut self,
-        search: &str,
-        sort: Sort,
-        skip: usize,
         rows: usize,
+        behind: ListPage<'_>,
+        walked: Option<&HashSet<String>>,
     ) -> Result<bool, ListError> {
         self.longest = self.longest.max(rows);
         if rows == 0 || rows >= self.full {
             return Ok(rows == 0);
         }
-        let behind = self.page(search, sort, skip + rows).await?;
-        let is_new = |row: &Row| row.file.is_file() && self.listed.get(&row.file.file_id).is_none();
-        if !behind.iter().any(is_new) {
+        let behind = self.page(behind.search, behind.sort, behind.skip).await?;
+        let is_owed = |row: &&Row| {
+            let id = &row.file.file_id;
+            let is_known = match walked {
+                Some(walked) => walked.contains(id),
+                None => self.listed.get(id).is_some(),
+            };
+            !is_known && row.file.is_file() && row.created_at < self.started
+        };
+        let owed = behind.iter().filter(is_owed).count();
+        if owed == 0 {
             return Ok(true);
         }
-        if behind.len() * 2 >= rows && rows * 2 >= self.longest {
+        if owed * MIN_SHARE >= self.longest {
             self.full = rows;
             return Ok(false);
         }
-        // A few files more are the last ones of such a server, or were uploaded meanwhile: those need no end.
+        // A few are the last ones of such a server, or were uploaded meanwhile by another clock, which may never end.
         self.chases += 1;
+        if self.chases == MAX_CHASES + 1 {
+            tracing::warn!(
+                "files were still appearing behind the last page; list again to have those, too"
+            );
+        }
         Ok(self.chases > MAX_CHASES)
     }
 
@@ -267,7 +290,12 @@ impl<E: FnMut(&Found)> Lister<'_, E> {
             let ids: HashSet<&str> = rows.iter().map(|row| &*row.file.file_id).collect();
             let (there, known) = (skip + ids.len(), walked.len());
             walked.extend(ids.into_iter().map(str::to_owned));
-            if self.is_last(&query, Sort::Name, skip, rows.len()).await? {
+            let behind = ListPage {
+                search: &query,
+                sort: Sort::Name,
+                skip: skip + rows.len(),
+            };
+            if self.is_last(rows.len(), behind, Some(&walked)).await? {
                 return Ok(walked.len() >= there);
             }
             idle_pages = if walked.len() == known {

@@ -99,11 +99,10 @@ fn a_list_of_a_library_in_use_is_complete_and_without_doubles() {
     assert!(ledger.deleted_count() >= 5000);
     let listed = listed(&scene.path(LIST));
     check_complete(&scene, &listed, &all);
-    // Pages overlap by the files of one second, which are few here. At the end fifty more are uploaded before each
-    // request, and a few requests go after those.
+    // Pages overlap by the files of one second, which are few here. What is uploaded meanwhile is not waited for.
     let (requests, pages) = (ledger.request_count(), listed.len().div_ceil(1000) as u64);
     assert!(
-        requests <= pages + 14,
+        requests <= pages + 8,
         "{requests} requests for {pages} pages"
     );
 }
@@ -125,7 +124,12 @@ fn a_list_takes_as_many_requests_as_it_has_pages_and_one_that_finds_nothing_more
 
 #[test]
 fn a_server_that_does_not_fill_its_pages_loses_nothing() {
-    let habits: [(&str, u64, Habit); 4] = [
+    let habits: [(&str, u64, Habit); 5] = [
+        ("pages of any length", 0, |asked| match asked.before % 3 {
+            0 => Reply::Pass,
+            1 => Reply::Edit(|rows| rows.truncate(130)),
+            _ => Reply::Edit(|rows| rows.truncate(400)),
+        }),
         ("pages of 100", 0, |_| {
             Reply::Edit(|rows| rows.truncate(100))
         }),
@@ -139,7 +143,7 @@ fn a_server_that_does_not_fill_its_pages_loses_nothing() {
     ];
     for (habit, left_out, reply) in habits {
         // Few of one second, all of one second, and a second that is longer than a page.
-        for (of_one, files) in [(0_u64, 1300_u64), (300, 0), (1100, 200)] {
+        for (of_one, files) in [(0_u64, 4000_u64), (300, 0), (1100, 200)] {
             let files = if habit == "pages of 1" {
                 files.min(20)
             } else {
@@ -165,7 +169,15 @@ fn a_server_that_does_not_fill_its_pages_loses_nothing() {
                 }
             }
             let scene = with_habit(scene, reply);
-            list(&scene, "size >= 0", "").exits(0);
+            let ran = list(&scene, "size >= 0", "");
+            let is_uneven = left_out > 0 || habit == "pages of any length";
+            if is_uneven && of_one > 1000 && ran.code == 3 {
+                // Uneven pages may make the walk through a second fail: an error, and no list that looks complete.
+                ran.says("cannot be completed");
+                assert!(!scene.path(LIST).exists());
+                continue;
+            }
+            ran.exits(0);
             let listed = listed(&scene.path(LIST));
             check_complete(&scene, &listed, &all);
             assert_eq!(listed.len(), all.len(), "{habit}");
