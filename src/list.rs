@@ -31,7 +31,7 @@ const MAX_IDLE_PAGES: u32 = 16;
 const MIN_SHARE: usize = 10;
 
 /// How often fewer files behind a short page are asked for.
-const MAX_CHASES: u32 = 8;
+const MAX_CHASES: u32 = 3;
 
 /// How often one second is walked, before the list is given up.
 const MAX_WALKS: u32 = 8;
