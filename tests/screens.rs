@@ -19,6 +19,13 @@ const ROWS: u16 = 30;
 const WIDTHS: [u16; 2] = [60, 120];
 const CTRL_C: &[u8] = &[3];
 
+/// What a terminal makes of long lines when it is resized.
+#[derive(Clone, Copy)]
+enum Resizing {
+    Cuts,
+    Wraps,
+}
+
 /// A terminal on which a run shows.
 struct Terminal {
     session: OsSession,
@@ -108,7 +115,7 @@ impl Terminal {
     }
 
     /// No line of the progress runs over the edge, there are two to four of them, nothing above that is left of
-    /// earlier ones and nothing below, and the cursor rests at the start of the last.
+    /// earlier ones and nothing below, and the cursor rests at the start of the first.
     #[track_caller]
     fn has_whole_lines(&self) {
         let screen = self.screen.screen();
@@ -119,26 +126,66 @@ impl Terminal {
         let is_blank = |row: &u16| self.row(*row).is_empty();
         let end = (first..ROWS).find(is_blank).unwrap_or(ROWS);
         assert!((2..=4).contains(&(end - first)), "{contents}");
-        assert_eq!(screen.cursor_position(), (end - 1, 0), "{contents}");
+        assert_eq!(screen.cursor_position(), (first, 0), "{contents}");
         assert!((end..ROWS).all(|row| is_blank(&row)), "{contents}");
         // A line that ran over the edge would fill its row.
         let columns = screen.size().1.get().into();
         let is_short = |row: u16| self.row(row).chars().count() < columns;
-        assert!((first + 1..end).all(is_short), "{contents}");
+        let rows: Vec<String> = (first..end).map(|row| self.row(row)).collect();
+        assert!((first + 1..end).all(is_short), "{rows:#?}");
         let bars = (0..ROWS).filter(|row| self.row(*row).starts_with('['));
         assert_eq!(bars.count(), 1, "{contents}");
         let counts = (0..first).filter(|row| self.row(*row).contains(" deleted"));
         assert_eq!(counts.count(), 0, "{contents}");
     }
 
-    /// The window is made this wide between two changes; what stands is cut at the edge.
-    fn narrow(&mut self, columns: u16) {
+    /// The window is resized between two changes.
+    fn resize(&mut self, columns: u16, resizing: Resizing) {
         self.stop();
         let process = self.session.get_process_mut();
         process.set_window_size(columns, ROWS).unwrap();
         let size = |number| NonZeroU16::new(number).unwrap();
-        self.screen.screen_mut().set_size(size(ROWS), size(columns));
+        match resizing {
+            Resizing::Cuts => self.screen.screen_mut().set_size(size(ROWS), size(columns)),
+            Resizing::Wraps => self.wrap_anew(columns.into()),
+        }
         self.signal("-CONT");
+    }
+
+    /// As most terminals do it: lines that were wrapped are joined and wrapped at the new width, and the cursor stays on
+    /// its character.
+    fn wrap_anew(&mut self, columns: usize) {
+        let screen = self.screen.screen();
+        let old = usize::from(screen.size().1.get());
+        let cursor = screen.cursor_position();
+        let (mut lines, mut place) = (vec![String::new()], (0, 0));
+        for row in 0..ROWS {
+            let line = lines.last_mut().unwrap();
+            if row == cursor.0 {
+                place = (
+                    line.chars().count() + usize::from(cursor.1),
+                    lines.len() - 1,
+                );
+            }
+            let line = lines.last_mut().unwrap();
+            if screen.row_wrapped(row) {
+                line.push_str(&format!("{:old$}", self.row(row)));
+            } else {
+                line.push_str(&self.row(row));
+                lines.push(String::new());
+            }
+        }
+        let rows_of = |line: &String| line.chars().count().div_ceil(columns).max(1);
+        let row = lines[..place.1].iter().map(rows_of).sum::<usize>() + place.0 / columns;
+        let text = lines.join("\r\n");
+        let text = text.trim_end_matches(['\r', '\n']);
+        let all: usize = text.split("\r\n").map(|line| rows_of(&line.into())).sum();
+        let row = row - all.saturating_sub(ROWS.into());
+        let size = |number| NonZeroU16::new(number).unwrap();
+        let narrow = u16::try_from(columns).unwrap();
+        self.screen = vt100::Parser::new(size(ROWS), size(narrow), 1000);
+        let cursor = format!("\x1b[{};{}H", row + 1, place.0 % columns + 1);
+        self.screen.process((text.to_owned() + &cursor).as_bytes());
     }
 
     /// Stops the program, and takes in what it wrote until then.
@@ -181,8 +228,24 @@ impl Terminal {
     /// The cursor is where it rests between two changes.
     fn is_at_rest(&self) -> bool {
         let (row, column) = self.screen.screen().cursor_position();
-        let is_last = row + 1 == ROWS || self.row(row + 1).is_empty();
-        column == 0 && is_last && !self.row(row).is_empty()
+        column == 0 && self.row(row).starts_with('[')
+    }
+
+    /// Listens until this holds.
+    #[track_caller]
+    fn listen_until(&mut self, holds: impl Fn(&Self) -> bool) {
+        let deadline = Instant::now() + Duration::from_secs(30);
+        while !holds(self) {
+            let is_on = self.listen();
+            assert!(is_on && Instant::now() < deadline, "{}", self.contents());
+        }
+    }
+
+    /// Waits for the next change of the numbers.
+    #[track_caller]
+    fn changes(&mut self) {
+        let before = self.line_with("/20,000");
+        self.listen_until(|this| this.line_with("/20,000") != before && this.is_at_rest());
     }
 
     fn press(&mut self, keys: &[u8]) {
@@ -275,31 +338,90 @@ fn a_run_shows_how_far_it_is_how_fast_and_how_long_it_will_take() {
 }
 
 #[test]
-fn enter_leaves_an_empty_line_and_a_narrower_window_nothing() {
-    let scene = scene(Script::plain()).option("--rate 20");
-    let mut terminal = Terminal::run(&scene, 120, "", &[]);
-    terminal.shows(" deleted");
-    for columns in [120, 90, 60] {
-        terminal.narrow(columns);
-        for typed in ["", "\r", "abc\r", "x"] {
-            let before = terminal.line_with("/20,000");
-            terminal.press(typed.as_bytes());
-            // The next change of the numbers: what was typed is written over by then.
-            while terminal.line_with("/20,000") == before || !terminal.is_at_rest() {
-                assert!(terminal.listen(), "{}", terminal.contents());
+fn what_is_typed_and_a_window_that_is_resized_leave_nothing() {
+    for resizing in [Resizing::Cuts, Resizing::Wraps] {
+        let scene = scene(Script::plain()).option("--rate 20");
+        let mut terminal = Terminal::run(&scene, 120, "", &[]);
+        terminal.shows(" deleted");
+        for columns in [120, 90, 47, 60, 200, 33, 120] {
+            terminal.resize(columns, resizing);
+            for typed in ["", "\r", "abc\r", "x"] {
+                terminal.press(typed.as_bytes());
+                terminal.changes();
+                terminal.has_whole_lines();
             }
-            terminal.has_whole_lines();
         }
+        terminal.press(CTRL_C);
+        let (code, screen) = terminal.end();
+        assert_eq!(code, 130, "{screen}");
+        assert!(!screen.contains("abc"), "{screen}");
+        nothing_is_left_but_the_summary(&screen);
+        let first = screen.lines().next().unwrap();
+        assert!(first.starts_with("ids.txt: "), "{screen}");
+        assert!(terminal.session.get_process().get_echo().unwrap());
     }
+}
+
+#[test]
+fn a_window_of_one_or_two_rows_shows_the_first_lines() {
+    for rows in [1, 2] {
+        let scene = scene(Script::plain()).option("--rate 20");
+        let mut terminal = Terminal::run(&scene, 100, "", &[]);
+        let process = terminal.session.get_process_mut();
+        process.set_window_size(100, rows).unwrap();
+        let size = |number| NonZeroU16::new(number).unwrap();
+        terminal.screen = vt100::Parser::new(size(rows), size(100), 1000);
+        for _ in 0..5 {
+            terminal.changes();
+        }
+        terminal.screen.screen_mut().set_scrollback(usize::MAX);
+        let scrolled = terminal.screen.screen().scrollback();
+        assert_eq!(
+            scrolled,
+            1,
+            "the line on the header alone: {}",
+            terminal.contents()
+        );
+        terminal.press(CTRL_C);
+        assert_eq!(terminal.end().0, 130);
+    }
+}
+
+/// A shell with job control runs the program; the terminal of a stopped job is as it was, and `fg` draws anew.
+#[test]
+fn ctrl_z_takes_the_progress_away_and_fg_brings_it_back() {
+    let scene = scene(Script::plain()).option("--rate 20");
+    let script = "set -m; \"$@\"; echo stopped $?; stty -a </dev/tty | grep -ow -e '-*echo'; until test -e go; do sleep 0.1; done; clear; fg; echo ended $?";
+    let mut terminal = Terminal::spawn(scene.command_in(script), 100);
+    terminal.shows(" deleted");
+    terminal.press(&[26]);
+    terminal.listen_until(|this| this.contents().contains("\necho"));
+    let stopped = terminal.contents();
+    assert!(!stopped.contains("-echo"), "{stopped}");
+    nothing_that_changed_is_left(&stopped);
+    std::fs::write(scene.path("go"), "").unwrap();
+    terminal.shows("/20,000  ");
+    terminal.press(b"abc\r");
+    terminal.changes();
+    terminal.press(CTRL_C);
+    terminal.shows("ended 130");
+    let (_, screen) = terminal.end();
+    nothing_is_left_but_the_summary(&screen);
+    assert!(!screen.contains("abc"), "{screen}");
+}
+
+#[test]
+fn ctrl_z_does_not_stop_what_no_shell_would_continue() {
+    let scene = scene(Script::plain()).option("--rate 20");
+    let mut terminal = Terminal::run(&scene, 100, "", &[]);
+    terminal.shows(" deleted");
+    terminal.press(&[26]);
+    terminal.changes();
+    terminal.changes();
     terminal.press(CTRL_C);
     let (code, screen) = terminal.end();
     assert_eq!(code, 130, "{screen}");
-    assert!(!screen.contains("abc"), "{screen}");
-    nothing_that_changed_is_left(&screen);
-    let rows: Vec<String> = (0..ROWS).map(|row| terminal.row(row)).collect();
-    let rows = rows.join("\n");
-    let empty = rows.trim_end().lines().filter(|row| row.is_empty());
-    assert_eq!(empty.count(), 6, "one for each Enter: {rows}");
+    nothing_is_left_but_the_summary(&screen);
 }
 
 #[test]
@@ -308,16 +430,12 @@ fn after_a_stop_and_a_continue_nothing_of_others_is_written_over() {
     let mut terminal = Terminal::run(&scene, 100, "", &[]);
     terminal.shows(" deleted");
     terminal.stop();
-    let shell = "^Z\r\n[1]+  Stopped\r\n$ fg\r\nimagekit-bulk-delete\r\n";
+    let shell = "\r\nzsh: suspended\r\n$ fg\r\nimagekit-bulk-delete\r\n";
     terminal.screen.process(shell.as_bytes());
-    // So long a stop is taken for one.
-    thread::sleep(Duration::from_secs(4));
     let before = terminal.raw.len();
     terminal.signal("-CONT");
-    while terminal.raw.len() == before || !terminal.is_at_rest() {
-        assert!(terminal.listen(), "{}", terminal.contents());
-    }
-    for words in ["[1]+  Stopped", "$ fg", "imagekit-bulk-delete"] {
+    terminal.listen_until(|this| this.raw.len() > before && this.is_at_rest());
+    for words in ["zsh: suspended", "$ fg", "imagekit-bulk-delete"] {
         assert!(
             terminal.line_with(words).is_some(),
             "{}",
@@ -522,7 +640,7 @@ fn log_lines_do_not_tear_the_bar_nor_the_bar_them() {
     let (code, _) = terminal.end();
     assert_eq!(code, 0);
     let raw = String::from_utf8_lossy(&terminal.raw).into_owned();
-    let text = without_escapes(&raw);
+    let text = without_escapes(&raw.replace("\x1b[J", "\n"));
     let lines = text
         .split(['\n', '\r'])
         .filter(|line| line.contains("\"timestamp\""));
@@ -531,7 +649,7 @@ fn log_lines_do_not_tear_the_bar_nor_the_bar_them() {
         parsed.count() >= 200,
         "an attempt and a decision for each ID"
     );
-    assert!(raw.contains("\x1b[2K"), "and there was a bar");
+    assert!(raw.contains("  running "), "and there was a bar");
 }
 
 /// What is left without the sequences that move the cursor, clear and colour.
@@ -806,16 +924,7 @@ fn after_a_stop_and_a_continue_the_question_is_asked_again() {
     terminal.shows("Type y");
     terminal.signal("-STOP");
     terminal.signal("-CONT");
-    let asked_again =
-        |terminal: &Terminal| terminal.contents().matches("delete the 5 files").count() == 2;
-    let deadline = Instant::now() + Duration::from_secs(30);
-    while !asked_again(&terminal) {
-        assert!(
-            terminal.listen() && Instant::now() < deadline,
-            "{}",
-            terminal.contents()
-        );
-    }
+    terminal.listen_until(|this| this.contents().matches("delete the 5 files").count() == 2);
     terminal.press(b"y\r");
     assert_eq!(terminal.end().0, 0);
     assert_eq!(scene.server.ledger().deleted_count(), 5);

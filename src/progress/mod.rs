@@ -2,8 +2,13 @@
 //!
 //! On a terminal it is a bar of indicatif, which draws it by a template (`view`). The progress only looks at the
 //! account of the run. Whatever else is said on stderr goes through here too, so that neither tears the other.
+//!
+//! indicatif would count its lines upwards from the last one, which is wrong once a window was resized or something else
+//! was printed. So the template ends by putting the cursor back to the start of the first line: each draw begins where
+//! the cursor is, and clears what is below.
 
 mod eta;
+mod job_control;
 mod style;
 mod view;
 
@@ -18,11 +23,13 @@ use indicatif::{ProgressBar, ProgressDrawTarget, ProgressState, ProgressStyle};
 use jiff::Timestamp;
 use rustix::termios::tcgetwinsize;
 use serde_json::Value;
+use tokio::select;
 use tokio::time::{Instant, MissedTickBehavior, interval};
 use tracing_subscriber::fmt::MakeWriter;
 
 use crate::cli::{Display, LogFormat, ProgressMode};
-use style::{Colours, Span, Style};
+use job_control::JobControl;
+use style::{CLEAR, Colours, Span, Style};
 pub(crate) use style::{broken, sanitize};
 use view::{Speeds, View};
 
@@ -30,15 +37,8 @@ const REDRAW: Duration = Duration::from_millis(100);
 const LOOK: Duration = Duration::from_secs(1);
 const PLAIN_LINE: Duration = Duration::from_secs(30);
 
-/// After so long without a change the program was probably stopped (Ctrl-Z), and others wrote to the terminal.
-const STALE_AFTER: Duration = Duration::from_secs(3);
-
-/// Lines that change are no longer than this: a window that is made narrower breaks long ones anew, and what it breaks
-/// cannot be taken off the screen.
-const MAX_COLUMNS: usize = 100;
-
 /// What a terminal has if it does not say; indicatif takes the same.
-const USUAL_COLUMNS: u16 = 80;
+const USUAL_SIZE: (u16, u16) = (80, 24);
 
 /// The one that writes to stderr while the run goes on.
 #[derive(Debug, Clone)]
@@ -94,13 +94,10 @@ impl Progress {
         let look = |now| View::take(stats, &mut speeds, now);
         let draw = |view: &View| {
             let (done, total) = view.share.unwrap_or_default();
-            self.draw(
-                view.style(columns().min(MAX_COLUMNS), self.colours),
-                |state| {
-                    state.set_len(total);
-                    state.set_pos(done);
-                },
-            );
+            self.draw(view.style(size(), self.colours), |state| {
+                state.set_len(total);
+                state.set_pos(done);
+            });
         };
         self.watch(look, draw, View::plain).await
     }
@@ -123,35 +120,38 @@ impl Progress {
             ProgressMode::Plain => LOOK,
             ProgressMode::None | ProgressMode::Auto => return std::future::pending().await,
         };
-        let _until_dropped = Shown(&self.bar);
         let mut ticks = interval(every);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Skip);
         let mut told = ticks.tick().await;
-        loop {
-            let expected = ticks.tick().await;
-            let now = Instant::now();
-            let seen = look(now);
-            if self.mode == ProgressMode::Plain {
+        if self.mode == ProgressMode::Plain {
+            loop {
+                ticks.tick().await;
+                let now = Instant::now();
+                let seen = look(now);
                 if now >= told + PLAIN_LINE {
                     told = now;
                     self.say(&plain(&seen));
                 }
-                continue;
             }
-            if now >= expected + STALE_AFTER {
-                // A new target begins where the cursor is, and takes nothing away above it.
-                self.bar.set_draw_target(ProgressDrawTarget::stderr());
+        }
+        let _until_dropped = Shown(self);
+        let mut job_control = JobControl::begin();
+        loop {
+            select! {
+                _ = ticks.tick() => draw(&look(Instant::now())),
+                () = job_control.interrupted() => {
+                    self.print("");
+                    job_control.stop();
+                }
             }
-            draw(&seen);
         }
     }
 
+    /// Draws in place of what was drawn before; another thread prints before that or after it.
     fn draw(&self, style: ProgressStyle, set: impl FnOnce(&mut ProgressState)) {
+        let _alone = io::stderr().lock();
         self.bar.set_style(style);
-        if self.bar.is_hidden() {
-            self.bar.reset();
-            self.bar.set_draw_target(ProgressDrawTarget::stderr());
-        }
+        self.bar.set_draw_target(ProgressDrawTarget::stderr());
         self.bar.update(set);
     }
 
@@ -219,29 +219,41 @@ impl Progress {
         text.lines().map(line).collect()
     }
 
+    /// Prints in place of the bar, which is drawn again below at the next tick.
     fn print(&self, text: &str) {
-        let text = secret::scrub(text);
+        let mut stderr = io::stderr().lock();
+        let mut text = secret::scrub(text);
+        if !self.bar.is_hidden() {
+            text = format!("{CLEAR}{text}").into();
+            self.bar.set_draw_target(ProgressDrawTarget::hidden());
+        }
         // A closed stderr is no reason to stop deleting or recording.
-        self.bar
-            .suspend(|| drop(io::stderr().write_all(text.as_bytes())));
+        let _ = stderr.write_all(text.as_bytes());
     }
 }
 
 /// Takes the bar off the screen when it is dropped.
-struct Shown<'a>(&'a ProgressBar);
+struct Shown<'a>(&'a Progress);
 
 impl Drop for Shown<'_> {
     fn drop(&mut self) {
-        self.0.finish_and_clear();
-        self.0.set_draw_target(ProgressDrawTarget::hidden());
+        self.0.print("");
     }
 }
 
 /// How many columns a line of words may have: one less than there are, as the last is where terminals differ.
 pub(crate) fn columns() -> usize {
-    let columns = tcgetwinsize(io::stderr()).map_or(0, |size| size.ws_col);
-    let columns = if columns == 0 { USUAL_COLUMNS } else { columns };
-    usize::from(columns - 1)
+    size().0
+}
+
+/// Those columns, and the rows of the terminal.
+fn size() -> (usize, usize) {
+    let size = tcgetwinsize(io::stderr()).map(|size| (size.ws_col, size.ws_row));
+    let size = size
+        .ok()
+        .filter(|(columns, rows)| *columns > 0 && *rows > 0);
+    let (columns, rows) = size.unwrap_or(USUAL_SIZE);
+    (usize::from(columns - 1), rows.into())
 }
 
 /// Indented by two blanks, as commands are.

@@ -1,5 +1,6 @@
 //! The progress at one moment, in words: what stands on each line.
 
+use std::iter;
 use std::time::Duration;
 
 use imagekit_bulk_delete::human::{counted, grouped, limit, seconds};
@@ -140,8 +141,8 @@ impl View {
         }
     }
 
-    /// What stands on a terminal of so many columns.
-    pub(super) fn style(&self, columns: usize, colours: Colours) -> ProgressStyle {
+    /// What stands on a terminal of this size.
+    pub(super) fn style(&self, (columns, rows): (usize, usize), colours: Colours) -> ProgressStyle {
         let mut numbers = self.numbers.clone();
         let width = |number: &String| number.chars().count() + GAP.len();
         let room = |numbers: &[String]| columns.saturating_sub(numbers.iter().map(width).sum());
@@ -153,11 +154,9 @@ impl View {
         let bar = self.share.map(|_| format!("[{bar}] "));
         let first = bar.unwrap_or_default() + &numbers.join(GAP);
         let words = [&self.counts, &self.activity].map(|spans| wrapped(spans, columns, colours));
-        let lines = [first]
-            .into_iter()
-            .chain(words)
-            .filter(|lines| !lines.is_empty());
-        in_place(&lines.collect::<Vec<_>>().join("\n")).progress_chars("=> ")
+        let lines = iter::once(first.as_str()).chain(words.iter().flat_map(|words| words.lines()));
+        let lines: Vec<String> = lines.take(rows).map(str::to_owned).collect();
+        in_place(&lines).progress_chars("=> ")
     }
 
     /// One line for a log.
