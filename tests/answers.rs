@@ -12,7 +12,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use fixture::front::{Asked, Front, Reply};
-use fixture::{Ran, Scene, id, ids, list, signal, wait_until};
+use fixture::{Ran, Scene, id, ids, instead, list, signal, wait_until};
 use imagekit_bulk_delete::sandbox::Script;
 
 const SINGLY: &str = "--batch-size 1 --rate unlimited";
@@ -124,7 +124,7 @@ fn where_every_other_batch_fails_batches_go_on() {
 #[test]
 fn where_all_fails_and_comes_back_batches_go_on() {
     let script = Script {
-        outage: Some((3, Duration::from_secs(4))),
+        instead: instead::outage(3, Duration::from_secs(4)),
         ..Script::plain()
     };
     let front = delete_all(script, 3000, "--max-outage 1m", |_| Reply::Pass);

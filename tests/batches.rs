@@ -2,8 +2,9 @@
 
 mod fixture;
 
+use fixture::instead::{self, BatchMissing, BatchTrouble};
 use fixture::{Report, Scene, id, ids, list};
-use imagekit_bulk_delete::sandbox::{BatchMissing, BatchTrouble, Fault, Script};
+use imagekit_bulk_delete::sandbox::{Fault, Script};
 
 /// Runs 5000 IDs of which every `missing_one_in`th is not there, and gives the report and the requests.
 fn run(script: Script, missing_one_in: u64) -> (Report, u64) {
@@ -42,7 +43,7 @@ fn missing_ids_cost_one_more_request_a_batch_at_the_most() {
 fn a_server_that_takes_fifty_is_learnt_once() {
     let (report, requests) = run(
         Script {
-            batch_limit: 50,
+            instead: instead::batches_of(50),
             ..Script::plain()
         },
         0,
@@ -63,7 +64,7 @@ fn what_a_batch_does_not_say_clearly_is_asked_by_the_single_call() {
     for trouble in troubles {
         let (report, requests) = run(
             Script {
-                batch_trouble: Some((trouble, 50)),
+                instead: instead::trouble(trouble, 50),
                 ..Script::plain()
             },
             0,
@@ -89,7 +90,7 @@ fn a_404_that_names_nobody_or_strangers_is_settled_one_by_one() {
     for how in [BatchMissing::Bare, BatchMissing::Strangers] {
         let (report, _) = run(
             Script {
-                batch_missing: how,
+                instead: instead::missing(how),
                 ..Script::plain()
             },
             500,
@@ -107,7 +108,7 @@ fn a_404_that_names_nobody_or_strangers_is_settled_one_by_one() {
 fn a_host_without_the_route_is_asked_one_by_one() {
     let (report, requests) = run(
         Script {
-            batch_missing: BatchMissing::NoRoute,
+            instead: instead::missing(BatchMissing::NoRoute),
             ..Script::plain()
         },
         0,
@@ -139,7 +140,7 @@ fn several_malformed_ids_are_isolated_from_their_neighbours() {
     let all = ids(100);
     let bad = [3, 40, 41, 99];
     let script = Script {
-        malformed: bad.iter().map(|n| all[*n].clone()).collect(),
+        instead: instead::malformed(bad.iter().map(|n| all[*n].clone())),
         ..Script::plain()
     };
     let scene = Scene::with_files(script, &all).option("--rate unlimited");

@@ -10,8 +10,9 @@ use std::process::Stdio;
 use std::time::Duration;
 
 use fixture::front::{Reply, revoked_after};
+use fixture::instead::{self, BatchMissing};
 use fixture::{Ran, Report, Scene, id, ids, list, signal};
-use imagekit_bulk_delete::sandbox::{BatchMissing, Fault, Sandbox, Script, Window};
+use imagekit_bulk_delete::sandbox::{Fault, Sandbox, Script, Window};
 
 const SINGLY: &str = "--batch-size 1 --rate unlimited";
 const IN_BATCHES: &str = "--rate unlimited";
@@ -196,7 +197,7 @@ fn a_bad_id_fails_alone() {
     let all = ids(120);
     for how in [SINGLY, IN_BATCHES] {
         let script = Script {
-            malformed: [all[7].clone()].into(),
+            instead: instead::malformed([all[7].clone()]),
             ..Script::plain()
         };
         let scene = Scene::with_files(script, &all).option(how);
@@ -431,7 +432,7 @@ fn one_poisonous_id_costs_its_neighbours_nothing() {
     let all = ids(100);
     let scene = Scene::with_files(
         Script {
-            poison: [all[42].clone()].into(),
+            instead: instead::poison([all[42].clone()]),
             ..Script::plain()
         },
         &all,
@@ -457,7 +458,7 @@ fn a_host_without_the_batch_route_is_asked_one_by_one() {
     let all = ids(150);
     let scene = Scene::with_files(
         Script {
-            batch_missing: BatchMissing::NoRoute,
+            instead: instead::missing(BatchMissing::NoRoute),
             ..Script::plain()
         },
         &all,
@@ -888,7 +889,7 @@ fn an_outage_of_few_batches_is_an_outage_too_and_costs_no_id_its_settlement() {
     ] {
         let all = ids(count);
         let script = Script {
-            outage: Some((2, Duration::from_secs(6))),
+            instead: instead::outage(2, Duration::from_secs(6)),
             ..Script::plain()
         };
         let scene = Scene::with_files(script, &all).option(options);
@@ -1104,7 +1105,7 @@ fn the_command_that_is_shown_continues_the_job_as_it_stands() {
         ),
     ] {
         let script = Script {
-            malformed: [all[1].clone()].into(),
+            instead: instead::malformed([all[1].clone()]),
             ..Script::plain()
         };
         let scene = Scene::new(script).input(input, list(&all)).option(options);

@@ -9,7 +9,7 @@ use std::path::PathBuf;
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
-use fixture::{BINARY, Ran, Report, id, ids, list, wait_until};
+use fixture::{BINARY, Ran, Report, id, ids, instead, list, wait_until};
 use imagekit_bulk_delete::sandbox::{Sandbox, Script};
 use tempfile::TempDir;
 
@@ -216,9 +216,7 @@ fn the_crontab_line_is_silent_while_the_run_of_the_hour_before_goes_on() {
         .stderr(Stdio::piped())
         .spawn()
         .unwrap();
-    wait_until(|| {
-        place.server.ledger().request_count() > 0 || place.server.ledger().max_in_flight() > 0
-    });
+    wait_until(|| place.server.ledger().request_count() > 0);
     assert_eq!(crontab.mails(&place), "");
     let first = first.wait_with_output().unwrap();
     assert_eq!((first.stdout, first.stderr), (Vec::new(), Vec::new()));
@@ -229,7 +227,7 @@ fn the_crontab_line_is_silent_while_the_run_of_the_hour_before_goes_on() {
 fn the_crontab_line_mails_what_needs_a_person() {
     let crontab = Crontab::read();
     let some_fail = Place::new(Script {
-        malformed: [id(3)].into(),
+        instead: instead::malformed([id(3)]),
         ..Script::plain()
     });
     let no_list = Place::new(Script::plain());
@@ -386,7 +384,7 @@ fn the_github_workflow_deletes_and_turns_exit_codes_into_alerts() {
 
     let some_fail = run(
         &Place::new(Script {
-            malformed: [id(3)].into(),
+            instead: instead::malformed([id(3)]),
             ..Script::plain()
         }),
         "",

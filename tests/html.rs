@@ -8,7 +8,7 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
-use fixture::{BINARY, HEADER, Ran, Report, STATUSES, Scene, ids, list};
+use fixture::{BINARY, HEADER, Ran, Report, STATUSES, Scene, ids, instead, list};
 use imagekit_bulk_delete::sandbox::{Fault, Script};
 use tempfile::TempDir;
 
@@ -185,7 +185,7 @@ fn a_page_made_later_from_the_report_has_the_same_figures() {
     let all = ids(300);
     let scene = Scene::with_files(
         Script {
-            poison: [all[7].clone()].into(),
+            instead: instead::poison([all[7].clone()]),
             missing_one_in: Some(9),
             ..Script::plain()
         },
@@ -399,6 +399,12 @@ fn a_hole_between_two_runs_is_explained() {
         .collect();
     let (_folder, page) = page_from(&two_runs);
     assert_eq!(page.0.matches("between runs</b>").count(), 1);
+    // One request a minute is a slow run, not many of them.
+    let slow: String = (0..30)
+        .map(|minute| row(0, 24, 10).replace("07:08:00", &format!("07:{minute:02}:00")))
+        .collect();
+    let (_folder, page) = page_from(&slow);
+    assert!(!page.0.contains("between runs</b>"));
     // An ID that was under way all night: one long run.
     let (_folder, page) = page_from(&(two_runs + &row(59, 26, 172_800_000)));
     assert!(!page.0.contains("between runs</b>"));
@@ -408,8 +414,10 @@ fn a_hole_between_two_runs_is_explained() {
 fn a_run_that_stops_early_leaves_its_page() {
     let all = ids(300);
     let script = Script {
-        poison: [all[0].clone()].into(),
-        malformed: [all[1].clone()].into(),
+        instead: instead::any_of([
+            instead::poison([all[0].clone()]),
+            instead::malformed([all[1].clone()]),
+        ]),
         ..Script::plain()
     };
     let scene = Scene::with_files(script, &all)

@@ -3,14 +3,14 @@
 
 mod fixture;
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashSet;
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 use std::time::Duration;
 
 use fixture::front::{Asked, Reply};
-use fixture::{NOBODY, Ran, Report, Scene, id, ids, signal};
+use fixture::{NOBODY, Ran, Report, Scene, id, ids, instead, signal};
 use imagekit_bulk_delete::sandbox::{Fault, File, Script};
 use jiff::Timestamp;
 use jiff::tz::Offset;
@@ -90,7 +90,7 @@ fn with_one_second_of(count: u64, script: Script) -> (Scene, Vec<String>) {
 fn a_list_of_a_library_in_use_is_complete_and_without_doubles() {
     let all = ids(100_000);
     let scene = Scene::new(Script {
-        churn: 50,
+        instead: instead::churn(50, all.clone()),
         ..Script::plain()
     });
     scene.server.ledger().put_all(all.iter().cloned());
@@ -189,7 +189,7 @@ fn a_server_that_does_not_fill_its_pages_loses_nothing() {
 fn a_second_that_fills_pages_is_complete_too() {
     for churn in [0, 40] {
         let script = Script {
-            churn,
+            instead: instead::churn(churn, ids(3700)),
             ..Script::plain()
         };
         let (scene, all) = with_one_second_of(3000, script);
@@ -202,7 +202,7 @@ fn a_second_that_fills_pages_is_complete_too() {
 fn deletions_beyond_the_overlap_within_one_second_lose_nothing() {
     for churn in [150, 300] {
         let script = Script {
-            churn,
+            instead: instead::churn(churn, ids(6700)),
             ..Script::plain()
         };
         let (scene, all) = with_one_second_of(6000, script);
@@ -315,11 +315,11 @@ fn a_list_is_right_where_it_is_told_oddly() {
 #[test]
 fn versions_and_folders_that_come_all_the_same_are_left_out_and_told() {
     let all = ids(30);
-    let scene = Scene::new(Script {
-        kinds: HashMap::from([(id(3), "folder"), (id(4), "file-version")]),
-        ..Script::plain()
-    });
+    let scene = Scene::new(Script::plain());
     scene.server.ledger().put_all(all.iter().cloned());
+    for (number, kind) in [(3, "folder"), (4, "file-version")] {
+        instead::put_kind(scene.server.ledger(), &id(number), kind);
+    }
     let scene = with_habit(scene, |asked| {
         Reply::PassAs(
             asked
@@ -490,7 +490,7 @@ fn a_stopped_list_says_how_far_it_came_and_is_not_taken_for_a_complete_one() {
 #[test]
 fn an_outage_is_waited_out_or_ends_the_list() {
     let outage = |lasting| Script {
-        outage: Some((2, Duration::from_secs(lasting))),
+        instead: instead::outage(2, Duration::from_secs(lasting)),
         ..Script::plain()
     };
     let scene = Scene::new(outage(3));

@@ -7,7 +7,7 @@ use std::fs;
 use std::time::Duration;
 
 use fixture::front::Reply;
-use fixture::{NOBODY, Ran, Report, STATUSES, Scene, id, ids, list, wait_until};
+use fixture::{NOBODY, Ran, Report, STATUSES, Scene, id, ids, instead, list, wait_until};
 use imagekit_bulk_delete::sandbox::{Fault, Script, Window};
 use serde_json::Value;
 
@@ -405,7 +405,7 @@ fn the_log_follows_an_id_through_its_attempts_and_every_line_is_json() {
 fn with_the_json_log_every_line_is_an_object_with_a_level_a_message_and_a_time() {
     let all = ids(300);
     let script = Script {
-        malformed: [all[3].clone()].into(),
+        instead: instead::malformed([all[3].clone()]),
         ..Script::plain()
     };
     let scene = Scene::with_files(script, &all).option("--log-format json");
@@ -449,6 +449,18 @@ fn with_the_json_log_every_line_is_an_object_with_a_level_a_message_and_a_time()
     );
     assert_eq!(summary["counts"]["deleted"], 299);
     has(&parsed("--column nothing", 2), "ERROR", "nothing");
+    // What the command line's parser refuses, too.
+    for (options, words) in [
+        ("--batch-size 101", "must be from 1 to 100"),
+        ("--no-such", "unexpected argument '--no-such'"),
+        ("--resume --overwrite", "leave out the one or the other"),
+        ("--check", "not provided: --dry-run"),
+        ("--key private_abcdef", "no option takes the private key"),
+    ] {
+        let lines = parsed(options, 2);
+        has(&lines, "ERROR", words);
+        assert_eq!(lines.len(), 1);
+    }
 }
 
 #[test]
@@ -483,7 +495,7 @@ fn quiet_says_nothing_of_a_success_and_of_a_stop_why_and_what_to_type() {
     );
     let scene = Scene::with_files(
         Script {
-            malformed: [id(3)].into(),
+            instead: instead::malformed([id(3)]),
             ..Script::plain()
         },
         &ids(30),
@@ -514,7 +526,7 @@ fn quiet_says_nothing_of_a_success_and_of_a_stop_why_and_what_to_type() {
 fn the_summary_groups_what_went_wrong_with_an_example_of_each() {
     let all = ids(50);
     let script = Script {
-        malformed: all[10..13].iter().cloned().collect(),
+        instead: instead::malformed(all[10..13].iter().cloned()),
         ..Script::plain()
     };
     let text = list(&all) + "a b\nc d\n";

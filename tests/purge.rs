@@ -8,8 +8,9 @@ use std::fs;
 use std::time::Duration;
 
 use fixture::front::{Asked, Reply, without_id_3};
+use fixture::instead::{self, BatchTrouble};
 use fixture::{Report, Scene, id, ids, list, signal, wait_until};
-use imagekit_bulk_delete::sandbox::{BatchTrouble, Fault, Script};
+use imagekit_bulk_delete::sandbox::{Answer, Fault, Script};
 
 fn url(id: &str) -> String {
     format!("https://ik.imagekit.io/sandbox/photos/photo-{id}.jpg")
@@ -62,8 +63,7 @@ fn purges_that_all_fail_hold_no_deletion_up_and_are_no_outage() {
     let all = ids(300);
     for how in ["--batch-size 1", "--batch-size 100"] {
         let script = Script {
-            purge_quota: Some(0),
-            purge_refusal: (503, "down".into()),
+            instead: instead::purges(0, 503, "down"),
             ..Script::plain()
         };
         let scene = Scene::new(script)
@@ -145,7 +145,7 @@ fn without_the_option_nothing_is_read_and_nothing_purged() {
 
 #[test]
 fn a_used_up_quota_is_told_and_stops_no_deletion() {
-    let ten_days = Some(864_000_000);
+    let ten_days = Some(864_000_000_u64);
     let refusals = [
         (403, "Your monthly purge limit is used up.", None),
         (403, "Forbidden.", None),
@@ -170,12 +170,16 @@ fn a_used_up_quota_is_told_and_stops_no_deletion() {
         ),
         (429, "rate limit exceeded", ten_days),
     ];
-    for (status, message, purge_reset) in refusals {
+    for (status, message, reset) in refusals {
         let all = ids(150);
         let script = Script {
-            purge_quota: Some(100),
-            purge_refusal: (status, message.into()),
-            purge_reset,
+            instead: instead::purges_or(100, move || {
+                let refusal = Answer::message(status, message);
+                match reset {
+                    Some(reset) => refusal.header("x-ratelimit-reset", &reset),
+                    None => refusal,
+                }
+            }),
             ..Script::plain()
         };
         let scene = Scene::new(script)
@@ -282,13 +286,12 @@ fn a_url_that_imagekit_told_is_purged_with_its_versions_else_exactly() {
 fn what_its_own_look_up_calls_no_file_is_not_deleted() {
     let all = ids(10);
     for how in ["--batch-size 1", "--batch-size 100"] {
-        let script = Script {
-            kinds: HashMap::from([(id(3), "folder"), (id(4), "file-version")]),
-            ..Script::plain()
-        };
-        let scene = Scene::with_files(script, &all)
+        let scene = Scene::with_files(Script::plain(), &all)
             .option("--rate unlimited --purge-cache")
             .option(how);
+        for (number, kind) in [(3, "folder"), (4, "file-version")] {
+            instead::put_kind(scene.server.ledger(), &id(number), kind);
+        }
         let check = || {
             let report = scene.report();
             report.has_a_row_for_each_of(&all);
@@ -346,8 +349,7 @@ fn a_key_that_may_not_purge_stops_no_deletion_and_claims_no_quota() {
     let all = ids(150);
     for accepted in [0, 40] {
         let script = Script {
-            purge_quota: Some(accepted),
-            purge_refusal: (403, "Your account cannot be authenticated.".into()),
+            instead: instead::purges(accepted, 403, "Your account cannot be authenticated."),
             ..Script::plain()
         };
         let scene = Scene::new(script)
@@ -507,7 +509,7 @@ fn two_deaths_at_any_moment_lose_no_purge() {
         let all = ids(60);
         let script = Script {
             random_faults: vec![(Fault::ResetAfter, 0.05), (Fault::Json500After, 0.05)],
-            batch_trouble: Some((BatchTrouble::ErrorButDeleted, 9)),
+            instead: instead::trouble(BatchTrouble::ErrorButDeleted, 9),
             latency: Duration::from_millis(1)..Duration::from_millis(4),
             seed,
             ..Script::plain()

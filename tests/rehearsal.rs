@@ -6,7 +6,7 @@ mod fixture;
 use std::fs;
 use std::time::Duration;
 
-use fixture::{Ran, Scene, ids, list, signal};
+use fixture::{Ran, Scene, ids, instead, list, signal};
 use imagekit_bulk_delete::sandbox::Script;
 use serde_json::Value;
 
@@ -72,7 +72,7 @@ fn a_report_that_the_real_command_could_not_have_refuses_the_rehearsal() {
     );
     // A job of another host that is not settled.
     let script = Script {
-        malformed: ids(1).into_iter().collect(),
+        instead: instead::malformed(ids(1)),
         ..Script::plain()
     };
     let unsettled = Scene::with_files(script, &ids(9));

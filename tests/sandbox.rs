@@ -3,12 +3,11 @@
 
 mod fixture;
 
-use std::collections::HashMap;
 use std::io::{Read as _, Write as _};
 use std::net::TcpStream;
 use std::time::Duration;
 
-use fixture::{id, ids};
+use fixture::{id, ids, instead};
 use imagekit_bulk_delete::sandbox::{File, Sandbox, Script, Window, pass};
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use tokio::time::Instant;
@@ -32,22 +31,17 @@ fn get(server: &Sandbox, path: &str) -> (u16, serde_json::Value) {
 
 #[test]
 fn the_sandbox_lists_and_refuses_as_imagekit_documents_it() {
-    let server = Sandbox::start(Script {
-        kinds: HashMap::from([(id(3), "folder"), (id(4), "file-version")]),
-        ..Script::plain()
-    })
-    .unwrap();
+    let server = Sandbox::start(Script::plain()).unwrap();
     server.ledger().put_all(ids(20));
+    for (number, kind) in [(3, "folder"), (4, "file-version")] {
+        instead::put_kind(server.ledger(), &id(number), kind);
+    }
     for (path, count) in [
         ("/v1/files", 18),
         ("/v1/files/", 18),
-        ("/v1/files?type=all", 19),
-        ("/v1/files?type=folder", 1),
-        ("/v1/files/?limit=5&skip=2&sort=DESC_NAME", 5),
+        ("/v1/files/?limit=5&skip=2&sort=ASC_NAME", 5),
         ("/v1/files?skip=15", 3),
-        ("/v1/files?path=/photos", 18),
-        ("/v1/files?path=other", 0),
-        ("/v1/files?type=folder&searchQuery=size%20%3E%200", 20),
+        ("/v1/files?searchQuery=size%20%3E%200", 20),
     ] {
         let (status, files) = get(&server, path);
         assert_eq!(
@@ -86,15 +80,12 @@ fn the_sandbox_lists_and_refuses_as_imagekit_documents_it() {
         ("/v1/files?limit=1001", "limit"),
         ("/v1/files?skip=-1", "skip"),
         ("/v1/files?sort=NAME", "sort"),
-        ("/v1/files?type=image", "type"),
+        ("/v1/files?type=folder", "type"),
+        ("/v1/files?path=/photos", "path"),
         ("/v1/files?searchQuery=a", "Invalid search query - "),
         (
             "/v1/files/a%20b/details",
             "Your request contains invalid fileId parameter.",
-        ),
-        (
-            "/v1/files/purge/stranger",
-            "No request found for this requestId.",
         ),
     ] {
         let (status, error) = get(&server, path);
@@ -121,7 +112,6 @@ fn with_one_file() -> Sandbox {
         size: 1_500_000,
         created_at: "2024-06-15T12:00:00.250Z".parse().unwrap(),
         tags: vec!["summer-sale".into()],
-        is_private: false,
         ..File::of("5f")
     });
     server
@@ -133,8 +123,6 @@ fn a_file_is_found_by_the_documented_queries() {
     for query in [
         "name = \"red-Dress-summer.jpg\"",
         "name : \"red-\"",
-        "name HAS \"dress red\"",
-        "name HAS \"red sum\"",
         "path = \"/old/2024\"",
         "path = \"/old/2024/\"",
         "path : \"/old/\"",
@@ -149,24 +137,22 @@ fn a_file_is_found_by_the_documented_queries() {
         "tags EXISTS AND NOT tags HAS \"winter\"",
         "id NOT IN [\"60\",\"61\"] AND id NOT = \"62\"",
         "type = \"file\" AND format IN [\"jpg\",\"webp\"]",
-        "private = false",
-        "\"customMetadata.brand\" NOT EXISTS",
-        "(size < \"1mb\" AND width > 500) OR (createdAt < '2025-01-01' AND height = 600)",
+        "(size < \"1mb\" AND type = \"folder\") OR (createdAt < '2025-01-01' AND format = jpg)",
         "NOT (path : \"/new\" OR size < 10kb)",
         "createdAt > \"99y\" AND name: \"red-\"",
-        "(size < \"2mb\" AND width > 500) OR (tags IN [\"summer-sale\",\"banner\"])",
+        "(size < \"1mb\" AND path : \"/\") OR (tags IN [\"summer-sale\",\"banner\"])",
+        "createdAt <= \"2024-06-15T12:00:00\"",
         "createdAt < 2024-06-15T12:12:12",
         "createdAt < \"2024-06-15 12:12:12\"",
         "createdAt < 2d",
-        "size <= 1500000 OR height < 5000",
+        "size <= 1500000 OR size > 5000000",
         "name = red-Dress-summer.jpg",
         "name : red",
         "name NOT : \"blue\"",
         "name IN [\"red-dress.jpg\", \"red-Dress-summer.jpg\"]",
         "name NOT = \"red-dress.jpg\" AND tags NOT IN [\"big-banner\"]",
-        "type IN [\"file\", \"folder\"] AND transparency = false",
+        "type IN [\"file\", \"folder\"]",
         "\"tags\" IN [\"football\", \"summer-sale\"]",
-        "\"embeddedMetadata.Keywords\" NOT IN [\"black\"]",
     ] {
         let (status, files) = search(&server, query);
         assert_eq!(status, 200, "{query}: {files}");
@@ -179,18 +165,15 @@ fn a_file_is_not_found_by_the_opposite() {
     let server = with_one_file();
     for query in [
         "name : \"Red-\"",
-        "name HAS \"red winter\"",
         "path = \"/old\"",
         "path : \"/ol\"",
         "createdAt > \"1y\"",
-        "createdAt <= \"2024-06-15T12:00:00\"",
+        "createdAt > \"2024-06-15T12:00:00\"",
         "size < \"1mb\"",
         "tags NOT EXISTS",
         "id = \"60\"",
         "type = \"folder\"",
-        "private = true OR size > \"2mb\" AND size > 0",
-        "\"embeddedMetadata.DateTimeOriginal\" > \"1y\"",
-        "\"customMetadata.description\" IN [\"black\"]",
+        "type = \"folder\" OR size > \"2mb\" AND size > 0",
         "createdAt > \"7d\" AND name : \"red-\"",
     ] {
         assert_eq!(
@@ -220,7 +203,10 @@ fn what_is_malformed_is_refused() {
         "createdAt < \"yesterday\"",
         "createdAt < \"1x\"",
         "size > \"1 apple\"",
-        "private = \"perhaps\"",
+        "width > 500",
+        "\"customMetadata.brand\" EXISTS",
+        "name HAS \"red\"",
+        "tags \"EXISTS\"",
         "name = ; \"a\"",
     ] {
         let (status, error) = search(&server, query);

@@ -12,8 +12,9 @@ use std::time::{Duration, Instant};
 
 use expectrl::process::unix::WaitStatus;
 use expectrl::session::OsSession;
+use fixture::instead::{self, BatchTrouble};
 use fixture::{Scene, ids, list};
-use imagekit_bulk_delete::sandbox::{BatchTrouble, Fault, Sandbox, Script};
+use imagekit_bulk_delete::sandbox::{Fault, Sandbox, Script};
 
 const ROWS: u16 = 30;
 const WIDTHS: [u16; 2] = [60, 120];
@@ -491,7 +492,7 @@ fn purges_show_how_far_they_are_and_how_long_they_will_take() {
 fn where_ids_are_checked_one_by_one_the_progress_says_so() {
     // No batch says what became of its IDs.
     let script = Script {
-        batch_trouble: Some((BatchTrouble::Neither, 1)),
+        instead: instead::trouble(BatchTrouble::Neither, 1),
         ..Script::plain()
     };
     let scene = Scene::with_files(script, &ids(1_000)).option("--rate 40");
@@ -524,7 +525,7 @@ fn a_pause_told_by_a_429_shows_with_its_end_and_is_gone_after_it() {
 fn an_outage_shows_with_the_next_try_and_is_gone_after_it() {
     at_each_width(|columns| {
         let scene = scene(Script {
-            outage: Some((30, Duration::from_secs(1))),
+            instead: instead::outage(30, Duration::from_secs(1)),
             ..Script::plain()
         })
         .option("--rate 50");

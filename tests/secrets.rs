@@ -8,7 +8,7 @@ use std::path::Path;
 use std::process::Output;
 
 use fixture::front::Reply;
-use fixture::{Ran, Report, Scene, id, ids};
+use fixture::{Ran, Report, Scene, id, ids, instead};
 use imagekit_bulk_delete::sandbox::{Sandbox, Script};
 
 /// Shaped as ImageKit's own, with everything that base64 may hold.
@@ -235,7 +235,7 @@ fn a_command_that_would_be_shown_without_its_names_is_not_shown() {
     for (input, shown) in [("private_photos.csv", false), ("photos.csv", true)] {
         let all = ids(3);
         let script = Script {
-            malformed: [all[1].clone()].into(),
+            instead: instead::malformed([all[1].clone()]),
             ..Script::plain()
         };
         let scene = Scene::new(script).input(input, fixture::list(&all));

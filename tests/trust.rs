@@ -16,7 +16,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::spawn;
 use std::time::Duration;
 
-use fixture::{Ran, Report, Scene, ids, list, signal, wait_until};
+use fixture::{Ran, Report, Scene, ids, instead, list, signal, wait_until};
 use imagekit_bulk_delete::sandbox::{Fault, Script};
 
 const SINGLY: &str = "--rate unlimited --batch-size 1 --concurrency 1";
@@ -199,7 +199,7 @@ fn a_bom_is_no_part_of_an_id_nor_of_the_report() {
 fn a_bom_before_a_row_that_the_purge_reads_makes_no_other_id_of_it() {
     let all = ids(6);
     let script = Script {
-        purge_quota: Some(2),
+        instead: instead::purges(2, 403, "Your monthly purge limit is used up."),
         ..Script::plain()
     };
     let scene = Scene::with_files(script, &all)

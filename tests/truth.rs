@@ -7,8 +7,9 @@ mod fixture;
 use std::collections::HashSet;
 use std::time::Duration;
 
+use fixture::instead::{self, BatchMissing, BatchTrouble};
 use fixture::{Scene, id, ids, list, signal};
-use imagekit_bulk_delete::sandbox::{BatchMissing, BatchTrouble, Fault, Script};
+use imagekit_bulk_delete::sandbox::{Fault, Instead, Script};
 use proptest::prelude::*;
 
 /// A server's bad habits.
@@ -76,14 +77,21 @@ fn habits() -> impl Strategy<Value = Habits> {
 }
 
 impl Habits {
+    fn instead(&self) -> Instead {
+        let usual = [
+            instead::poison(self.poison.then(|| id(11))),
+            instead::batches_of(self.batch_limit),
+            instead::missing(self.batch_missing),
+        ];
+        let trouble = self.trouble.map(|trouble| instead::trouble(trouble, 7));
+        instead::any_of(usual.into_iter().chain(trouble))
+    }
+
     fn script(&self) -> Script {
         Script {
-            batch_missing: self.batch_missing,
-            batch_limit: self.batch_limit,
             seed: self.seed,
             random_faults: self.faults.clone(),
-            batch_trouble: self.trouble.map(|trouble| (trouble, 7)),
-            poison: self.poison.then(|| id(11)).into_iter().collect(),
+            instead: self.instead(),
             ..Script::plain()
         }
     }

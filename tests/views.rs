@@ -9,7 +9,7 @@ use std::fs;
 use std::time::Duration;
 
 use fixture::front::revoked_after;
-use fixture::{Ran, Report, STATUSES, Scene, ids, list, signal, wait_until};
+use fixture::{Ran, Report, STATUSES, Scene, ids, instead, list, signal, wait_until};
 use imagekit_bulk_delete::sandbox::{Fault, Script, Window};
 use serde_json::Value;
 
@@ -158,7 +158,7 @@ fn slow(milliseconds: u64) -> Script {
 fn a_run_that_completes_with_every_status() {
     let all = ids(400);
     let script = Script {
-        malformed: all[..3].iter().cloned().collect(),
+        instead: instead::malformed(all[..3].iter().cloned()),
         faults_at: [(4, Fault::ResetAfter), (6, Fault::Html500)].into(),
         limits: vec![Window::fixed(40, Duration::from_millis(100))],
         ..Script::plain()

@@ -25,7 +25,7 @@ pub(super) enum Ending {
 
 /// An answer before it is sent.
 #[derive(Debug)]
-pub(super) struct Answer {
+pub struct Answer {
     pub(super) status: u16,
     pub(super) headers: Vec<(HeaderName, String)>,
     pub(super) body: String,
@@ -33,7 +33,8 @@ pub(super) struct Answer {
 }
 
 impl Answer {
-    pub(super) fn text(status: u16, content_type: &str, body: impl Into<String>) -> Self {
+    /// One with a body of this type.
+    pub fn text(status: u16, content_type: &str, body: impl Into<String>) -> Self {
         let headers = vec![(CONTENT_TYPE, content_type.into())];
         Self {
             status,
@@ -43,11 +44,13 @@ impl Answer {
         }
     }
 
-    pub(super) fn json(status: u16, body: &Value) -> Self {
+    /// One with a body of JSON.
+    pub fn json(status: u16, body: &Value) -> Self {
         Self::text(status, "application/json; charset=utf-8", body.to_string())
     }
 
-    pub(super) fn message(status: u16, message: &str) -> Self {
+    /// An error as ImageKit tells it.
+    pub fn message(status: u16, message: &str) -> Self {
         Self::json(status, &json!({"message": message, "help": HELP}))
     }
 
@@ -60,13 +63,19 @@ impl Answer {
         }
     }
 
+    /// It with a header more.
+    #[must_use]
+    pub fn header(mut self, name: &'static str, value: &impl ToString) -> Self {
+        let name = HeaderName::from_static(name);
+        self.headers.push((name, value.to_string()));
+        self
+    }
+
     pub(super) fn ending(mut self, ending: Ending) -> Self {
         self.ending = ending;
         self
     }
-}
 
-impl Answer {
     /// The response; of one that breaks off the first half, and an error behind it.
     pub(super) fn into_response(self) -> hyper::Response<AnswerBody> {
         let (mut headers, body) = (self.headers, Bytes::from(self.body));

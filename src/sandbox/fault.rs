@@ -1,6 +1,5 @@
 //! Faults: what a script makes of an answer.
 
-use hyper::header::HeaderName;
 use serde_json::json;
 
 use super::answer::{Answer, Ending, PAGE};
@@ -15,11 +14,11 @@ pub(super) fn fault_before(fault: &Fault) -> Option<Answer> {
         Fault::Text503 => Answer::text(503, "text/plain", "service unavailable"),
         Fault::Status(status) => Answer::message(*status, "A scripted answer."),
         Fault::TooMany(reset) => {
-            let mut answer = Answer::json(429, &json!({"message": "rate limit exceeded"}));
-            let header =
-                reset.map(|reset| (HeaderName::from_static("x-ratelimit-reset"), reset.into()));
-            answer.headers.extend(header);
-            answer
+            let answer = Answer::json(429, &json!({"message": "rate limit exceeded"}));
+            match reset {
+                Some(reset) => answer.header("x-ratelimit-reset", reset),
+                None => answer,
+            }
         }
         Fault::ResetAfter
         | Fault::HangAfter

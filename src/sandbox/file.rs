@@ -35,8 +35,6 @@ pub struct File {
     pub created_at: Timestamp,
     /// Its tags.
     pub tags: Vec<String>,
-    /// Whether its URL must be signed.
-    pub is_private: bool,
 }
 
 impl File {
@@ -52,7 +50,6 @@ impl File {
             size: 10_000 + number % 2_000_000,
             created_at: Timestamp::from_second(FIRST_UPLOAD_SECONDS).unwrap_or_default() + age,
             tags: Vec::new(),
-            is_private: number.is_multiple_of(50),
         }
     }
 
@@ -80,13 +77,6 @@ impl File {
         format!("{}/{}", self.folder.trim_end_matches('/'), self.name)
     }
 
-    /// `jpg`, say.
-    pub(super) fn format(&self) -> &str {
-        self.name
-            .rsplit_once('.')
-            .map_or("", |(_, extension)| extension)
-    }
-
     /// It as lists and details show it. `[spec]`
     pub(super) fn json(&self) -> Value {
         let (path, created_at) = (self.path(), format!("{:.3}", self.created_at));
@@ -105,7 +95,7 @@ impl File {
             "fileType": "image", "mime": "image/jpeg", "size": self.size, "width": 800, "height": 600, "hasAlpha": false,
             "tags": (!self.tags.is_empty()).then_some(&self.tags), "AITags": null, "customCoordinates": null,
             "customMetadata": {}, "embeddedMetadata": {}, "description": "", "selectedFieldsSchema": {},
-            "isPrivateFile": self.is_private, "isPublished": true,
+            "isPrivateFile": false, "isPublished": true,
             "versionInfo": {"id": self.id, "name": "Version 1"},
             "createdAt": created_at, "updatedAt": created_at,
         })

@@ -1,13 +1,11 @@
 //! The ledger: what the server really has, did and was asked. The truth in every test.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
-use jiff::Timestamp;
-
 use super::file::{File, spread};
-use super::search::Search;
+use super::search::{Search, Value};
 
 /// Requests beyond this are only counted.
 const MAX_LOGGED: usize = 200_000;
@@ -31,40 +29,25 @@ pub struct Request {
 #[derive(Debug)]
 pub struct Ledger(Mutex<Inner>);
 
-#[derive(Debug)]
+#[derive(Debug, Default)]
 struct Inner {
     /// Every ID exists but one in this many; `None` if only those exist that were put.
     missing_one_in: Option<u64>,
     /// Files that were put; `None` stands for the properties that follow from the ID.
     put: HashMap<String, Option<Arc<File>>>,
-    /// What IDs are that are no files.
-    kinds: HashMap<String, &'static str>,
     /// The files that were put, by the time of their upload; made by the first search.
     listing: Option<BTreeMap<(i64, String), Arc<File>>>,
-    /// IDs from which churn draws; made by the first of it.
-    alive: Vec<String>,
-    deleted: HashMap<String, u32>,
+    deleted: HashSet<String>,
     requests: Vec<Request>,
     request_count: u64,
-    in_flight: usize,
-    max_in_flight: usize,
     purged: Vec<String>,
 }
 
 impl Ledger {
-    pub(super) fn new(missing_one_in: Option<u64>, kinds: HashMap<String, &'static str>) -> Self {
+    pub(super) fn new(missing_one_in: Option<u64>) -> Self {
         Self(Mutex::new(Inner {
             missing_one_in,
-            put: HashMap::new(),
-            kinds,
-            listing: None,
-            alive: Vec::new(),
-            deleted: HashMap::new(),
-            requests: Vec::new(),
-            request_count: 0,
-            in_flight: 0,
-            max_in_flight: 0,
-            purged: Vec::new(),
+            ..Inner::default()
         }))
     }
 
@@ -93,7 +76,7 @@ impl Ledger {
 
     /// Whether a request deleted the file.
     pub fn was_deleted(&self, file_id: &str) -> bool {
-        self.inner().deleted.contains_key(file_id)
+        self.inner().deleted.contains(file_id)
     }
 
     /// How many files were deleted.
@@ -121,11 +104,6 @@ impl Ledger {
         answered.count() as u64
     }
 
-    /// The most requests that were there at once.
-    pub fn max_in_flight(&self) -> usize {
-        self.inner().max_in_flight
-    }
-
     /// URLs that it was asked to purge.
     pub fn purged(&self) -> Vec<String> {
         self.inner().purged.clone()
@@ -137,66 +115,24 @@ impl Ledger {
         inner.exists(file_id).then(|| inner.file(file_id))
     }
 
-    /// The first files, as many as asked for, that a search finds and that are wanted, by the time of their upload.
-    pub(super) fn search(
-        &self,
-        search: &Search,
-        is_wanted: impl Fn(&File) -> bool,
-        count: usize,
-    ) -> Vec<Arc<File>> {
+    /// The first files, as many as asked for, that a search finds, by the time of their upload.
+    pub(super) fn search(&self, search: &Search, count: usize) -> Vec<Arc<File>> {
         let mut inner = self.inner();
         if let Some(ids) = search.ids() {
-            let there = ids.into_iter().filter(|id| inner.exists(id));
-            return there
-                .map(|id| inner.file(id))
-                .filter(|file| search.matches(file) && is_wanted(file))
-                .collect();
+            let ids = ids.iter().filter_map(Value::text);
+            let there = ids.filter(|id| inner.exists(id)).map(|id| inner.file(id));
+            return there.filter(|file| search.matches(file)).collect();
         }
-        let created = search.created();
-        if created.is_empty() {
-            return Vec::new();
-        }
-        let (first, end) = (
-            (*created.start(), String::new()),
-            (created.end().saturating_add(1), String::new()),
-        );
-        let in_time = inner.listing().range(first..end).map(|(_, file)| file);
-        in_time
-            .filter(|file| search.matches(file) && is_wanted(file))
-            .take(count)
-            .cloned()
-            .collect()
-    }
-
-    /// Deletes this many files at random, and uploads as many.
-    pub(super) fn churn(&self, count: usize, random: &mut fastrand::Rng) {
-        let mut inner = self.inner();
-        if inner.alive.is_empty() {
-            inner.alive = inner.put.keys().cloned().collect();
-            inner.alive.sort_unstable();
-        }
-        for _ in 0..count.min(inner.alive.len()) {
-            let gone = random.usize(..inner.alive.len());
-            let id = format!("{:024x}", random.u128(..) >> 32);
-            let gone = std::mem::replace(&mut inner.alive[gone], id.clone());
-            inner.delete(&gone);
-            let file = File {
-                created_at: Timestamp::now(),
-                ..File::of(&id)
-            };
-            inner.put(id, Some(Arc::new(file)));
-        }
+        let since = search.since().saturating_mul(1000);
+        let files = inner.listing().range((since, String::new())..);
+        let found = files.map(|(_, file)| file);
+        let found = found.filter(|file| search.matches(file));
+        found.take(count).cloned().collect()
     }
 
     /// Deletes a file; false if it was not there.
-    pub(super) fn delete(&self, file_id: &str) -> bool {
+    pub fn delete(&self, file_id: &str) -> bool {
         self.inner().delete(file_id)
-    }
-
-    pub(super) fn delete_all<'a>(&self, file_ids: impl Iterator<Item = &'a String>) {
-        for file_id in file_ids {
-            self.delete(file_id);
-        }
     }
 
     pub(super) fn purge(&self, url: &str) -> usize {
@@ -205,17 +141,11 @@ impl Ledger {
         inner.purged.len()
     }
 
-    /// Notes an arrival and gives its number, from 1.
-    pub(super) fn arrive(&self) -> u64 {
+    /// Counts a request, and gives its number, from 1.
+    pub(super) fn count_request(&self) -> u64 {
         let mut inner = self.inner();
-        inner.in_flight += 1;
-        inner.max_in_flight = inner.max_in_flight.max(inner.in_flight);
         inner.request_count += 1;
         inner.request_count
-    }
-
-    pub(super) fn leave(&self) {
-        self.inner().in_flight -= 1;
     }
 
     pub(super) fn log(&self, request: Request) {
@@ -245,26 +175,19 @@ impl Inner {
             return false;
         }
         if self.listing.is_some() {
-            let key = (
-                self.file(file_id).created_at.as_millisecond(),
-                file_id.to_owned(),
-            );
+            let uploaded = self.file(file_id).created_at.as_millisecond();
+            let key = (uploaded, file_id.to_owned());
             self.listing.get_or_insert_default().remove(&key);
         }
         self.put.remove(file_id);
-        *self.deleted.entry(file_id.to_owned()).or_default() += 1;
-        true
+        self.deleted.insert(file_id.to_owned())
     }
 
     fn file(&self, file_id: &str) -> Arc<File> {
         if let Some(Some(file)) = self.put.get(file_id) {
             return Arc::clone(file);
         }
-        let kind = self.kinds.get(file_id).copied().unwrap_or("file");
-        Arc::new(File {
-            kind,
-            ..File::of(file_id)
-        })
+        Arc::new(File::of(file_id))
     }
 
     fn listing(&mut self) -> &BTreeMap<(i64, String), Arc<File>> {
@@ -279,7 +202,7 @@ impl Inner {
     }
 
     fn exists(&self, file_id: &str) -> bool {
-        if self.deleted.contains_key(file_id) {
+        if self.deleted.contains(file_id) {
             return false;
         }
         self.put.contains_key(file_id)

@@ -11,22 +11,17 @@ pub struct Window {
     limit: u64,
     interval: Duration,
     kind: Kind,
+    /// When a fixed window began first, or when a bucket will be full again; unset before the first request.
+    at: Option<Instant>,
+    /// Requests that count against the limit, but of a bucket.
+    taken: VecDeque<Instant>,
 }
 
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Copy)]
 enum Kind {
-    Fixed {
-        begin: Option<Instant>,
-        used: u64,
-    },
-    Sliding {
-        taken: VecDeque<Instant>,
-    },
-    Bucket {
-        burst: f64,
-        level: f64,
-        at: Option<Instant>,
-    },
+    Fixed,
+    Sliding,
+    Bucket { burst: u32 },
 }
 
 /// What an answer's headers say of a window.
@@ -43,96 +38,65 @@ pub struct LimitState {
 impl Window {
     /// `limit` requests in each interval, counted anew when it is over.
     pub fn fixed(limit: u64, interval: Duration) -> Self {
-        Self {
-            limit,
-            interval,
-            kind: Kind::Fixed {
-                begin: None,
-                used: 0,
-            },
-        }
+        Self::new(limit, interval, Kind::Fixed)
     }
 
     /// `limit` requests in any interval.
     pub fn sliding(limit: u64, interval: Duration) -> Self {
-        Self {
-            limit,
-            interval,
-            kind: Kind::Sliding {
-                taken: VecDeque::new(),
-            },
-        }
+        Self::new(limit, interval, Kind::Sliding)
     }
 
     /// `per_second` requests a second, and `burst` saved up.
     pub fn bucket(per_second: u32, burst: u32) -> Self {
-        let kind = Kind::Bucket {
-            burst: f64::from(burst),
-            level: f64::from(burst),
-            at: None,
-        };
+        let second = Duration::from_secs(1);
+        Self::new(per_second.into(), second, Kind::Bucket { burst })
+    }
+
+    fn new(limit: u64, interval: Duration, kind: Kind) -> Self {
         Self {
-            limit: per_second.into(),
-            interval: Duration::from_secs(1),
+            limit,
+            interval,
             kind,
+            at: None,
+            taken: VecDeque::new(),
         }
     }
 
     /// How long a request must wait; zero if it may pass now.
-    #[expect(clippy::cast_precision_loss, reason = "a limit is far below 2^52")]
-    pub(super) fn wait(&mut self, now: Instant) -> Duration {
-        match &mut self.kind {
-            Kind::Fixed { begin, used } => {
-                let began = *begin.get_or_insert(now);
-                let passed = now.duration_since(began);
-                if passed >= self.interval {
-                    let whole = passed.as_nanos() / self.interval.as_nanos().max(1);
-                    *begin = Some(
-                        began
-                            + self
-                                .interval
-                                .saturating_mul(u32::try_from(whole).unwrap_or(u32::MAX)),
-                    );
-                    *used = 0;
-                }
-                if *used < self.limit {
-                    Duration::ZERO
-                } else {
-                    began + self.interval - now
-                }
+    fn wait(&mut self, now: Instant) -> Duration {
+        let at = *self.at.get_or_insert(now);
+        let max_age = match self.kind {
+            Kind::Bucket { burst } => {
+                let full_again = at.max(now) + self.refill();
+                return full_again.saturating_duration_since(now + self.refill() * burst);
             }
-            Kind::Sliding { taken } => {
-                while taken
-                    .front()
-                    .is_some_and(|first| now.duration_since(*first) >= self.interval)
-                {
-                    taken.pop_front();
-                }
-                match taken.front() {
-                    Some(first) if taken.len() as u64 >= self.limit => *first + self.interval - now,
-                    _ => Duration::ZERO,
-                }
+            Kind::Sliding => self.interval.saturating_sub(Duration::from_nanos(1)),
+            Kind::Fixed => {
+                let into = now.duration_since(at).as_nanos() % self.interval.as_nanos().max(1);
+                Duration::from_nanos(u64::try_from(into).unwrap_or_default())
             }
-            Kind::Bucket { burst, level, at } => {
-                let per_second = self.limit as f64 / self.interval.as_secs_f64();
-                let passed = now.duration_since(*at.get_or_insert(now)).as_secs_f64();
-                *at = Some(now);
-                *level = (*level + passed * per_second).min(*burst);
-                if *level >= 1.0 {
-                    Duration::ZERO
-                } else {
-                    Duration::from_secs_f64((1.0 - *level) / per_second)
-                }
-            }
+        };
+        let age = |taken: &Instant| now.duration_since(*taken);
+        while self.taken.front().is_some_and(|taken| age(taken) > max_age) {
+            self.taken.pop_front();
+        }
+        match (self.taken.front(), self.kind) {
+            _ if (self.taken.len() as u64) < self.limit => Duration::ZERO,
+            (Some(first), Kind::Sliding) => self.interval.saturating_sub(age(first)),
+            _ => self.interval.saturating_sub(max_age),
         }
     }
 
-    pub(super) fn take(&mut self, now: Instant) {
-        match &mut self.kind {
-            Kind::Fixed { used, .. } => *used += 1,
-            Kind::Sliding { taken } => taken.push_back(now),
-            Kind::Bucket { level, .. } => *level -= 1.0,
+    fn take(&mut self, now: Instant) {
+        match self.kind {
+            Kind::Bucket { .. } => self.at = Some(self.at.unwrap_or(now).max(now) + self.refill()),
+            Kind::Fixed | Kind::Sliding => self.taken.push_back(now),
         }
+    }
+
+    /// The time in which a bucket gets one request more.
+    fn refill(&self) -> Duration {
+        self.interval / u32::try_from(self.limit).unwrap_or(u32::MAX).max(1)
     }
 
     fn told(&self, reset: Duration) -> LimitState {

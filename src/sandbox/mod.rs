@@ -5,11 +5,9 @@
 
 mod answer;
 mod fault;
-mod field;
 mod file;
 mod ledger;
 mod limits;
-mod list;
 mod request;
 mod script;
 mod search;
@@ -33,10 +31,11 @@ use tokio::sync::oneshot;
 use tokio::task::LocalSet;
 use tokio::time::sleep;
 
+pub use answer::Answer;
 pub use file::File;
 pub use ledger::{Ledger, Request};
 pub use limits::{LimitState, Window, pass};
-pub use script::{BatchMissing, BatchTrouble, Fault, Script};
+pub use script::{Fault, Instead, Script};
 
 use answer::{AnswerBody, Ending};
 use request::ParsedRequest;
@@ -68,19 +67,19 @@ impl Sandbox {
         let listener = std::net::TcpListener::bind(address)?;
         listener.set_nonblocking(true)?;
         let address = listener.local_addr()?;
-        let ledger = Arc::new(Ledger::new(script.missing_one_in, script.kinds.clone()));
+        let ledger = Arc::new(Ledger::new(script.missing_one_in));
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
             .build()?;
         (0..script.listed).for_each(|number| ledger.put_file(File::of_rehearsal(number)));
         let (end, ended) = oneshot::channel();
-        let books = Arc::clone(&ledger);
+        let shared = Arc::clone(&ledger);
         // A thread of its own, so that its work is not counted as the client's, nor blocked by it.
         let thread = std::thread::Builder::new()
             .name("sandbox".into())
             .spawn(move || {
                 let tasks = LocalSet::new();
-                let server = Rc::new(RefCell::new(Server::new(script, books)));
+                let server = Rc::new(RefCell::new(Server::new(script, shared)));
                 runtime.block_on(tasks.run_until(async {
                     tokio::select! {
                         _ = ended => {}
@@ -157,17 +156,17 @@ async fn respond(
     server: &Rc<RefCell<Server>>,
     is_reset: &Cell<bool>,
 ) -> Result<hyper::Response<AnswerBody>, io::Error> {
+    let number = server.borrow().count_request();
     let (head, body) = request.into_parts();
     let body = body
         .collect()
         .await
         .map(http_body_util::Collected::to_bytes)
         .unwrap_or_default();
-    let in_flight = InFlight::new(server);
     let (latency, answer) = {
         let mut server = server.borrow_mut();
         let request = ParsedRequest::new(&head, &body);
-        (server.latency(), server.answer(in_flight.number, &request))
+        (server.latency(), server.answer(number, &request))
     };
     sleep(latency).await;
     match answer.ending {
@@ -177,27 +176,5 @@ async fn respond(
             is_reset.set(true);
             Err(io::ErrorKind::ConnectionReset.into())
         }
-    }
-}
-
-/// Counts a request as there while it is.
-struct InFlight {
-    number: u64,
-    ledger: Arc<Ledger>,
-}
-
-impl InFlight {
-    fn new(server: &Rc<RefCell<Server>>) -> Self {
-        let ledger = server.borrow().ledger();
-        Self {
-            number: ledger.arrive(),
-            ledger,
-        }
-    }
-}
-
-impl Drop for InFlight {
-    fn drop(&mut self) {
-        self.ledger.leave();
     }
 }

@@ -28,7 +28,6 @@ pub(super) enum Route {
     DeleteBatch(Vec<String>),
     BadBatch(&'static str),
     Purge,
-    PurgeStatus(String),
     List,
     Details(String),
     None,
@@ -65,7 +64,6 @@ fn route(method: &Method, path: &str, body: &Value) -> Route {
         ("DELETE", [id]) => Route::Delete(decoded(id)),
         ("POST", ["batch", "deleteByFileIds"]) => batch(body),
         ("POST", ["purge"]) => Route::Purge,
-        ("GET", ["purge", id]) => Route::PurgeStatus(decoded(id)),
         // Old SDKs ask with a slash at the end.
         ("GET", [] | [""]) => Route::List,
         ("GET", [id, "details"]) => Route::Details(decoded(id)),

@@ -1,9 +1,11 @@
 //! The script: how the server behaves, in the domain's words.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::ops::Range;
 use std::time::Duration;
 
+use super::answer::Answer;
+use super::ledger::{Ledger, Request};
 use super::limits::Window;
 use crate::outcome::REHEARSAL_PREFIX;
 
@@ -37,36 +39,10 @@ pub enum Fault {
     Garbage200,
 }
 
-/// How the batch endpoint reports files that do not exist.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum BatchMissing {
-    /// 404 with `missingFileIds`.
-    List,
-    /// 404 without.
-    Bare,
-    /// 404 that names IDs that were not sent.
-    Strangers,
-    /// The route does not exist.
-    NoRoute,
-}
-
-/// How the batch endpoint reports an ID that it has trouble with.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum BatchTrouble {
-    /// 207 with `errors`; the file is not deleted.
-    Error207,
-    /// 207 with `errors`, though the file is deleted.
-    ErrorButDeleted,
-    /// 200 with `errors`; the file is not deleted.
-    Error200,
-    /// In neither list; the file is not deleted.
-    Neither,
-    /// In both lists; the file is not deleted.
-    Both,
-}
+/// Answers in the server's place, where it does at all: a test's own idea of ImageKit.
+pub type Instead = Box<dyn FnMut(&Request, &Ledger) -> Option<Answer> + Send>;
 
 /// How the server behaves.
-#[derive(Debug)]
 pub struct Script {
     /// The key that it accepts.
     pub key: String,
@@ -81,36 +57,16 @@ pub struct Script {
     pub limits: Vec<Window>,
     /// Limits on reads.
     pub read_limits: Vec<Window>,
-    /// The most IDs in a batch.
-    pub batch_limit: usize,
-    /// How a batch reports missing files.
-    pub batch_missing: BatchMissing,
-    /// One ID in this many, chosen by the ID alone, gives a batch this trouble.
-    pub batch_trouble: Option<(BatchTrouble, u64)>,
-    /// Any request that names one of these IDs is answered 500.
-    pub poison: HashSet<String>,
-    /// Any request that names one of these IDs is answered 400.
-    pub malformed: HashSet<String>,
+    /// What a request meets before the server carries it out.
+    pub instead: Instead,
     /// Faults, and the share of all requests, from 0 to 1, that meet each.
     pub random_faults: Vec<(Fault, f64)>,
     /// The fault that the nth request, from 1, meets.
     pub faults_at: HashMap<u64, Fault>,
     /// The faults that requests that name an ID meet, one after the other.
     pub faults_for: HashMap<String, Vec<Fault>>,
-    /// From the nth request on everything is answered 503, for this long.
-    pub outage: Option<(u64, Duration)>,
-    /// How many purges are accepted; `None` if all are.
-    pub purge_quota: Option<usize>,
-    /// Status and message of a purge over the quota.
-    pub purge_refusal: (u16, String),
-    /// `X-RateLimit-Reset` of such a refusal, in milliseconds.
-    pub purge_reset: Option<u64>,
-    /// What IDs are that are no files: `folder` or `file-version`.
-    pub kinds: HashMap<String, &'static str>,
     /// How many made-up files a search finds from the start.
     pub listed: u64,
-    /// Before each search this many files vanish at random, and as many appear.
-    pub churn: usize,
     /// The seed of random faults and latency.
     pub seed: u64,
 }
@@ -125,21 +81,11 @@ impl Script {
             latency: Duration::ZERO..Duration::ZERO,
             limits: Vec::new(),
             read_limits: Vec::new(),
-            batch_limit: 100,
-            batch_missing: BatchMissing::List,
-            batch_trouble: None,
-            poison: HashSet::new(),
-            malformed: HashSet::new(),
+            instead: Box::new(|_, _| None),
             random_faults: Vec::new(),
             faults_at: HashMap::new(),
             faults_for: HashMap::new(),
-            outage: None,
-            purge_quota: None,
-            purge_refusal: (403, "Your monthly purge limit is used up.".into()),
-            purge_reset: None,
-            kinds: HashMap::new(),
             listed: 0,
-            churn: 0,
             seed: 7,
         }
     }

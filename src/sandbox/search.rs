@@ -1,49 +1,85 @@
-//! The search language of `GET /v1/files`, as far as ImageKit documents it: a query's text becomes a [`Search`].
+//! The search of `GET /v1/files`: a query's text becomes a [`Search`].
+//!
+//! It knows as much of ImageKit's language as one needs to find files to delete, and refuses the rest as ImageKit does.
 
-use std::ops::RangeInclusive;
+use std::iter::Peekable;
+use std::vec::IntoIter;
 
-use jiff::Timestamp;
+use jiff::civil::DateTime;
+use jiff::tz::Offset;
+use jiff::{Span, Timestamp};
 
-use super::field::{Field, Operator, Value};
 use super::file::File;
 
 /// A parsed query.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone)]
 pub(super) enum Search {
     All(Vec<Search>),
     Any(Vec<Search>),
     Not(Box<Search>),
-    Is(Condition),
+    Is {
+        field: &'static Field,
+        operator: String,
+        values: Vec<Value>,
+    },
 }
 
-/// One field held against values.
-#[derive(Debug, Clone, PartialEq)]
-pub(super) struct Condition {
-    field: Field,
-    operator: Operator,
-    values: Vec<Value>,
+/// What a search can look at.
+#[derive(Debug)]
+pub(super) struct Field {
+    name: &'static str,
+    kind: Kind,
+    /// The operators that ImageKit documents for it.
+    operators: &'static str,
 }
 
-#[derive(Debug, Clone, PartialEq, Eq)]
-enum Token {
-    Word(String),
-    Quoted(String),
-    Sign(&'static str),
+/// How a field's values are written.
+#[derive(Debug, Clone, Copy)]
+enum Kind {
+    Text,
+    Folder,
+    Bytes,
+    Time,
 }
 
-const SIGNS: [&str; 11] = ["<=", ">=", "=", ":", "<", ">", "(", ")", "[", "]", ","];
+#[derive(Debug, Clone, PartialEq, PartialOrd)]
+pub(super) enum Value {
+    Text(String),
+    /// Bytes, or seconds since 1970.
+    Number(i64),
+}
+
+const COMPARED: &str = "= < <= > >= IN";
+
+const FIELDS: &[Field] = &[
+    field("name", Kind::Text, "= : IN"),
+    field("path", Kind::Folder, "= : IN"),
+    field("type", Kind::Text, "= IN"),
+    field("id", Kind::Text, "= IN"),
+    field("format", Kind::Text, "= IN"),
+    field("tags", Kind::Text, "IN HAS EXISTS"),
+    field("size", Kind::Bytes, COMPARED),
+    field("createdAt", Kind::Time, COMPARED),
+    field("updatedAt", Kind::Time, COMPARED),
+];
+
+const fn field(name: &'static str, kind: Kind, operators: &'static str) -> Field {
+    Field {
+        name,
+        kind,
+        operators,
+    }
+}
 
 impl Search {
     /// Reads a query; the error says what is wrong with it.
     pub(super) fn parse(query: &str, now: Timestamp) -> Result<Self, String> {
-        let mut parser = Parser {
-            tokens: tokens(query)?.into_iter().peekable(),
-            now,
-        };
+        let tokens = tokens(query)?.into_iter().peekable();
+        let mut parser = Parser { tokens, now };
         let search = parser.any()?;
         match parser.tokens.next() {
             None => Ok(search),
-            Some(token) => Err(format!("unexpected {}", token.text())),
+            Some(token) => Err(format!("unexpected {}", token.text)),
         }
     }
 
@@ -52,212 +88,236 @@ impl Search {
             Self::All(parts) => parts.iter().all(|part| part.matches(file)),
             Self::Any(parts) => parts.iter().any(|part| part.matches(file)),
             Self::Not(part) => !part.matches(file),
-            Self::Is(condition) => condition.matches(file),
+            Self::Is {
+                field,
+                operator,
+                values,
+            } => {
+                let found = field.values_of(file);
+                let matches = |found| {
+                    values
+                        .iter()
+                        .any(|value| field.holds(found, operator, value))
+                };
+                found.iter().any(matches) || operator == "EXISTS" && !found.is_empty()
+            }
         }
     }
 
-    /// The milliseconds in which all that it finds was uploaded: a search for a late page need not look at all files.
-    pub(super) fn created(&self) -> RangeInclusive<i64> {
-        let whole = i64::MIN..=i64::MAX;
-        match self {
-            Self::All(parts) => parts.iter().map(Self::created).fold(whole, |one, other| {
-                *one.start().max(other.start())..=*one.end().min(other.end())
-            }),
-            Self::Is(condition) if condition.field == Field::Created => {
-                match (condition.operator, condition.values.as_slice()) {
-                    (Operator::Greater | Operator::GreaterOrEqual, [Value::Number(from)]) => {
-                        *from..=i64::MAX
-                    }
-                    (Operator::Less | Operator::LessOrEqual, [Value::Number(to)]) => i64::MIN..=*to,
-                    _ => whole,
-                }
-            }
-            _ => whole,
-        }
+    /// The second since 1970 before which nothing that it finds was uploaded: who searches for a late page need not
+    /// look at all files.
+    pub(super) fn since(&self) -> i64 {
+        let parts = match self {
+            Self::All(parts) => parts.iter().map(Self::since).max(),
+            Self::Any(parts) => parts.iter().map(Self::since).min(),
+            Self::Is {
+                field,
+                operator,
+                values,
+            } if field.name == "createdAt" && operator == ">=" => match values[..] {
+                [Value::Number(since)] => Some(since),
+                _ => None,
+            },
+            Self::Is { .. } | Self::Not(_) => None,
+        };
+        parts.unwrap_or(i64::MIN)
     }
 
     /// The IDs that it names, where it finds no others.
-    pub(super) fn ids(&self) -> Option<Vec<&str>> {
+    pub(super) fn ids(&self) -> Option<&[Value]> {
         match self {
             Self::All(parts) => parts.iter().find_map(Self::ids),
-            Self::Is(condition) if condition.field == Field::Id => Some(
-                condition
-                    .values
-                    .iter()
-                    .filter_map(|value| match value {
-                        Value::Text(text) => Some(text.as_str()),
-                        _ => None,
-                    })
-                    .collect(),
-            ),
+            Self::Any(parts) if parts.len() == 1 => parts[0].ids(),
+            Self::Is { field, values, .. } if field.name == "id" => Some(values),
             _ => None,
         }
     }
 }
 
-impl Condition {
-    fn matches(&self, file: &File) -> bool {
-        let values = self.field.of(file);
-        if self.operator == Operator::Exists {
-            return !values.is_empty();
-        }
-        values
-            .iter()
-            .any(|value| self.values.iter().any(|wanted| self.holds(value, wanted)))
-    }
-
-    fn holds(&self, value: &Value, wanted: &Value) -> bool {
-        match (value, wanted) {
-            (Value::Text(value), Value::Text(wanted)) => self.holds_text(value, wanted),
-            (Value::Number(value), Value::Number(wanted)) => {
-                // Times are compared to the second. [docs]
-                let same = |number: i64| match self.field {
-                    Field::Created => number.div_euclid(1000),
-                    _ => number,
-                };
-                match self.operator {
-                    Operator::Less => value < wanted,
-                    Operator::LessOrEqual => value <= wanted,
-                    Operator::Greater => value > wanted,
-                    Operator::GreaterOrEqual => value >= wanted,
-                    _ => same(*value) == same(*wanted),
-                }
-            }
-            (value, wanted) => value == wanted,
-        }
-    }
-
-    fn holds_text(&self, value: &str, wanted: &str) -> bool {
-        match (self.operator, self.field) {
-            (Operator::Prefix, Field::Path) => {
-                let below = format!("{}/", wanted.trim_end_matches('/'));
-                value == wanted || value.starts_with(&below)
-            }
-            (Operator::Prefix, _) => value.starts_with(wanted),
-            (Operator::Has, _) => has(value, wanted),
-            _ => value == wanted,
-        }
-    }
-}
-
-/// Full text: every word is there, in any case, the last one perhaps only as a beginning. `[docs]`
-fn has(text: &str, wanted: &str) -> bool {
-    let words = |text: &str| -> Vec<String> {
-        text.split(|character: char| !character.is_alphanumeric())
-            .filter(|word| !word.is_empty())
-            .map(str::to_lowercase)
-            .collect()
-    };
-    let (there, wanted) = (words(text), words(wanted));
-    let Some((last, others)) = wanted.split_last() else {
-        return false;
-    };
-    others.iter().all(|word| there.contains(word))
-        && there.iter().any(|word| word.starts_with(last.as_str()))
-}
-
-impl Token {
-    fn text(&self) -> &str {
+impl Value {
+    pub(super) fn text(&self) -> Option<&str> {
         match self {
-            Self::Word(text) | Self::Quoted(text) => text,
-            Self::Sign(sign) => sign,
+            Self::Text(text) => Some(text),
+            Self::Number(_) => None,
         }
     }
+}
+
+impl Field {
+    fn values_of(&self, file: &File) -> Vec<Value> {
+        let text = |text: &str| vec![Value::Text(text.into())];
+        match self.name {
+            "name" => text(&file.name),
+            "path" => text(&file.folder),
+            "type" => text(file.kind),
+            "id" => text(&file.id),
+            "format" => text(file.name.rsplit('.').next().unwrap_or_default()),
+            "tags" => file.tags.iter().cloned().map(Value::Text).collect(),
+            "size" => vec![Value::Number(file.size.cast_signed())],
+            // To the second. [docs]
+            _ => vec![Value::Number(file.created_at.as_second())],
+        }
+    }
+
+    fn holds(&self, found: &Value, operator: &str, wanted: &Value) -> bool {
+        match (operator, found, wanted) {
+            ("<", ..) => found < wanted,
+            ("<=", ..) => found <= wanted,
+            (">", ..) => found > wanted,
+            (">=", ..) => found >= wanted,
+            (":", Value::Text(found), Value::Text(wanted)) => {
+                let rest = found.strip_prefix(wanted.trim_end_matches('/'));
+                // A folder's beginning is not another folder's.
+                rest.is_some_and(|rest| {
+                    !matches!(self.kind, Kind::Folder) || rest.is_empty() || rest.starts_with('/')
+                })
+            }
+            _ => found == wanted,
+        }
+    }
+}
+
+impl Kind {
+    fn read(self, text: &str, now: Timestamp) -> Option<Value> {
+        Some(match self {
+            Self::Text => Value::Text(text.into()),
+            // `/a/b/`, `a/b` and `/a/b` are one folder.
+            Self::Folder => Value::Text(format!("/{}", text.trim_matches('/'))),
+            Self::Bytes => Value::Number(bytes(text)?),
+            Self::Time => Value::Number(time(text, now)?),
+        })
+    }
+}
+
+/// `2020-01-01`, `2020-01-01T12:12:12`, or a time that has passed since: `1h`, `2d`, `3w`, `4m` (months), `1y`. `[docs]`
+fn time(text: &str, now: Timestamp) -> Option<i64> {
+    let at = if let Ok(at) = text.parse::<Timestamp>() {
+        at
+    } else if let Ok(at) = text.parse::<DateTime>() {
+        Offset::UTC.to_timestamp(at).ok()?
+    } else {
+        let passed: Span = text.replace('m', "mo").parse().ok()?;
+        let past = Offset::UTC.to_datetime(now).checked_sub(passed).ok()?;
+        Offset::UTC.to_timestamp(past).ok()?
+    };
+    Some(at.as_second())
+}
+
+/// `1024`, `10kb`, `1mb`, `2gb`.
+fn bytes(text: &str) -> Option<i64> {
+    let digits = text.trim_end_matches(|character: char| character.is_ascii_alphabetic());
+    let factor = match text[digits.len()..].to_ascii_lowercase().as_str() {
+        "" | "b" => 1,
+        "kb" => 1 << 10,
+        "mb" => 1 << 20,
+        "gb" => 1 << 30,
+        _ => return None,
+    };
+    let number: i64 = digits.trim().parse().ok()?;
+    number.checked_mul(factor)
+}
+
+struct Token {
+    text: String,
+    is_quoted: bool,
 }
 
 fn tokens(query: &str) -> Result<Vec<Token>, String> {
+    const SIGNS: [&str; 11] = ["<=", ">=", "=", ":", "<", ">", "(", ")", "[", "]", ","];
     let mut tokens = Vec::new();
     let mut rest = query.trim_start();
     while let Some(first) = rest.chars().next() {
-        let length = if let Some(sign) = SIGNS.into_iter().find(|sign| rest.starts_with(sign)) {
-            tokens.push(Token::Sign(sign));
-            sign.len()
-        } else if first == '"' || first == '\'' {
-            let inner = &rest[1..];
-            let end = inner.find(first).ok_or("a quote is not closed")?;
-            tokens.push(Token::Quoted(inner[..end].into()));
-            end + 2
+        let is_quoted = matches!(first, '"' | '\'');
+        let (text, after) = if is_quoted {
+            rest[1..].split_once(first).ok_or("a quote is not closed")?
+        } else if let Some(sign) = SIGNS.into_iter().find(|sign| rest.starts_with(sign)) {
+            rest.split_at(sign.len())
         } else {
             // A bare time of day has colons inside.
-            let is_word = |character: char| match character {
-                '.' | '_' | '-' | '/' => true,
-                ':' => first.is_ascii_digit(),
-                _ => character.is_alphanumeric(),
+            let is_of_word = |character: char| {
+                character.is_alphanumeric()
+                    || "._-/".contains(character)
+                    || character == ':' && first.is_ascii_digit()
             };
-            let end = rest
-                .find(|character| !is_word(character))
-                .unwrap_or(rest.len());
-            if end == 0 {
-                return Err(format!("unexpected {first}"));
-            }
-            tokens.push(Token::Word(rest[..end].into()));
-            end
+            rest.split_at(
+                rest.find(|character| !is_of_word(character))
+                    .unwrap_or(rest.len()),
+            )
         };
-        rest = rest[length..].trim_start();
+        if text.is_empty() && !is_quoted {
+            return Err(format!("unexpected {first}"));
+        }
+        tokens.push(Token {
+            text: text.into(),
+            is_quoted,
+        });
+        rest = after.trim_start();
     }
     Ok(tokens)
 }
 
 /// Reads tokens by recursive descent.
 struct Parser {
-    tokens: std::iter::Peekable<std::vec::IntoIter<Token>>,
+    tokens: Peekable<IntoIter<Token>>,
     now: Timestamp,
 }
 
 impl Parser {
     fn any(&mut self) -> Result<Search, String> {
-        let mut parts = vec![self.all()?];
-        while self.takes_word("OR") {
-            parts.push(self.all()?);
-        }
-        Ok(if parts.len() == 1 {
-            parts.remove(0)
-        } else {
-            Search::Any(parts)
-        })
+        self.joined("OR", Self::all).map(Search::Any)
     }
 
     fn all(&mut self) -> Result<Search, String> {
-        let mut parts = vec![self.one()?];
-        while self.takes_word("AND") {
-            parts.push(self.one()?);
+        self.joined("AND", Self::one).map(Search::All)
+    }
+
+    /// What stands before, between and behind a word.
+    fn joined<T>(
+        &mut self,
+        word: &str,
+        mut part: impl FnMut(&mut Self) -> Result<T, String>,
+    ) -> Result<Vec<T>, String> {
+        let mut parts = vec![part(self)?];
+        while self.takes(word) {
+            parts.push(part(self)?);
         }
-        Ok(if parts.len() == 1 {
-            parts.remove(0)
-        } else {
-            Search::All(parts)
-        })
+        Ok(parts)
     }
 
     fn one(&mut self) -> Result<Search, String> {
-        if self.takes_word("NOT") {
+        if self.takes("NOT") {
             return Ok(Search::Not(Box::new(self.one()?)));
         }
-        if self.takes_sign("(") {
+        if self.takes("(") {
             let inner = self.any()?;
-            self.expect(")")?;
-            return Ok(inner);
+            return self.expect(")").map(|()| inner);
         }
-        self.condition()
-    }
-
-    fn condition(&mut self) -> Result<Search, String> {
-        let name = match self.tokens.next() {
-            Some(Token::Word(name) | Token::Quoted(name)) => name,
-            Some(Token::Sign(sign)) => return Err(format!("unexpected {sign}")),
-            None => return Err("it ends too early".into()),
+        let name = self.next("a field")?.text;
+        let field = FIELDS.iter().find(|field| field.name == name);
+        let field = field.ok_or_else(|| format!("unknown field {name}"))?;
+        let is_negated = self.takes("NOT");
+        let Token {
+            text: operator,
+            is_quoted,
+        } = self.next("an operator")?;
+        if is_quoted || field.operators.split(' ').all(|known| known != operator) {
+            return Err(format!("{operator} is not supported for {name}"));
+        }
+        let values = match operator.as_str() {
+            "EXISTS" => Vec::new(),
+            "IN" => {
+                self.expect("[")?;
+                let values = self.joined(",", |parser| parser.value(field))?;
+                self.expect("]")?;
+                values
+            }
+            _ => vec![self.value(field)?],
         };
-        let field = Field::parse(&name).ok_or_else(|| format!("unknown field {name}"))?;
-        let is_negated = self.takes_word("NOT");
-        let operator = self.operator()?;
-        if !field.takes(operator) {
-            return Err(format!("this operator is not supported for {name}"));
-        }
-        let condition = Search::Is(Condition {
+        let condition = Search::Is {
             field,
             operator,
-            values: self.values(field, operator)?,
-        });
+            values,
+        };
         Ok(if is_negated {
             Search::Not(Box::new(condition))
         } else {
@@ -265,61 +325,26 @@ impl Parser {
         })
     }
 
-    fn operator(&mut self) -> Result<Operator, String> {
-        const OPERATORS: [(&str, Operator); 9] = [
-            ("=", Operator::Equal),
-            (":", Operator::Prefix),
-            ("<", Operator::Less),
-            ("<=", Operator::LessOrEqual),
-            (">", Operator::Greater),
-            (">=", Operator::GreaterOrEqual),
-            ("IN", Operator::In),
-            ("HAS", Operator::Has),
-            ("EXISTS", Operator::Exists),
-        ];
-        let token = self.tokens.next().ok_or("an operator is missing")?;
-        let mut operators = OPERATORS.iter();
-        let found =
-            operators.find(|(text, _)| !matches!(token, Token::Quoted(_)) && *text == token.text());
-        found
-            .map(|(_, operator)| *operator)
-            .ok_or_else(|| format!("{} is no operator", token.text()))
+    fn value(&mut self, field: &Field) -> Result<Value, String> {
+        let text = self.next("a value")?.text;
+        let value = field.kind.read(&text, self.now);
+        value.ok_or_else(|| format!("invalid value {text} for {}", field.name))
     }
 
-    fn values(&mut self, field: Field, operator: Operator) -> Result<Vec<Value>, String> {
-        match operator {
-            Operator::Exists => return Ok(Vec::new()),
-            Operator::In => self.expect("[")?,
-            _ => return Ok(vec![self.value(field)?]),
-        }
-        let mut values = vec![self.value(field)?];
-        while self.takes_sign(",") {
-            values.push(self.value(field)?);
-        }
-        self.expect("]")?;
-        Ok(values)
+    fn next(&mut self, what: &str) -> Result<Token, String> {
+        self.tokens
+            .next()
+            .ok_or_else(|| format!("{what} is missing"))
     }
 
-    fn value(&mut self, field: Field) -> Result<Value, String> {
-        match self.tokens.next() {
-            Some(Token::Word(text) | Token::Quoted(text)) => field.value(&text, self.now),
-            Some(Token::Sign(sign)) => Err(format!("unexpected {sign}")),
-            None => Err("a value is missing".into()),
-        }
-    }
-
-    fn takes_word(&mut self, word: &str) -> bool {
-        let is_next = |token: &Token| matches!(token, Token::Word(text) if text == word);
-        self.tokens.next_if(is_next).is_some()
-    }
-
-    fn takes_sign(&mut self, sign: &str) -> bool {
-        let is_next = |token: &Token| matches!(token, Token::Sign(text) if *text == sign);
+    /// Whether a word or a sign is next, which is passed then.
+    fn takes(&mut self, word: &str) -> bool {
+        let is_next = |token: &Token| !token.is_quoted && token.text == word;
         self.tokens.next_if(is_next).is_some()
     }
 
     fn expect(&mut self, sign: &str) -> Result<(), String> {
-        if self.takes_sign(sign) {
+        if self.takes(sign) {
             Ok(())
         } else {
             Err(format!("{sign} is missing"))

@@ -4,28 +4,31 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use hyper::header::HeaderName;
+use jiff::Timestamp;
 use serde_json::{Value, json};
 use tokio::time::Instant;
 
-use super::answer::{Answer, Ending, HELP, PAGE};
+use super::answer::{Answer, Ending, HELP};
 use super::fault::{fault_after, fault_before};
-use super::file::spread;
 use super::ledger::{Ledger, Request};
 use super::limits::{LimitState, Window, pass};
-use super::list::Listing;
 use super::request::{ParsedRequest, Route};
-use super::script::{BatchMissing, BatchTrouble, Fault, Script};
+use super::script::{Fault, Script};
+use super::search::Search;
+
+/// IDs in a batch, at the most. `[spec]`
+const MAX_BATCH: usize = 100;
+
+/// The most that a list answers at once, and what it answers where no limit is given. `[spec]`
+const MAX_LIMIT: usize = 1000;
 
 /// The server: its script, its ledger, and where it stands in both.
-#[derive(Debug)]
 pub(super) struct Server {
     script: Script,
     /// The same limits as for single deletions, used up separately.
     batch_limits: Vec<Window>,
     ledger: Arc<Ledger>,
     random: fastrand::Rng,
-    outage_ends: Option<Instant>,
 }
 
 impl Server {
@@ -36,12 +39,12 @@ impl Server {
             script,
             ledger,
             random,
-            outage_ends: None,
         }
     }
 
-    pub(super) fn ledger(&self) -> Arc<Ledger> {
-        Arc::clone(&self.ledger)
+    /// The number of a request that arrives now, from 1.
+    pub(super) fn count_request(&self) -> u64 {
+        self.ledger.count_request()
     }
 
     pub(super) fn latency(&mut self) -> Duration {
@@ -50,54 +53,49 @@ impl Server {
     }
 
     /// Does what is asked, or what the script has instead, and logs it.
-    pub(super) fn answer(&mut self, number: u64, request: &ParsedRequest) -> Answer {
+    pub(super) fn answer(&mut self, number: u64, asked: &ParsedRequest) -> Answer {
         let now = Instant::now();
-        let mut answer = self.decide(number, request, now);
-        let name = HeaderName::from_static("x-ik-requestid");
-        let request_id = format!("{}{number:08}", self.script.request_ids);
-        answer.headers.push((name, request_id));
-        let is_whole = answer.ending == Ending::Whole;
-        self.ledger.log(Request {
+        let mut request = Request {
             at: now.into_std(),
-            method: request.method.to_string(),
-            path: request.raw_path.clone(),
-            file_ids: request.file_ids(),
-            status: if is_whole { answer.status } else { 0 },
-        });
+            method: asked.method.to_string(),
+            path: asked.raw_path.clone(),
+            file_ids: asked.file_ids(),
+            status: 0,
+        };
+        let request_id = format!("{}{number:08}", self.script.request_ids);
+        let answer = self.decide(number, asked, &request, now);
+        let answer = answer.header("x-ik-requestid", &request_id);
+        if answer.ending == Ending::Whole {
+            request.status = answer.status;
+        }
+        self.ledger.log(request);
         answer
     }
 
-    fn decide(&mut self, number: u64, request: &ParsedRequest, now: Instant) -> Answer {
-        if self.is_out(number, now) {
-            return Answer::text(503, "text/plain", "upstream connect error");
-        }
-        let fault = self.fault(number, &request.file_ids());
+    fn decide(
+        &mut self,
+        number: u64,
+        asked: &ParsedRequest,
+        request: &Request,
+        now: Instant,
+    ) -> Answer {
+        let fault = self.fault(number, &request.file_ids);
         if let Some(answer) = fault.as_ref().and_then(fault_before) {
             return answer;
         }
-        if let Some(refusal) = self.key_refusal(request) {
+        if let Some(refusal) = self.key_refusal(asked) {
             return Answer::message(refusal.0, refusal.1);
         }
-        if let Some(Err(exceeded)) = self.windows(request).map(|windows| pass(windows, now)) {
-            let mut refusal = Answer::json(429, &json!({"message": "rate limit exceeded"}));
-            refusal.headers.extend(limit_headers(exceeded));
-            return refusal;
+        if let Some(Err(exceeded)) = self.windows(asked).map(|windows| pass(windows, now)) {
+            let refusal = Answer::json(429, &json!({"message": "rate limit exceeded"}));
+            return with_limit_headers(refusal, exceeded);
         }
-        let answer = self.carry_out(request);
+        let instead = (self.script.instead)(request, &self.ledger);
+        let answer = instead.unwrap_or_else(|| self.carry_out(asked));
         match &fault {
             Some(fault) => fault_after(fault, answer),
             None => answer,
         }
-    }
-
-    fn is_out(&mut self, number: u64, now: Instant) -> bool {
-        let Some((from, lasting)) = self.script.outage else {
-            return false;
-        };
-        if number < from {
-            return false;
-        }
-        now < *self.outage_ends.get_or_insert(now + lasting)
     }
 
     fn fault(&mut self, number: u64, file_ids: &[String]) -> Option<Fault> {
@@ -138,19 +136,12 @@ impl Server {
             Route::Delete(_) => Some(&mut self.script.limits),
             Route::DeleteBatch(_) | Route::BadBatch(_) => Some(&mut self.batch_limits),
             Route::List | Route::Details(_) => Some(&mut self.script.read_limits),
-            Route::Purge | Route::PurgeStatus(_) | Route::None => None,
+            Route::Purge | Route::None => None,
         }
     }
 
-    fn carry_out(&mut self, request: &ParsedRequest) -> Answer {
-        let file_ids = request.file_ids();
-        let poisoned = file_ids.iter().any(|id| self.script.poison.contains(id));
-        let malformed = file_ids.iter().any(|id| self.script.malformed.contains(id));
+    fn carry_out(&self, request: &ParsedRequest) -> Answer {
         match &request.route {
-            _ if poisoned => Answer::text(500, "text/html", PAGE),
-            _ if malformed => {
-                Answer::message(400, "Your request contains invalid fileId parameter.")
-            }
             Route::Delete(id) if self.ledger.delete(id) => Answer::no_content(),
             Route::Details(id) if self.ledger.exists(id) => self.details(id),
             Route::Delete(id) | Route::Details(id) if !can_be_an_id(id) => {
@@ -162,8 +153,10 @@ impl Server {
             Route::DeleteBatch(ids) => self.delete_batch(ids),
             Route::BadBatch(message) => Answer::message(400, message),
             Route::Purge => self.purge(&request.body),
-            Route::PurgeStatus(id) => self.purge_status(id),
-            Route::List => self.list(&request.query),
+            Route::List => match self.list(&request.query) {
+                Ok(files) => Answer::json(200, &Value::Array(files)),
+                Err(message) => Answer::message(400, &message),
+            },
             Route::None => Answer::message(403, "Invalid CSRF Token"),
         }
     }
@@ -173,81 +166,70 @@ impl Server {
         Answer::json(200, &file.map_or(Value::Null, |file| file.json()))
     }
 
-    fn delete_batch(&mut self, ids: &[String]) -> Answer {
-        if self.script.batch_missing == BatchMissing::NoRoute {
-            return Answer::json(404, &json!({"message": "Not Found"}));
-        }
-        let most = self.script.batch_limit;
-        if ids.len() > most {
-            return Answer::message(400, &format!("fileIds cannot have more than {most} items."));
+    fn delete_batch(&self, ids: &[String]) -> Answer {
+        if ids.len() > MAX_BATCH {
+            let message = format!("fileIds cannot have more than {MAX_BATCH} items.");
+            return Answer::message(400, &message);
         }
         let missing: Vec<&String> = ids.iter().filter(|id| !self.ledger.exists(id)).collect();
         if !missing.is_empty() {
-            return missing_answer(self.script.batch_missing, &missing);
+            let message = "The requested file(s) does not exist.";
+            return Answer::json(
+                404,
+                &json!({"message": message, "help": HELP, "missingFileIds": missing}),
+            );
         }
-        let Some((trouble, one_in)) = self.script.batch_trouble else {
-            self.ledger.delete_all(ids.iter());
-            return Answer::json(200, &json!({"successfullyDeletedFileIds": ids}));
-        };
-        let (troubled, fine): (Vec<&String>, Vec<&String>) =
-            ids.iter().partition(|id| spread(id).is_multiple_of(one_in));
-        self.ledger.delete_all(fine.iter().copied());
-        if trouble == BatchTrouble::ErrorButDeleted {
-            self.ledger.delete_all(troubled.iter().copied());
+        for id in ids {
+            self.ledger.delete(id);
         }
-        troubled_answer(trouble, ids, &fine, &troubled)
+        Answer::json(200, &json!({"successfullyDeletedFileIds": ids}))
     }
 
-    fn purge(&mut self, body: &Value) -> Answer {
+    fn purge(&self, body: &Value) -> Answer {
         let Some(url) = body.get("url").and_then(Value::as_str) else {
             return Answer::message(400, "Your request is missing URL parameter.");
         };
         if !is_purgeable(url) {
             return Answer::message(400, "The URL is not valid for cache purging.");
         }
-        if self
-            .script
-            .purge_quota
-            .is_some_and(|quota| self.ledger.purged().len() >= quota)
-        {
-            let (status, message) = &self.script.purge_refusal;
-            let mut refusal = Answer::message(*status, message);
-            let name = HeaderName::from_static("x-ratelimit-reset");
-            let reset = self
-                .script
-                .purge_reset
-                .map(|reset| (name, reset.to_string()));
-            refusal.headers.extend(reset);
-            return refusal;
-        }
         let number = self.ledger.purge(url);
-        Answer::json(201, &json!({"requestId": self.purge_id(number)}))
+        let request_id = format!("{}purge-{number}", self.script.request_ids);
+        Answer::json(201, &json!({"requestId": request_id}))
     }
 
-    fn purge_status(&self, request_id: &str) -> Answer {
-        let mut known = 1..=self.ledger.purged().len();
-        if known.any(|number| self.purge_id(number) == request_id) {
-            Answer::json(200, &json!({"status": "Completed"}))
-        } else {
-            Answer::message(400, "No request found for this requestId.")
+    /// The files of a list, by the parameters that it needs here; the error is ImageKit's message.
+    fn list(&self, query: &HashMap<String, String>) -> Result<Vec<Value>, String> {
+        let given = |name: &str| query.get(name).map_or("", String::as_str);
+        let invalid = |name: &str| format!("Your request contains invalid {name} parameter.");
+        let number = |name: &str, default| match given(name) {
+            "" => Ok(default),
+            text => text.parse().map_err(|_| invalid(name)),
+        };
+        let (skip, limit) = (number("skip", 0)?, number("limit", MAX_LIMIT)?);
+        if !(1..=MAX_LIMIT).contains(&limit) {
+            return Err(invalid("limit"));
         }
-    }
-
-    fn purge_id(&self, number: usize) -> String {
-        format!("{}purge-{number}", self.script.request_ids)
-    }
-
-    fn list(&mut self, query: &HashMap<String, String>) -> Answer {
-        if self.script.churn > 0 {
-            self.ledger.churn(self.script.churn, &mut self.random);
+        let known = ["skip", "limit", "sort", "searchQuery"];
+        if let Some(name) = query.keys().find(|name| !known.contains(&name.as_str())) {
+            return Err(invalid(name));
         }
-        match Listing::parse(query) {
-            Ok(listing) => {
-                let files = listing.find(&self.ledger);
-                Answer::json(200, &Value::Array(files))
+        let search = match given("searchQuery") {
+            "" => "type = \"file\"",
+            search => search,
+        };
+        let search = Search::parse(search, Timestamp::now())
+            .map_err(|why| format!("Invalid search query - {why}"))?;
+        let files = match given("sort") {
+            "" | "ASC_CREATED" => self.ledger.search(&search, skip + limit),
+            "ASC_NAME" => {
+                let mut files = self.ledger.search(&search, usize::MAX);
+                files.sort_by(|one, other| one.name.cmp(&other.name));
+                files
             }
-            Err(message) => Answer::message(400, &message),
-        }
+            _ => return Err(invalid("sort")),
+        };
+        let page = files.iter().skip(skip).take(limit);
+        Ok(page.map(|file| file.json()).collect())
     }
 }
 
@@ -273,51 +255,11 @@ fn can_be_an_id(id: &str) -> bool {
     !id.is_empty() && id.len() <= 256 && !id.contains('/') && !id.contains(is_strange)
 }
 
-fn missing_answer(how: BatchMissing, missing: &[&String]) -> Answer {
-    let named = match how {
-        BatchMissing::List => json!(missing),
-        BatchMissing::Strangers => json!(["ffffffffffffffffffffffff"]),
-        BatchMissing::Bare | BatchMissing::NoRoute => Value::Null,
-    };
-    let message = "The requested file(s) does not exist.";
-    let mut body = json!({"message": message, "help": HELP, "missingFileIds": named});
-    if let (true, Some(fields)) = (named.is_null(), body.as_object_mut()) {
-        fields.remove("missingFileIds");
-    }
-    Answer::json(404, &body)
-}
-
-fn troubled_answer(
-    trouble: BatchTrouble,
-    ids: &[String],
-    fine: &[&String],
-    troubled: &[&String],
-) -> Answer {
-    let errors: Vec<Value> = troubled
-        .iter()
-        .map(|id| json!({"fileId": id, "error": "Error in deleting tags"}))
-        .collect();
-    let listed = |status, deleted: Value| {
-        Answer::json(
-            status,
-            &json!({"successfullyDeletedFileIds": deleted, "errors": errors}),
-        )
-    };
-    match trouble {
-        BatchTrouble::Error207 | BatchTrouble::ErrorButDeleted => listed(207, json!(fine)),
-        BatchTrouble::Error200 => listed(200, json!(fine)),
-        BatchTrouble::Both => listed(200, json!(ids)),
-        BatchTrouble::Neither => Answer::json(200, &json!({"successfullyDeletedFileIds": fine})),
-    }
-}
-
-fn limit_headers(told: LimitState) -> [(HeaderName, String); 3] {
+fn with_limit_headers(answer: Answer, told: LimitState) -> Answer {
     // A wait that is cut to whole milliseconds would end too early.
     let reset = told.reset.as_nanos().div_ceil(1_000_000);
-    let headers = [
-        ("x-ratelimit-limit", u128::from(told.limit)),
-        ("x-ratelimit-interval", told.interval.as_millis()),
-        ("x-ratelimit-reset", reset),
-    ];
-    headers.map(|(name, value)| (HeaderName::from_static(name), value.to_string()))
+    answer
+        .header("x-ratelimit-limit", &told.limit)
+        .header("x-ratelimit-interval", &told.interval.as_millis())
+        .header("x-ratelimit-reset", &reset)
 }
