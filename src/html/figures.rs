@@ -1,4 +1,4 @@
-//! The figures of a page: a report's rows, whatever their number, in bounded memory.
+//! The figures of a page, counted from a report's rows: as many of these as are shown are kept, and their IDs in a set.
 
 use std::collections::HashMap;
 use std::io;
@@ -44,7 +44,7 @@ pub(super) const fn class(status: Status) -> &'static str {
 }
 
 /// What the rows of a report come to.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(super) struct Figures {
     statuses: [u64; Status::ALL.len()],
     purges: [u64; Purge::ALL.len()],
@@ -96,7 +96,7 @@ impl Figures {
         max_rows: usize,
         mut counts: impl FnMut(&Outcome) -> bool,
     ) -> io::Result<Self> {
-        let mut figures = Self::none();
+        let mut figures = Self::default();
         let mut rows = Rows::open(path)?;
         for row in rows.by_ref().take(max_rows) {
             let outcome = row?;
@@ -110,22 +110,6 @@ impl Figures {
         Ok(figures)
     }
 
-    fn none() -> Self {
-        Self {
-            statuses: Default::default(),
-            purges: Default::default(),
-            span: None,
-            over_time: Timeline::new(),
-            failures: Failures::default(),
-            troubles: Default::default(),
-            inputs: Vec::new(),
-            has_more_inputs: false,
-            is_rehearsal: false,
-            is_torn: false,
-            superseded: 0,
-        }
-    }
-
     fn add(&mut self, outcome: &Outcome) {
         self.statuses[outcome.status as usize] += 1;
         if let Some(purge) = outcome.purge {
@@ -136,8 +120,7 @@ impl Figures {
         self.span = Some((first.min(at), last.max(at)));
         let kind = KINDS.iter().position(|kind| *kind == class(outcome.status));
         if let Some(kind) = kind {
-            let took = i64::try_from(outcome.duration.as_millis()).unwrap_or(i64::MAX);
-            self.over_time.add(at.as_millisecond(), took, kind);
+            self.over_time.add(at, outcome.duration, kind);
         }
         if !matches!(outcome.status, Status::Deleted | Status::Duplicate) {
             self.failures.add(outcome);

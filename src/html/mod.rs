@@ -1,7 +1,7 @@
 //! The page: a report to look at, as one HTML file that needs nothing else.
 //!
-//! A report's path goes in, and what the run that wrote it knows besides; a page comes out. `figures` reads the
-//! rows in bounded memory, `chart` draws numbers only, and the template escapes all text: IDs and messages are
+//! A report's path goes in, and what the run that wrote it knows besides; a page comes out. `figures` counts
+//! the rows, `chart` draws numbers only, and the template escapes all text: IDs and messages are
 //! whatever a server or an input said. A script of our own sorts and searches; the page is whole without it, and its
 //! policy allows no other.
 
