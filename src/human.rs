@@ -40,6 +40,13 @@ pub fn counted(number: u64, one: &str, many: &str) -> String {
     format!("{} {what}", grouped(number))
 }
 
+/// What counts more than nothing: `2 failed, 1 invalid`; empty if nothing does.
+pub fn nonzero<'a>(counts: impl IntoIterator<Item = (u64, &'a str)>) -> String {
+    let counts = counts.into_iter().filter(|(count, _)| *count > 0);
+    let words = counts.map(|(count, what)| format!("{} {what}", grouped(count)));
+    words.collect::<Vec<_>>().join(", ")
+}
+
 /// A duration as people read it: `0.3 s`, `42 s`, `3 min 5 s`, `2 h 10 min`.
 pub fn seconds(duration: Duration) -> String {
     let whole = duration.as_secs();

@@ -321,7 +321,7 @@ impl<E: FnMut(&Found)> Lister<'_, E> {
             match self.api.ask(Endpoint::List, || true, |_| false, send).await {
                 Ok(response) => return rows(&response),
                 Err(Unanswered::GivenUp(why)) => {
-                    tracing::warn!(why, "a page of the list got no response; asking again");
+                    tracing::warn!("a page of the list got no response; asking again ({why})");
                 }
                 Err(Unanswered::Stopped | Unanswered::Unwanted) => return Err(ListError::Stopped),
                 Err(Unanswered::KeyRefused(told)) => {

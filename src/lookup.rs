@@ -107,7 +107,7 @@ impl Lookup {
             },
             Err(Unanswered::GivenUp(why)) => {
                 if !self.has_warned.replace(true) {
-                    tracing::warn!(why, "a search got no response; looking up each file");
+                    tracing::warn!("a search got no response; looking up each file ({why})");
                 }
             }
             Err(Unanswered::Unwanted) => {}
@@ -119,10 +119,9 @@ impl Lookup {
 
     fn give_up_searching(&self, response: &Response) {
         self.is_searchable.set(false);
+        let (status, why) = (response.status, response.message().unwrap_or("no message"));
         tracing::warn!(
-            status = response.status,
-            why = response.message(),
-            "this host does not search by ID; looking up each file"
+            "this host does not search by ID; looking up each file (status {status}: {why})"
         );
     }
 

@@ -5,13 +5,11 @@ mod progress;
 
 use std::process::ExitCode;
 
-use clap::Parser;
-
 use cli::Cli;
 use progress::Progress;
 
 fn main() -> ExitCode {
-    let mut cli = match Cli::try_parse() {
+    let mut cli = match Cli::read() {
         Ok(cli) => cli,
         Err(help_or_error) => {
             let code = u8::try_from(help_or_error.exit_code()).unwrap_or(2);

@@ -104,8 +104,7 @@ impl PurgeCache {
             Err(LookupError::KeyRefused(message)) => {
                 if self.can_read.replace(false) {
                     tracing::warn!(
-                        why = message,
-                        "the key may not read, so URLs cannot be looked up and will not be purged"
+                        "the key may not read, so URLs cannot be looked up and will not be purged ({message})"
                     );
                 }
             }
@@ -288,11 +287,7 @@ impl PurgeCache {
             is_first
         });
         if is_first {
-            tracing::warn!(
-                why,
-                state = purge.as_str(),
-                "ImageKit accepts no more purges; deletions continue"
-            );
+            tracing::warn!("ImageKit accepts no more purges; deletions continue ({why})");
         }
         Purged::not(purge, why)
     }

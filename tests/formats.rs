@@ -82,7 +82,7 @@ fn refused() -> Vec<(&'static str, Vec<u8>)> {
         ),
         ("xz", b"\xfd7zXZ\0\0\x04\xe6\xd6\xb4F\x02\0!\x01"),
         (
-            "lzma",
+            "NUL",
             b"\x5d\0\0\x80\0\xff\xff\xff\xff\xff\xff\xff\xff\0\x30\xee",
         ),
         (
@@ -96,10 +96,11 @@ fn refused() -> Vec<(&'static str, Vec<u8>)> {
         ("executable", b"\x7fELF\x02\x01\x01\0\0\0"),
         ("executable", b"\xcf\xfa\xed\xfe\x07\0\0\x01\x03\0\0\0"),
         ("executable", b"MZ\x90\0\x03\0\0\0\x04\0\0\0\xff\xff"),
-        ("executable", b"\0asm\x01\0\0\0"),
+        ("NUL", b"\0asm\x01\0\0\0"),
         ("script", b"#!/bin/sh\necho aaaaaaaaaaaaaaaaaaaaaaa1\n"),
-        ("picture", b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR"),
-        ("picture", b"\xff\xd8\xff\xe0\0\x10JFIF"),
+        ("picture", b"GIF89a\x20\x03\x58\x02"),
+        ("NUL", b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR"),
+        ("NUL", b"\xff\xd8\xff\xe0\0\x10JFIF"),
         (
             "NUL",
             b"aaaaaaaaaaaaaaaaaaaaaaa1\0bbbbbbbbbbbbbbbbbbbbbbb2\0",
@@ -126,7 +127,7 @@ fn refused() -> Vec<(&'static str, Vec<u8>)> {
                 .collect(),
         ),
         (
-            "UTF-32",
+            "NUL",
             with_bom
                 .chars()
                 .flat_map(|c| u32::from(c).to_be_bytes())

@@ -5,7 +5,7 @@
 use std::fs::{File, OpenOptions};
 use std::io::{self, BufRead, BufReader, IsTerminal, Write};
 
-use imagekit_bulk_delete::human::{counted, grouped};
+use imagekit_bulk_delete::human::{counted, nonzero};
 use imagekit_bulk_delete::secret;
 use rustix::process::Signal;
 use rustix::termios::{QueueSelector, tcflush};
@@ -157,17 +157,13 @@ impl Question<'_> {
 
     fn skipped(&self) -> Option<String> {
         let stats = self.stats;
-        let skipped: Vec<String> = [
+        let skipped = nonzero([
             (stats.invalid, "invalid"),
             (stats.duplicates, "duplicate"),
             (stats.excluded, "excluded"),
             (stats.settled, "done already"),
-        ]
-        .into_iter()
-        .filter(|(count, _)| *count > 0)
-        .map(|(count, what)| format!("{} {what}", grouped(count)))
-        .collect();
-        (!skipped.is_empty()).then(|| format!("Skipped: {}.", skipped.join(", ")))
+        ]);
+        (!skipped.is_empty()).then(|| format!("Skipped: {skipped}."))
     }
 
     fn odd(&self) -> Option<String> {

@@ -150,12 +150,8 @@ fn write_plan(text: &mut String, cli: &Cli, stats: &InputStats, due: u64, rate: 
         },
     };
     let plan = Plan::of(&work, Lookup::group_size() as u64, rate);
-    let noun = if plan.requests == 1 {
-        "request"
-    } else {
-        "requests"
-    };
-    let _ = write!(text, "the run would send {} {noun}", grouped(plan.requests));
+    let requests = human::counted(plan.requests, "request", "requests");
+    let _ = write!(text, "the run would send {requests}");
     let limit = match rate {
         Rate::Auto => "at ImageKit's documented limits (--rate auto)".into(),
         Rate::PerSecond {

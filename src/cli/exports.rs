@@ -2,6 +2,7 @@
 
 use std::cell::Cell;
 use std::convert::Infallible;
+use std::ffi::OsString;
 use std::io;
 use std::path::Path;
 use std::rc::Rc;
@@ -9,7 +10,6 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use anyhow::{Context as _, Result};
-use clap::{ArgMatches, Command, CommandFactory};
 use imagekit_bulk_delete::client::BaseUrl;
 use imagekit_bulk_delete::html::{self, Run};
 use imagekit_bulk_delete::human::counted;
@@ -17,7 +17,7 @@ use imagekit_bulk_delete::job::{Ending, RunStats};
 use imagekit_bulk_delete::report::Destination;
 use imagekit_bulk_delete::source::Input;
 use imagekit_bulk_delete::summary::{Asked, Summary, metrics};
-use serde_json::{Map, Value};
+use serde_json::Value;
 use tokio::task::spawn_blocking;
 use tokio::time::{MissedTickBehavior, interval};
 
@@ -132,16 +132,10 @@ impl<'a> Exports<'a> {
         {
             self.warn_of_metrics(&error);
         }
-        let written: io::Result<()> = match &self.summary {
-            None => Ok(()),
-            Some(file) => summary
-                .json()
-                .map_err(io::Error::from)
-                .and_then(|json| file.write(&json)),
-        };
-        match written {
-            Ok(()) => summary.exit_code,
-            Err(error) => {
+        let written = self.summary.as_ref();
+        match written.map(|file| file.write(&summary.json())) {
+            None | Some(Ok(())) => summary.exit_code,
+            Some(Err(error)) => {
                 self.progress.error(&format!(
                     "cannot write the summary for --summary-json: {error}"
                 ));
@@ -203,35 +197,23 @@ fn asked(cli: &Cli) -> Result<Asked> {
         Some(_) => Vec::new(),
         None => cli.inputs()?.iter().map(Input::name).collect(),
     };
-    let command = Cli::command();
-    let options = command
-        .clone()
-        .try_get_matches_from(std::env::args_os())
-        .map(|matches| options(&command, &matches))
-        .unwrap_or_default();
+    let option = |(place, raw): (String, Vec<OsString>)| {
+        let mut values: Vec<Value> = raw
+            .iter()
+            .map(|raw| value(&raw.to_string_lossy()))
+            .collect();
+        let value = match values.len() {
+            0 | 1 => values.pop()?,
+            _ => Value::Array(values),
+        };
+        Some((place.strip_prefix("--")?.to_owned(), value))
+    };
+    let options = cli.values().into_iter().filter_map(option).collect();
     Ok(Asked { inputs, options })
 }
 
-fn options(command: &Command, matches: &ArgMatches) -> Map<String, Value> {
-    let option = |argument: &clap::Arg| {
-        let name = argument.get_long()?;
-        let id = argument.get_id().as_str();
-        let value = if argument.get_action().takes_values() {
-            let raw = matches.try_get_raw(id).ok()??;
-            let mut values: Vec<Value> = raw.map(|raw| value(&raw.to_string_lossy())).collect();
-            match values.len() {
-                0 | 1 => values.pop()?,
-                _ => Value::Array(values),
-            }
-        } else {
-            Value::Bool(matches.try_get_one::<bool>(id).ok()?.copied()?)
-        };
-        Some((name.to_owned(), value))
-    };
-    command.get_arguments().filter_map(option).collect()
-}
-
 fn value(text: &str) -> Value {
-    text.parse::<u64>()
-        .map_or_else(|_| text.into(), Value::from)
+    let number = text.parse::<u64>().map(Value::from);
+    let flag = || text.parse::<bool>().map(Value::from);
+    number.or_else(|_| flag()).unwrap_or_else(|_| text.into())
 }

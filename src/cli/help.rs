@@ -1,10 +1,4 @@
-//! What help and the man page say beside the options: ways to use it, and what the exit codes mean; and how help and
-//! errors of the command line are printed.
-
-use std::io::{self, Write as _};
-
-use clap::error::{ContextKind, ContextValue, ErrorKind};
-use imagekit_bulk_delete::secret;
+//! What help and the man page say beside the options: ways to use it, and what the exit codes mean.
 
 /// The end of the short help.
 pub(super) const MORE: &str = "--help explains each in full, with examples and the exit codes";
@@ -64,10 +58,6 @@ pub(super) const EXIT_CODES: &[(&str, &str)] = &[
     ),
 ];
 
-/// For somebody who passes the key on the command line.
-const NO_KEY_OPTION: &str = "error: no option takes the private key itself, because others could read the command line; \
-set IMAGEKIT_PRIVATE_KEY to it, or name a file that holds it with --private-key-file\n";
-
 /// The end of the long help.
 pub(super) fn after_long_help() -> String {
     let examples: String = EXAMPLES
@@ -79,33 +69,6 @@ pub(super) fn after_long_help() -> String {
         .map(|(code, meaning)| format!("\n  {code:<13}  {meaning}"))
         .collect();
     format!("Examples:\n{examples}\nExit codes:{codes}")
-}
-
-/// Prints help, or what is wrong with a command line. A key that was put where another value belongs is not repeated.
-pub(crate) fn print(help_or_error: &clap::Error) -> io::Result<()> {
-    if is_about_a_key(help_or_error) {
-        return io::stderr().write_all(NO_KEY_OPTION.as_bytes());
-    }
-    let text = help_or_error.render().to_string();
-    if help_or_error.kind() == ErrorKind::ArgumentConflict {
-        // clap's usage line would suggest another command, one that deletes perhaps.
-        let conflict = text.split("\n\n").next().unwrap_or_default();
-        let separator = if conflict.contains('\n') { "\n" } else { "; " };
-        let text = format!("{conflict}{separator}leave out the one or the other\n");
-        return io::stderr().write_all(secret::scrub(&text).as_bytes());
-    }
-    if help_or_error.use_stderr() && secret::is_in(&text) {
-        return io::stderr().write_all(secret::scrub(&text).as_bytes());
-    }
-    help_or_error.print()
-}
-
-/// Whether an option was tried that does not exist because it would hold the private key.
-fn is_about_a_key(error: &clap::Error) -> bool {
-    let Some(ContextValue::String(option)) = error.get(ContextKind::InvalidArg) else {
-        return false;
-    };
-    error.kind() == ErrorKind::UnknownArgument && option.to_lowercase().contains("key")
 }
 
 #[cfg(test)]

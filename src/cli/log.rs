@@ -1,8 +1,7 @@
 //! The log: warnings read like every other message, the rest like a log.
 
-use std::fmt::{self, Write as _};
+use std::fmt;
 
-use tracing::field::{Field, Visit};
 use tracing::level_filters::LevelFilter;
 use tracing::{Event, Level, Subscriber};
 use tracing_subscriber::fmt::format::{Format, Writer};
@@ -49,37 +48,8 @@ where
             Level::WARN => "warning: ",
             _ => return self.0.format_event(context, writer, event),
         };
-        let mut message = Message::default();
-        event.record(&mut message);
-        let Message { text, fields } = message;
-        if fields.is_empty() {
-            writeln!(writer, "{prefix}{text}")
-        } else {
-            writeln!(writer, "{prefix}{text} ({fields})")
-        }
-    }
-}
-
-/// An event's message, and its other fields as `name: value`.
-#[derive(Default)]
-struct Message {
-    text: String,
-    fields: String,
-}
-
-impl Visit for Message {
-    fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
-        let _ = match field.name() {
-            "message" => write!(self.text, "{value:?}"),
-            name => {
-                let separator = if self.fields.is_empty() { "" } else { ", " };
-                write!(self.fields, "{separator}{name}: {value:?}")
-            }
-        };
-    }
-
-    /// Without the quotes that it would be debugged with.
-    fn record_str(&mut self, field: &Field, value: &str) {
-        self.record_debug(field, &format_args!("{value}"));
+        write!(writer, "{prefix}")?;
+        context.format_fields(writer.by_ref(), event)?;
+        writeln!(writer)
     }
 }

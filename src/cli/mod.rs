@@ -28,8 +28,9 @@ mod resume_command;
 mod run;
 mod signals;
 mod total;
+mod usage;
 
 pub(crate) use exit::{in_words, of_error as exit_code_of};
-pub(crate) use help::print;
 pub(crate) use options::{Cli, Display, LogFormat, ProgressMode};
 pub(crate) use run::run;
+pub(crate) use usage::print;

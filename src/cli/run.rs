@@ -38,7 +38,7 @@ pub(crate) fn run(cli: &mut Cli) -> Result<u8> {
     if let Some(document) = cli.display.generate {
         return docs::print(document).map(|()| exit::SETTLED);
     }
-    misplaced_key::refuse()?;
+    misplaced_key::refuse(cli)?;
     let runtime = process::start_runtime()?;
     let shortage = process::fit_open_files(cli)?;
     let code = runtime.block_on(dispatch(cli, shortage));
@@ -50,7 +50,10 @@ pub(crate) fn run(cli: &mut Cli) -> Result<u8> {
 async fn dispatch(cli: &Cli, shortage: Option<String>) -> Result<u8> {
     let progress = Progress::new(&cli.display);
     log::start(cli, &progress);
-    for warning in [shortage, misplaced_key::warning()].into_iter().flatten() {
+    for warning in [shortage, misplaced_key::warning(cli)]
+        .into_iter()
+        .flatten()
+    {
         progress.notice(&warning);
     }
     if let Some(address) = cli.safety.sandbox_listen {

@@ -178,7 +178,7 @@ impl Progress {
             return;
         }
         if self.format == LogFormat::Json {
-            let mut fields = summary.fields().unwrap_or_default();
+            let mut fields = summary.fields();
             let verdict = summary.ending.reason().unwrap_or_else(|| "done".into());
             fields["message"] = sanitize(&verdict).into();
             return self.print(&object(Level::Info, &fields));

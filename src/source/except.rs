@@ -7,55 +7,24 @@ use crate::target::{FileId, Record};
 
 /// Why a list of exceptions cannot be used. Nothing is deleted then: a guard that lets everything pass is none.
 #[derive(Debug, Error)]
-pub enum ExceptError {
-    /// It cannot be opened, or is no list.
-    #[error("--except: {0}")]
-    Unusable(#[source] SourceError),
-    /// It cannot be read to its end.
-    #[error("--except: {list} line {line}: {why}; correct the list, nothing was sent")]
-    Broken {
-        /// The list's name.
-        list: String,
-        /// The line at which it broke.
-        line: u64,
-        /// Why.
-        why: String,
-    },
-    /// It has several columns, and which of them is meant cannot be told.
-    #[error(
-        "--except: {list} has several columns and none of IDs is named fileId, file_id, id or _id; name it so, or give one ID per line"
-    )]
-    Columns {
-        /// The list's name.
-        list: String,
-    },
-    /// It has no possible ID.
-    #[error(
-        "--except: {list} holds no ID and would protect nothing; leave the option out if nothing is to be kept"
-    )]
-    Empty {
-        /// The list's name.
-        list: String,
-    },
-}
+#[error("--except: {0}")]
+pub struct ExceptError(String);
 
 impl From<SourceError> for ExceptError {
     fn from(error: SourceError) -> Self {
-        match error {
+        Self(match error {
             SourceError::Broken {
                 input,
                 line,
                 source,
-            } => Self::Broken {
-                list: input,
-                line,
-                why: source.to_string(),
-            },
+            } => format!("{input} line {line}: {source}; correct the list, nothing was sent"),
             SourceError::NoColumn { input, .. }
             | SourceError::NoHeader { input, .. }
-            | SourceError::WrongColumn { input, .. } => Self::Columns { list: input },
-            other => Self::Unusable(other),
-        }
+            | SourceError::WrongColumn { input, .. } => format!(
+                "{input} has several columns and none of IDs is named fileId, file_id, id or _id; name it so, or give one ID per line"
+            ),
+            other => other.to_string(),
+        })
     }
 }
 
@@ -85,7 +54,10 @@ impl ExceptLists {
                 }
             }
             if ids == 0 {
-                return Err(ExceptError::Empty { list: list.names() });
+                let list = list.names();
+                return Err(ExceptError(format!(
+                    "{list} holds no ID and would protect nothing; leave the option out if nothing is to be kept"
+                )));
             }
             loaded.tell(&list, ids, [odd, unusable]);
             loaded.lists.push(list);

@@ -1,9 +1,10 @@
 //! The closing text: what happened, what was not done, what to type next. Short when all is well.
 
 use std::fmt::Write as _;
+use std::time::Duration;
 
 use super::{Group, Summary};
-use crate::human::{counted, grouped, limit, seconds};
+use crate::human::{counted, grouped, limit, nonzero, seconds};
 use crate::job::{Ending, Expected};
 use crate::outcome::{Purge, Status};
 use crate::secret;
@@ -68,11 +69,8 @@ impl Summary<'_> {
 
     /// The kinds of trouble that there are: `3 failed, 2 invalid`.
     fn trouble(&self) -> String {
-        let kinds = Status::ALL
-            .into_iter()
-            .filter(|status| status.is_trouble() && self.stats.count(*status) > 0)
-            .map(|status| format!("{} {}", grouped(self.stats.count(status)), status.as_str()));
-        kinds.collect::<Vec<_>>().join(", ")
+        let kinds = Status::ALL.into_iter().filter(|status| status.is_trouble());
+        nonzero(kinds.map(|status| (self.stats.count(status), status.as_str())))
     }
 
     /// How far it came: what has a row, what was sent and has none, what was not begun.
@@ -125,16 +123,10 @@ impl Summary<'_> {
             (Purge::NoUrl, "without a URL"),
             (Purge::OverLimit, "over the limit"),
         ];
-        let words = words.map(|(purge, word)| (self.stats.purged(purge), word));
-        let words: Vec<String> = words
-            .into_iter()
-            .filter(|(count, _)| *count > 0)
-            .map(|(count, word)| format!("{} {word}", grouped(count)))
-            .collect();
-        if words.is_empty() {
-            "none yet".into()
-        } else {
-            words.join(", ")
+        let counts = words.map(|(purge, word)| (self.stats.purged(purge), word));
+        match nonzero(counts) {
+            none if none.is_empty() => "none yet".into(),
+            purges => purges,
         }
     }
 
@@ -157,24 +149,19 @@ impl Summary<'_> {
     }
 
     fn write_traffic(&self, text: &mut String) {
+        let stats = self.stats;
+        let noun = |count, one, many| (count, if count == 1 { one } else { many });
         let counts = [
-            (self.stats.requests(), "request", "requests"),
-            (self.stats.retries(), "retry", "retries"),
-            (
-                self.stats.throttled(),
-                "refused by the rate limit (429)",
-                "refused by the rate limit (429)",
-            ),
+            noun(stats.requests(), "request", "requests"),
+            noun(stats.retries(), "retry", "retries"),
+            (stats.throttled(), "refused by the rate limit (429)"),
         ];
-        let counts = counts.into_iter().filter(|(count, ..)| *count > 0);
-        let mut words: Vec<String> = counts
-            .map(|(count, one, many)| counted(count, one, many))
-            .collect();
-        if !self.stats.paused().is_zero() {
-            words.push(format!("paused {}", seconds(self.stats.paused())));
-        }
-        if !words.is_empty() {
-            let _ = writeln!(text, "{}", words.join(", "));
+        let paused = match stats.paused() {
+            Duration::ZERO => String::new(),
+            paused => format!(", paused {}", seconds(paused)),
+        };
+        if stats.requests() > 0 {
+            let _ = writeln!(text, "{}{paused}", nonzero(counts));
         }
         for seen in &self.stats.limits() {
             let endpoint = seen.endpoint.as_str();

@@ -4,12 +4,15 @@
 
 mod values;
 
+use std::ffi::OsString;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Result, bail};
-use clap::{Args, Parser, ValueEnum, ValueHint};
+use clap::{
+    Arg, ArgMatches, Args, CommandFactory as _, FromArgMatches as _, Parser, ValueEnum, ValueHint,
+};
 use imagekit_bulk_delete::job::Threshold;
 use imagekit_bulk_delete::source::{self, Column, Header, Input};
 use imagekit_bulk_delete::throttle::Rate;
@@ -50,6 +53,9 @@ pub(crate) struct Cli {
     pub(crate) connection: ConnectionOptions,
     #[command(flatten)]
     pub(crate) display: Display,
+    /// What was typed, as it was typed.
+    #[arg(skip)]
+    typed: ArgMatches,
 }
 
 #[derive(Debug, Args)]
@@ -402,6 +408,29 @@ fn default_burst(per_second: f64) -> u32 {
 }
 
 impl Cli {
+    /// Reads the command line.
+    pub(crate) fn read() -> Result<Self, clap::Error> {
+        let typed = Self::command().try_get_matches()?;
+        let cli = Self::from_arg_matches(&typed);
+        let cli = cli.map_err(|error| error.format(&mut Self::command()))?;
+        Ok(Self { typed, ..cli })
+    }
+
+    /// What stands behind each option and input, typed or not, by the name under which it is typed.
+    pub(crate) fn values(&self) -> Vec<(String, Vec<OsString>)> {
+        let values = |argument: &Arg| {
+            let raw = self.typed.get_raw(argument.get_id().as_str());
+            let place = argument
+                .get_long()
+                .map_or("an input".into(), |long| format!("--{long}"));
+            (
+                place,
+                raw.into_iter().flatten().map(ToOwned::to_owned).collect(),
+            )
+        };
+        Self::command().get_arguments().map(values).collect()
+    }
+
     /// The inputs to open; stdin where none is named.
     pub(crate) fn inputs(&self) -> Result<Vec<Input>> {
         let is_stdin = |path: &PathBuf| path.as_os_str() == "-";

@@ -1,0 +1,57 @@
+//! What is printed instead of a run: help, or what is wrong with a command line.
+
+use std::ffi::OsString;
+use std::io::{self, Write as _};
+
+use clap::Parser as _;
+use clap::error::{ContextKind, ContextValue, ErrorKind};
+use imagekit_bulk_delete::secret;
+
+use super::options::Cli;
+use crate::progress::Progress;
+
+/// For somebody who passes the key on the command line.
+const NO_KEY_OPTION: &str = "error: no option takes the private key itself, because others could read the command line; \
+set IMAGEKIT_PRIVATE_KEY to it, or name a file that holds it with --private-key-file\n";
+
+/// Prints help, or what is wrong with a command line. A key that was put where another value belongs is not repeated.
+pub(crate) fn print(help_or_error: &clap::Error) -> io::Result<()> {
+    if !help_or_error.use_stderr() {
+        return help_or_error.print();
+    }
+    let text = help_or_error.render().to_string();
+    let first = text.split("\n\n").next().unwrap_or_default();
+    let told = match help_or_error.kind() {
+        _ if is_about_a_key(help_or_error) => NO_KEY_OPTION.into(),
+        ErrorKind::ArgumentConflict => {
+            // clap's usage line would suggest another command, one that deletes perhaps.
+            let separator = if first.contains('\n') { "\n" } else { "; " };
+            format!("{first}{separator}leave out the one or the other\n")
+        }
+        _ if asks_for_json() => first.into(),
+        _ if secret::is_in(&text) => text,
+        _ => return help_or_error.print(),
+    };
+    if asks_for_json() {
+        let words: Vec<&str> = told.split_whitespace().skip(1).collect();
+        let json = Cli::parse_from(["", "--log-format", "json"]);
+        Progress::new(&json.display).error(&words.join(" "));
+        return Ok(());
+    }
+    io::stderr().write_all(secret::scrub(&told).as_bytes())
+}
+
+/// Whether the log is to be JSON, by a command line that was not understood.
+fn asks_for_json() -> bool {
+    let typed: Vec<OsString> = std::env::args_os().collect();
+    let is_asked = |pair: &[OsString]| pair[0] == "--log-format" && pair[1] == "json";
+    typed.windows(2).any(is_asked) || typed.iter().any(|word| word == "--log-format=json")
+}
+
+/// Whether an option was tried that does not exist because it would hold the private key.
+fn is_about_a_key(error: &clap::Error) -> bool {
+    let Some(ContextValue::String(option)) = error.get(ContextKind::InvalidArg) else {
+        return false;
+    };
+    error.kind() == ErrorKind::UnknownArgument && option.to_lowercase().contains("key")
+}
