@@ -133,9 +133,9 @@ impl<'a> Exports<'a> {
             self.warn_of_metrics(&error);
         }
         let written = self.summary.as_ref();
-        match written.map(|file| file.write(&summary.json())) {
-            None | Some(Ok(())) => summary.exit_code,
-            Some(Err(error)) => {
+        match written.map_or(Ok(()), |file| file.write(&summary.json()?)) {
+            Ok(()) => summary.exit_code,
+            Err(error) => {
                 self.progress.error(&format!(
                     "cannot write the summary for --summary-json: {error}"
                 ));

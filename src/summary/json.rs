@@ -32,9 +32,8 @@ impl Serialize for Object {
 
 impl Summary<'_> {
     /// The summary as one JSON object with a line break behind it.
-    pub fn json(&self) -> String {
-        let text = serde_json::to_string_pretty(&self.object());
-        text.expect("it holds nothing but names and values") + "\n"
+    pub fn json(&self) -> serde_json::Result<String> {
+        Ok(serde_json::to_string_pretty(&self.object())? + "\n")
     }
 
     /// The summary as fields of a log line.
@@ -51,8 +50,8 @@ impl Summary<'_> {
         let limits: Vec<Value> = stats.limits().into_iter().map(limit).collect();
         let count = |status: Status| (status.as_str(), stats.count(status).into());
         let counts = Object(Status::ALL.map(count).into());
-        let purged = |purge: Purge| (purge.as_str(), stats.purged(purge).into());
-        let purges = || Object(Purge::ALL.map(purged).into());
+        let count = |purge: Purge| (purge.as_str(), stats.purged(purge).into());
+        let purges = || Object(Purge::ALL.map(count).into());
         Object(vec![
             ("schema", json!(SCHEMA)),
             ("version", json!(env!("CARGO_PKG_VERSION"))),
