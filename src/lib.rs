@@ -32,7 +32,7 @@
 //! - [`list`] finds the files to begin with: all that a search finds, each once, while the library is in use.
 //! - [`lookup`] finds out by reads what ImageKit knows of IDs, for [`check`] and for the URLs of [`purge`]; [`plan`] is
 //!   the arithmetic of what a run would take.
-//! - [`id_set`] is the one set behind duplicates, resume and `--except`.
+//! - [`id_set`] is the one set behind duplicates, resume and `--except`; [`files`] is what a path names.
 //! - [`summary`] is what the rows add up to, as text, JSON and Prometheus metrics.
 //! - [`html`] makes a page of a report's rows, and of what the run that wrote it knows besides.
 //! - [`sandbox`] is a look-alike of ImageKit on loopback, for rehearsals and for the tests.
@@ -42,6 +42,7 @@ pub mod backoff;
 pub mod check;
 pub mod client;
 pub mod deleter;
+pub mod files;
 pub mod html;
 pub mod human;
 pub mod id_set;

@@ -14,10 +14,12 @@ use jiff::civil::DateTime;
 use jiff::tz::Offset;
 use thiserror::Error;
 
+use crate::api::class::summary;
 use crate::api::{Api, Unanswered};
-use crate::check::{Sheet, SheetError};
+use crate::check::Sheet;
 use crate::client::{Client, FileInfo, ListPage, Response, Sort};
 use crate::id_set::IdSet;
+use crate::report::ReportError;
 use crate::stop::Reason;
 use crate::throttle::Endpoint;
 
@@ -67,12 +69,12 @@ pub enum ListError {
     Broken(String),
     /// The rows cannot be written.
     #[error(transparent)]
-    Sheet(#[from] SheetError),
+    Sheet(#[from] ReportError),
 }
 
 /// What was found so far.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Found {
+pub struct Listed {
     /// Files.
     pub files: u64,
     /// Their bytes.
@@ -137,8 +139,8 @@ pub async fn run(
     query: &Query,
     api: &Rc<Api>,
     sheet: &mut Sheet,
-    each: impl FnMut(&Found),
-) -> Result<Found, ListError> {
+    each: impl FnMut(&Listed),
+) -> Result<Listed, ListError> {
     let mut lister = Lister {
         query,
         api,
@@ -149,7 +151,7 @@ pub async fn run(
         full: ListPage::MAX_LIMIT,
         longest: 0,
         chases: 0,
-        found: Found::default(),
+        found: Listed::default(),
     };
     lister.list().await?;
     Ok(lister.found)
@@ -169,7 +171,7 @@ struct Lister<'a, E> {
     longest: usize,
     /// How often a few files stood behind a short page.
     chases: u32,
-    found: Found,
+    found: Listed,
 }
 
 /// A row of a page.
@@ -184,7 +186,7 @@ impl Row {
     }
 }
 
-impl<E: FnMut(&Found)> Lister<'_, E> {
+impl<E: FnMut(&Listed)> Lister<'_, E> {
     async fn list(&mut self) -> Result<(), ListError> {
         let mut since = None;
         loop {
@@ -350,7 +352,7 @@ impl<E: FnMut(&Found)> Lister<'_, E> {
     }
 }
 
-impl Found {
+impl Listed {
     fn add(&mut self, row: &Row) {
         let at = row.created_at;
         self.files += 1;
@@ -362,12 +364,7 @@ impl Found {
 
 fn rows(response: &Response) -> Result<Vec<Row>, ListError> {
     if response.status >= 300 {
-        let told = response.message().unwrap_or("no message");
-        let told = told.trim_end_matches('.');
-        return Err(ListError::Refused(format!(
-            "HTTP {}: {told}",
-            response.status
-        )));
+        return Err(ListError::Refused(summary(response)));
     }
     let files = response.files_of_list();
     let files =

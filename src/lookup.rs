@@ -10,6 +10,7 @@ use std::rc::Rc;
 use futures::StreamExt;
 use futures::stream;
 
+use crate::api::class::summary;
 use crate::api::{Api, Unanswered};
 use crate::client::{Client, FileInfo, Response};
 use crate::target::FileId;
@@ -133,18 +134,13 @@ impl Lookup {
             Ok(response) => Ok(match response.file().filter(|_| response.status < 300) {
                 Some(file) if file.file_id == file_id.as_str() => Known::There(Box::new(file)),
                 Some(_) => Known::Unclear("ImageKit answered with another file".into()),
-                None => Known::Unclear(refusal(&response)),
+                None => Known::Unclear(summary(&response)),
             }),
             Err(Unanswered::GivenUp(why)) => Ok(Known::Unclear(why)),
             Err(Unanswered::Stopped | Unanswered::Unwanted) => Err(LookupError::Stopped),
             Err(Unanswered::KeyRefused(told)) => Err(LookupError::KeyRefused(told)),
         }
     }
-}
-
-fn refusal(response: &Response) -> String {
-    let message = response.message().unwrap_or("no message");
-    format!("HTTP {}: {message}", response.status)
 }
 
 /// Groups of IDs that fit a query each; what cannot be searched for is in none.

@@ -252,6 +252,13 @@ impl Outcome {
         Self::unsent(file_id, target.origin, status, error, message)
     }
 
+    /// The row of an ID that an earlier run had in flight when it died.
+    pub(crate) fn interrupted(file_id: Box<str>, origin: Origin) -> Self {
+        let (status, error) = (Status::Unknown, ErrorCode::Interrupted);
+        let message = "the run ended while this ID was in flight";
+        Self::unsent(file_id, origin, status, error, message)
+    }
+
     fn unsent(
         file_id: Box<str>,
         origin: Origin,

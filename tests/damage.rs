@@ -14,7 +14,8 @@ use fixture::library::{self, admit, target};
 use fixture::{Report, id, ids};
 use imagekit_bulk_delete::journal::Intent;
 use imagekit_bulk_delete::outcome::{Outcome, Status};
-use imagekit_bulk_delete::report::{Admission, Ending, OpenError, Opened};
+use imagekit_bulk_delete::report::{Admission, OpenError, Opened};
+use imagekit_bulk_delete::stop::Reason;
 use imagekit_bulk_delete::target::{Doubt, FileId, Rejected, Target};
 use proptest::prelude::*;
 use tempfile::TempDir;
@@ -140,11 +141,11 @@ impl Scene {
                 drop(scene.run(12, Some(2)));
                 drop(scene.run(24, Some(3)));
             }
-            Left::Stopped => scene.end(20, Ending::Stopped),
-            Left::Failed => scene.end(IDS, Ending::Completed { records: IDS + 1 }),
+            Left::Stopped => scene.end(20, Some(&Reason::Signal(15))),
+            Left::Failed => scene.end(IDS, None),
             Left::Settled => {
-                scene.end(IDS, Ending::Completed { records: IDS + 1 });
-                scene.end(IDS, Ending::Completed { records: IDS + 1 });
+                scene.end(IDS, None);
+                scene.end(IDS, None);
             }
         }
         scene
@@ -194,7 +195,7 @@ impl Scene {
     }
 
     /// A run that reads to the end and ends in order; one record of its list is no ID.
-    fn end(&mut self, count: u64, ending: Ending) {
+    fn end(&mut self, count: u64, reason: Option<&Reason>) {
         let mut opened = self.run(count, None);
         let empty = Rejected {
             file_id: "a b".into(),
@@ -204,7 +205,7 @@ impl Scene {
         if let Admission::Decided(row) = opened.index.admit_rejected(empty) {
             opened.report.append(&[*row], &mut opened.index).unwrap();
         }
-        let (_, closed) = opened.report.finish(&mut opened.index, ending);
+        let (_, closed) = opened.report.finish(&mut opened.index, reason, count + 1);
         closed.unwrap();
     }
 
@@ -283,7 +284,7 @@ impl Scene {
             return Resumed::Refused;
         }
         for _ in 0..3 {
-            self.end(IDS, Ending::Completed { records: IDS + 1 });
+            self.end(IDS, None);
         }
         let report = Report::read(&self.path("r.csv"));
         let known: HashSet<String> = all().into_iter().collect();

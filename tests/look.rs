@@ -10,7 +10,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use fixture::front::{Reply, without_id_3};
-use fixture::{Report, Scene, id, ids, instead, list};
+use fixture::{Ran, Report, Scene, id, ids, instead, list, signal};
 use imagekit_bulk_delete::plan::{Plan, Work};
 use imagekit_bulk_delete::sandbox::Script;
 use imagekit_bulk_delete::throttle::Rate;
@@ -29,19 +29,8 @@ fn sheet(path: &Path) -> HashMap<String, Checked> {
 
 fn read_sheet(bytes: &[u8]) -> HashMap<String, Checked> {
     let mut reader = csv::Reader::from_reader(bytes);
-    assert_eq!(
-        reader.headers().unwrap().iter().collect::<Vec<_>>(),
-        [
-            "file_id",
-            "exists",
-            "type",
-            "name",
-            "path",
-            "size",
-            "created_at",
-            "url"
-        ]
-    );
+    let header: Vec<&str> = fixture::SHEET.trim().split(',').collect();
+    assert_eq!(reader.headers().unwrap().iter().collect::<Vec<_>>(), header);
     let rows: Vec<(String, Checked)> = reader
         .records()
         .map(|record| {
@@ -235,8 +224,52 @@ fn a_sheet_is_not_replaced_unless_asked_for_and_then_kept() {
 fn a_check_with_a_wrong_key_costs_one_request() {
     let scene = Scene::with_files(Script::plain(), &ids(500))
         .variable("IMAGEKIT_PRIVATE_KEY", "private_wrong");
-    scene.run_with("--dry-run --check").exits(3).says("key");
+    scene
+        .run_with("--dry-run --check --quiet")
+        .exits(3)
+        .says("key");
     assert_eq!(scene.server.ledger().request_count(), 1);
+    assert_eq!(files_in(&scene), 1, "nothing was learnt: the input alone");
+}
+
+#[test]
+fn a_check_that_is_stopped_says_how_far_it_came_and_has_no_complete_ones_name() {
+    let all = ids(2000);
+    let script = Script {
+        latency: Duration::from_millis(60)..Duration::from_millis(61),
+        ..Script::plain()
+    };
+    let scene = Scene::with_files(script, &all).option("--dry-run --check --concurrency 1");
+    let older = format!("{}{}", fixture::SHEET, "0123,true,file,,,1,,\n");
+    fs::write(scene.path("ids.check.csv"), &older).unwrap();
+    let child = Scene::start(scene.command().arg("--overwrite"));
+    scene.wait_for_requests(3);
+    signal(&child, "INT");
+    let ran = Ran::new(child.wait_with_output().unwrap(), scene.folder.path());
+    ran.exits(130)
+        .says("the check is not complete")
+        .says("ids.check.csv.part");
+    let part = sheet(&scene.path("ids.check.csv.part"));
+    assert!(part.len() >= 200 && part.len() < 2000, "{}", part.len());
+    assert!(!scene.path("ids.check.csv.state").exists());
+    let there = fs::read_to_string(scene.path("ids.check.csv")).unwrap();
+    assert_eq!(
+        there, older,
+        "an older check stays until there is a new one"
+    );
+    scene.run_with("--overwrite --rate unlimited").exits(0);
+    assert_eq!(sheet(&scene.path("ids.check.csv")).len(), 2000);
+    assert!(!scene.path("ids.check.csv.part").exists());
+    let backup = fs::read_to_string(scene.path("ids.check.csv.bak")).unwrap();
+    assert_eq!(backup, older);
+}
+
+#[test]
+fn a_check_of_records_that_are_all_invalid_says_so() {
+    let scene = Scene::new(Script::plain()).input("ids.txt", "fileId\n\"\"\na/b\n");
+    let ran = scene.run_with("--dry-run --check");
+    ran.exits(1).says("2 invalid");
+    assert!(!ran.stderr.contains("no records"), "{}", ran.stderr);
 }
 
 #[test]
@@ -248,7 +281,7 @@ fn a_check_of_a_strangers_page_stops_and_claims_nothing() {
         .exits(3)
         .says("not ImageKit");
     assert_eq!(front.asked().len(), 1);
-    assert_eq!(sheet(&scene.path("ids.check.csv")), HashMap::new());
+    assert_eq!(files_in(&scene), 1, "nothing was learnt: the input alone");
 }
 
 #[test]

@@ -5,11 +5,12 @@ mod fixture;
 
 use std::collections::{HashMap, HashSet};
 use std::fs;
+use std::io::{BufRead, BufReader};
 use std::time::Duration;
 
 use fixture::front::{Asked, Reply, without_id_3};
 use fixture::instead::{self, BatchTrouble};
-use fixture::{Report, Scene, id, ids, list, signal, wait_until};
+use fixture::{Ran, Report, Scene, id, ids, list, signal, wait_until};
 use imagekit_bulk_delete::sandbox::{Answer, Fault, Script};
 
 fn url(id: &str) -> String {
@@ -593,4 +594,36 @@ fn on_stdout_each_record_has_one_row_with_its_purge() {
     let report = Report::parse(ran.stdout.as_bytes());
     report.has_a_row_for_each_of(&all);
     check_purges(&scene, &report);
+}
+
+#[test]
+fn on_a_stdout_that_breaks_each_deletion_is_told_as_a_row_or_as_in_doubt() {
+    let all = ids(30);
+    for reads in [0, 1] {
+        let scene = Scene::new(Script::plain())
+            .input("ids.csv", with_urls(&all))
+            .option("--rate unlimited --batch-size 5 --concurrency 1 --purge-cache -o -")
+            .option("--summary-json s.json");
+        scene.server.ledger().put_all(all.iter().cloned());
+        let mut child = Scene::start(&mut scene.command());
+        let mut stdout = BufReader::new(child.stdout.take().unwrap());
+        let mut rows = 0;
+        for _ in 0..reads {
+            // Behind the header.
+            let mut line = String::new();
+            stdout.read_line(&mut line).unwrap();
+            rows += u64::from(line.contains(",deleted,"));
+        }
+        drop(stdout);
+        let ran = Ran::new(child.wait_with_output().unwrap(), scene.folder.path());
+        ran.exits(5);
+        let json: serde_json::Value =
+            serde_json::from_str(&fs::read_to_string(scene.path("s.json")).unwrap()).unwrap();
+        let count = |name: &str| json["counts"][name].as_u64().unwrap();
+        assert!(count("deleted") >= rows);
+        let told = count("deleted") + json["in_doubt"].as_u64().unwrap();
+        let deleted = scene.server.ledger().deleted_count() as u64;
+        assert!(deleted >= 5, "{deleted}");
+        assert_eq!(told, deleted, "{json}");
+    }
 }

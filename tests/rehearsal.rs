@@ -64,12 +64,7 @@ fn a_report_that_the_real_command_could_not_have_refuses_the_rehearsal() {
     // A file in the place of the state.
     let foreign = scene();
     fs::write(foreign.path("ids.report.csv.state"), "foreign\n").unwrap();
-    refused(
-        &foreign,
-        "--quiet",
-        2,
-        "is not a state file of this program",
-    );
+    refused(&foreign, "--quiet", 2, "is not a file of this program");
     // A job of another host that is not settled.
     let script = Script {
         instead: instead::malformed(ids(1)),

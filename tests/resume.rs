@@ -13,7 +13,7 @@ use fixture::library::{admit, open, outcome, target};
 use fixture::{Ran, Report, Scene, ids, list};
 use imagekit_bulk_delete::journal::Intent;
 use imagekit_bulk_delete::outcome::{Outcome, Status};
-use imagekit_bulk_delete::report::{Admission, Ending};
+use imagekit_bulk_delete::report::Admission;
 use imagekit_bulk_delete::sandbox::{Fault, Script};
 use imagekit_bulk_delete::target::{Doubt, Target};
 use tempfile::TempDir;
@@ -186,10 +186,8 @@ fn check(moment: &Moment, all: &[String]) {
             opened.report.append(&[row], &mut opened.index).unwrap();
         }
     }
-    let ending = Ending::Completed {
-        records: all.len() as u64,
-    };
-    let (finished, closed) = opened.report.finish(&mut opened.index, ending);
+    let records = all.len() as u64;
+    let (finished, closed) = opened.report.finish(&mut opened.index, None, records);
     closed.unwrap_or_else(|error| panic!("{}: {error}", moment.name));
     assert_eq!(finished.kept_rows, 0, "{}", moment.name);
     let report = Report::read(&job.folder.path().join("r.csv"));
@@ -260,8 +258,7 @@ fn a_death_while_the_report_is_compacted_loses_nothing() {
     // The copy cannot be made: the report stays as it was, and a resume loses nothing.
     let part = job.folder.path().join("r.csv.part");
     fs::create_dir_all(part.join("full")).unwrap();
-    let ending = Ending::Completed { records: 6 };
-    let (finished, closed) = opened.report.finish(&mut opened.index, ending);
+    let (finished, closed) = opened.report.finish(&mut opened.index, None, 6);
     assert!(closed.is_err());
     assert_eq!(
         finished.counts.iter().sum::<u64>(),
@@ -286,7 +283,7 @@ fn a_death_while_the_report_is_compacted_loses_nothing() {
             Admission::Settled
         ));
     }
-    opened.report.finish(&mut opened.index, ending).1.unwrap();
+    opened.report.finish(&mut opened.index, None, 6).1.unwrap();
     let whole = fs::read(job.folder.path().join("r.csv")).unwrap();
     assert!(whole.len() < old.len(), "rows were left out");
     for cut in 0..=whole.len() {

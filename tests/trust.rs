@@ -6,7 +6,7 @@ mod fixture;
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::io::copy;
+use std::io::{Write, copy};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::PathBuf;
@@ -16,7 +16,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::spawn;
 use std::time::Duration;
 
-use fixture::{Ran, Report, Scene, ids, instead, list, signal, wait_until};
+use fixture::{Ran, Report, Scene, ids, instead, library, list, signal, wait_until};
+use imagekit_bulk_delete::outcome::Status;
 use imagekit_bulk_delete::sandbox::{Fault, Script};
 
 const SINGLY: &str = "--rate unlimited --batch-size 1 --concurrency 1";
@@ -412,6 +413,152 @@ fn what_is_no_state_of_ours_is_left_alone() {
         refuses();
         assert!(state.is_dir());
     }
+}
+
+#[test]
+fn a_report_that_another_program_saved_anew_is_refused_as_that() {
+    let all = ids(6);
+    let scene = at_rest(&all);
+    let whole = text(&scene);
+    let with_quotes = |line: &str| format!("\"{}\"\n", line.replace(',', "\",\""));
+    for saved in [
+        whole.replace('\n', "\r\n"),
+        format!("{BOM}{}", whole.replace('\n', "\r\n")),
+        whole.replace('\n', "\r"),
+        whole.replace(',', ";"),
+        whole.replace(',', "\t"),
+        whole.lines().map(with_quotes).collect(),
+    ] {
+        put(&scene, &saved);
+        is_refused(&scene, "ids.report.csv, line 1");
+        let words = "saved this report with other line ends";
+        scene.run_with("--resume").says(words);
+        let mut page = Command::new(fixture::BINARY);
+        page.args(["--html", "p.html", "--from-report", "ids.report.csv"])
+            .current_dir(scene.folder.path())
+            .env_clear();
+        Ran::new(page.output().unwrap(), scene.folder.path())
+            .exits(2)
+            .says(words);
+        assert_eq!(text(&scene), saved);
+    }
+}
+
+#[test]
+fn what_has_the_name_of_an_unfinished_report_and_is_none_is_left_alone() {
+    let all = ids(5);
+    for existing in ["", "--resume", "--overwrite", "--sandbox --resume"] {
+        let scene = at_rest(&all);
+        let before = text(&scene);
+        let asked = scene.server.ledger().request_count();
+        let part = scene.path("ids.report.csv.part");
+        let refuses = || {
+            let options: Vec<&str> = existing.split_whitespace().collect();
+            let output = scene.command().args(options).output().unwrap();
+            let ran = Ran::new(output, scene.folder.path());
+            ran.exits(2).says("csv.part is not a file of this program");
+            assert_eq!(text(&scene), before);
+            assert_eq!(scene.server.ledger().request_count(), asked);
+            assert!(!scene.path("ids.report.csv.bak").exists());
+        };
+        fs::write(&part, "a download of somebody else").unwrap();
+        refuses();
+        assert_eq!(
+            fs::read_to_string(&part).unwrap(),
+            "a download of somebody else"
+        );
+        fs::remove_file(&part).unwrap();
+        symlink("nowhere", &part).unwrap();
+        refuses();
+        assert!(part.is_symlink());
+        fs::remove_file(&part).unwrap();
+        fs::create_dir(&part).unwrap();
+        refuses();
+        assert!(part.is_dir());
+    }
+    // What a run left that died while it made the report whole is no loss.
+    let scene = at_rest(&all);
+    fs::write(scene.path("ids.report.csv.part"), fixture::HEADER).unwrap();
+    scene.run_with("--resume").exits(0);
+    assert!(!scene.path("ids.report.csv.part").exists());
+    let options = "--resume --summary-json ids.report.csv.part";
+    scene.run_with(options).exits(2).says("name the same file");
+}
+
+#[test]
+fn what_appears_under_that_name_during_the_run_is_left_alone_too() {
+    let all = ids(6);
+    let script = Script {
+        latency: Duration::from_millis(50)..Duration::from_millis(60),
+        ..Script::plain()
+    };
+    // Each row has a second one that says what became of its purge: the report is made whole.
+    let scene = Scene::with_files(script, &all)
+        .option(SINGLY)
+        .option("--purge-cache");
+    let part = scene.path("ids.report.csv.part");
+    let child = Scene::start(&mut scene.command());
+    scene.wait_for_requests(3);
+    fs::write(&part, "a download").unwrap();
+    let ran = Ran::new(child.wait_with_output().unwrap(), scene.folder.path());
+    ran.exits(5).says("ids.report.csv.part");
+    assert_eq!(fs::read_to_string(&part).unwrap(), "a download");
+    fs::remove_file(&part).unwrap();
+    scene.run_with("--resume").exits(0);
+    assert_eq!(scene.true_report_of(&all).count("deleted"), 6);
+}
+
+#[test]
+fn a_line_that_something_else_appends_during_the_run_stops_it_and_is_taken_for_no_row() {
+    for foreign in ["notes\n", "x", "0123456789abcdef01234567,deleted\n"] {
+        let all = ids(400);
+        let script = Script {
+            latency: Duration::from_millis(5)..Duration::from_millis(10),
+            ..Script::plain()
+        };
+        let scene = Scene::with_files(script, &all)
+            .option("--rate unlimited --concurrency 2 --batch-size 1 --summary-json s.json");
+        let child = Scene::start(&mut scene.command());
+        scene.wait_for_requests(50);
+        let mut report = fs::OpenOptions::new()
+            .append(true)
+            .open(scene.report_path())
+            .unwrap();
+        report.write_all(foreign.as_bytes()).unwrap();
+        let ran = Ran::new(child.wait_with_output().unwrap(), scene.folder.path());
+        ran.exits(5).says("something else wrote to it");
+        let deleted = scene.server.ledger().deleted_count() as u64;
+        assert!(deleted < 400, "it is noticed with the next row: {deleted}");
+        let json: serde_json::Value =
+            serde_json::from_str(&fs::read_to_string(scene.path("s.json")).unwrap()).unwrap();
+        let told = json["counts"]["deleted"].as_u64().unwrap() + json["in_doubt"].as_u64().unwrap();
+        assert_eq!(told, deleted, "each deletion is told");
+        if foreign.contains(',') {
+            // It would pass for a row that was torn.
+            let all = text(&scene);
+            put(&scene, all.strip_suffix(foreign).unwrap());
+        }
+        let report = ends_true(&scene, &all);
+        assert_eq!(report.count("not_found"), 0);
+    }
+}
+
+#[test]
+fn a_line_that_something_else_appends_behind_the_last_row_is_noticed_at_the_end() {
+    let folder = tempfile::TempDir::new().unwrap();
+    let mut opened = library::open(folder.path()).unwrap();
+    let target = library::target(&ids(1)[0], 1);
+    let row = library::outcome(&target, Status::NotFound);
+    opened.report.append(&[row], &mut opened.index).unwrap();
+    let report = fs::OpenOptions::new()
+        .append(true)
+        .open(folder.path().join("r.csv"));
+    report.unwrap().write_all(b"notes\n").unwrap();
+    let (finished, closed) = opened.report.finish(&mut opened.index, None, 1);
+    let error = closed.unwrap_err().to_string();
+    assert!(error.contains("something else wrote to it"), "{error}");
+    assert_eq!(finished.counts.iter().sum::<u64>(), 1);
+    assert!(folder.path().join("r.csv.state").exists());
 }
 
 #[test]

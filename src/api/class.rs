@@ -106,7 +106,7 @@ pub(crate) fn not_imagekit<F>(response: &Response) -> Class<F> {
 }
 
 /// Status and message in one line.
-pub(super) fn summary(response: &Response) -> String {
+pub(crate) fn summary(response: &Response) -> String {
     let message = response.message().unwrap_or("no message");
     let line = message.lines().next().unwrap_or_default();
     format!("HTTP {}: {}", response.status, line.trim_end_matches('.'))

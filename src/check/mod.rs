@@ -5,19 +5,22 @@
 
 mod sheet;
 
+use std::cell::Cell;
 use std::fmt::Display;
 use std::pin::pin;
+use std::rc::Rc;
 
 use futures::{Stream, StreamExt};
 
-pub use sheet::{Sheet, SheetError};
+pub use sheet::Sheet;
 
+use crate::api::Api;
 use crate::client::FileInfo;
 use crate::id_set::IdSet;
 use crate::job::{Backlog, Group, groups};
 use crate::lookup::{Known, Lookup, LookupError};
 use crate::report::Admission;
-use crate::stop::{Reason, Stop};
+use crate::stop::Reason;
 use crate::target::{Record, Target};
 
 /// How many versions, folders and unclear IDs are named; the others are counted.
@@ -85,25 +88,29 @@ impl Totals {
     }
 }
 
-/// Checks all records, up to `concurrency` groups of IDs at once, until they end or the stop is tripped.
+/// Checks all records, up to `concurrency` groups of IDs at once, until they end or the stop of `api` is tripped.
 ///
 /// `each` hears of the totals so far, for those who look at them. A row that cannot be written trips the stop as
 /// [`Reason::ReportBroken`], a key that may not read as [`Reason::KeyRefused`].
 pub async fn run<E: Display>(
     records: impl Stream<Item = Result<Vec<Record>, E>> + Unpin,
-    lookup: &Lookup,
+    api: &Rc<Api>,
     concurrency: usize,
-    stop: &Stop,
     sheet: &mut Sheet,
     mut each: impl FnMut(&Totals),
 ) -> Totals {
+    let (lookup, stop) = (Lookup::new(Rc::clone(api)), api.stop());
+    let (invalid, duplicates) = (Cell::new(0), Cell::new(0));
     let mut seen = IdSet::default();
-    let unsent = std::cell::Cell::new((0, 0));
-    let admit = |record| admit(record, &mut seen, &unsent);
+    let admit = |record| match record {
+        Record::Target(target) if seen.insert(target.file_id.as_str()) => Admission::Send(target),
+        Record::Target(_) => pass_over(&duplicates),
+        Record::Rejected(_) => pass_over(&invalid),
+    };
     let backlog = Backlog::default();
     let groups = groups(records, admit, Lookup::group_size, stop, &backlog);
     let found = groups
-        .map(|group| look_up(group, lookup))
+        .map(|group| look_up(group, &lookup))
         .buffered(concurrency);
     let mut found = pin!(found);
     let mut totals = Totals::default();
@@ -117,27 +124,19 @@ pub async fn run<E: Display>(
                 for (target, known) in &rows {
                     totals.add(target, known);
                 }
-                (totals.invalid, totals.duplicates) = unsent.get();
                 each(&totals);
             }
-            Err(LookupError::KeyRefused(told)) => stop.trip(Reason::KeyRefused(told)),
+            Err(LookupError::KeyRefused(words)) => stop.trip(Reason::KeyRefused(words)),
             Err(LookupError::Stopped) => {}
         }
     }
+    totals.invalid = invalid.get();
+    totals.duplicates = duplicates.get();
     totals
 }
 
-fn admit(record: Record, seen: &mut IdSet, unsent: &std::cell::Cell<(u64, u64)>) -> Admission {
-    let (invalid, duplicates) = unsent.get();
-    match record {
-        Record::Target(target) => {
-            if seen.insert(target.file_id.as_str()) {
-                return Admission::Send(target);
-            }
-            unsent.set((invalid, duplicates + 1));
-        }
-        Record::Rejected(_) => unsent.set((invalid + 1, duplicates)),
-    }
+fn pass_over(records: &Cell<u64>) -> Admission {
+    records.update(|count| count + 1);
     Admission::Settled
 }
 

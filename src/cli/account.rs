@@ -11,7 +11,7 @@ use std::sync::Arc;
 use anyhow::{Context as _, Result, anyhow, bail};
 use imagekit_bulk_delete::api::Api;
 use imagekit_bulk_delete::client::{BaseUrl, Client, Connection, Key};
-use imagekit_bulk_delete::journal::{Job, REHEARSAL_HOST};
+use imagekit_bulk_delete::journal::{Owner, REHEARSAL_HOST};
 use imagekit_bulk_delete::report::Existing;
 use imagekit_bulk_delete::sandbox::{Sandbox, Script};
 use imagekit_bulk_delete::stop::Stop;
@@ -82,14 +82,14 @@ impl Account {
     }
 
     /// Whose job it is, for the state.
-    pub(crate) fn job(&self) -> Job {
+    pub(crate) fn owner(&self) -> Owner {
         let host = self.connection.base_url.as_str();
         let host = if self.sandbox.is_some() {
             REHEARSAL_HOST
         } else {
             host
         };
-        Job {
+        Owner {
             host: host.into(),
             key: self.key.fingerprint(),
         }

@@ -2,28 +2,25 @@
 
 use std::cell::Cell;
 use std::fmt::Write as _;
-use std::rc::Rc;
 
-use anyhow::{Context as _, Result, bail};
-use futures::{Stream, StreamExt as _};
-use imagekit_bulk_delete::api::Api;
+use anyhow::{Result, bail};
+use futures::StreamExt as _;
 use imagekit_bulk_delete::check::{self, Sheet, Totals};
 use imagekit_bulk_delete::human::{bytes, counted, grouped};
-use imagekit_bulk_delete::lookup::Lookup;
 use imagekit_bulk_delete::report::ResumeIndex;
-use imagekit_bulk_delete::source::SourceError;
 use imagekit_bulk_delete::stop::{Reason, Stop};
 use imagekit_bulk_delete::target::Record;
 use tokio::select;
 
 use super::account::{Account, existing};
+use super::dry_run::mention_what_is_not_written;
 use super::exit;
+use super::list::give_up;
 use super::options::Cli;
 use super::paths::Paths;
 use super::prepare::{
     check_caps, count, has_caps, limits, listen, load_exceptions, open_sources, urls,
 };
-use super::signals::Signals;
 use crate::progress::Progress;
 
 /// Asks for each distinct ID and writes what ImageKit says; the exit code.
@@ -48,39 +45,26 @@ pub(crate) async fn check(cli: &Cli, paths: &Paths, progress: &Progress) -> Resu
     let checked = (&mut records)
         .map(|records| records.map(|records| without_exceptions(records, &index, &excluded)));
     let mut sheet = Sheet::create(&paths.report, existing(cli))?;
-    super::dry_run::mention_what_is_not_written(cli, progress);
-    let asked = ask(cli, progress, api, checked, signals, &stop, &mut sheet).await;
-    let Some(totals) = asked else {
-        return Ok(stop
-            .reason()
-            .map_or(exit::TROUBLE, |reason| exit::of_reason(&reason)));
+    mention_what_is_not_written(cli, progress);
+    let (limits, throttle) = (limits(cli), api.throttle());
+    let so_far = Cell::new((0, 0));
+    let each = |totals: &Totals| so_far.set((totals.asked, totals.there));
+    let totals = select! {
+        biased;
+        _ = signals.watch(&stop, progress, cli.speed.timeout) => None,
+        never = limits.watch_time(&throttle, &stop) => match never {},
+        never = progress.show_line(|| progress_line(so_far.get())) => match never {},
+        totals = check::run(checked, &api, cli.speed.concurrency, &mut sheet, each) => Some(totals),
     };
-    if let Some(reason @ Reason::Unreachable(_)) = stop.reason() {
-        // As a run whose host was never reached: nothing is left that the next try would be refused for.
-        sheet.discard().context("cannot take the sheet away")?;
-        bail!("{reason}");
-    }
-    if excluded.get() > 0 {
-        let excluded = counted(excluded.get(), "record is", "records are");
-        progress.notice(&format!("{excluded} excluded and not asked for"));
-    }
     for notice in records.skipped() {
         progress.notice(&notice);
     }
-    progress.notice(in_words(&totals, stop.reason().as_ref(), sheet.name()).trim_end());
-    if totals.asked + totals.invalid + excluded.get() == 0 && !stop.is_tripped() {
-        progress.must_know("warning: the input has no records");
-    }
-    let trouble = totals.invalid + totals.unclear;
-    if trouble > 0 && cli.display.quiet {
-        let trouble = counted(trouble, "record is", "records are");
-        progress.error(&format!("{trouble} invalid or could not be checked"));
-    }
-    Ok(match stop.reason() {
-        Some(reason) => exit::of_reason(&reason),
-        None if trouble > 0 => exit::TROUBLE,
-        None => exit::SETTLED,
-    })
+    let checked = Checked {
+        totals: totals.unwrap_or_default(),
+        excluded: excluded.get(),
+        name: paths.report_name(),
+    };
+    checked.finish(cli, sheet, &stop, progress)
 }
 
 /// The records that no list of `--except` names.
@@ -95,60 +79,79 @@ fn without_exceptions(
     records
 }
 
-/// Asks; `None` if a second signal made it leave at once.
-async fn ask(
-    cli: &Cli,
-    progress: &Progress,
-    api: Rc<Api>,
-    records: impl Stream<Item = Result<Vec<Record>, SourceError>> + Unpin,
-    signals: Signals,
-    stop: &Stop,
-    sheet: &mut Sheet,
-) -> Option<Totals> {
-    let speed = &cli.speed;
-    let throttle = api.throttle();
-    let lookup = Lookup::new(api);
-    let limits = limits(cli);
-    let counts = Cell::new((0, 0));
-    let each = |totals: &Totals| counts.set((totals.asked, totals.there));
-    select! {
-        biased;
-        _ = signals.watch(stop, progress, speed.timeout) => None,
-        never = limits.watch_time(&throttle, stop) => match never {},
-        never = progress.show_line(|| progress_line(counts.get())) => match never {},
-        totals = check::run(records, &lookup, speed.concurrency, stop, sheet, each) => Some(totals),
-    }
-}
-
 fn progress_line((asked, there): (u64, u64)) -> String {
     format!("{} asked for, {} exist", grouped(asked), grouped(there))
 }
 
-fn in_words(totals: &Totals, stopped: Option<&Reason>, sheet: &str) -> String {
-    let asked = counted(totals.asked, "ID", "IDs");
-    let (mut text, separator) = match stopped {
-        None => (format!("checked {asked} (nothing was deleted)"), ": "),
-        Some(reason) => (format!("stopped: {reason}; nothing was deleted"), "\n"),
-    };
-    if totals.asked > 0 {
-        text.push_str(separator);
-        write_found(&mut text, totals);
-    }
-    text.push('\n');
-    for (count, what) in [
-        (totals.unclear, "could not be checked"),
-        (totals.invalid, "invalid"),
-        (totals.duplicates, "duplicate"),
-    ] {
-        if count > 0 {
-            let _ = writeln!(text, "{} {what}", grouped(count));
+/// What a check found.
+struct Checked {
+    totals: Totals,
+    /// Records that were not asked for.
+    excluded: u64,
+    /// The sheet's name once it is complete.
+    name: String,
+}
+
+impl Checked {
+    /// Tells it, and keeps a sheet of that alone; the exit code.
+    fn finish(&self, cli: &Cli, mut sheet: Sheet, stop: &Stop, progress: &Progress) -> Result<u8> {
+        if !stop.is_tripped()
+            && let Err(error) = sheet.complete()
+        {
+            stop.trip(Reason::ReportBroken(error.to_string()));
         }
+        if self.excluded > 0 {
+            let excluded = counted(self.excluded, "record is", "records are");
+            progress.notice(&format!("{excluded} excluded and not asked for"));
+        }
+        let asked = counted(self.totals.asked, "ID", "IDs");
+        if let Some(reason) = stop.reason() {
+            give_up(sheet, "check", progress);
+            if let Reason::Unreachable(_) = reason {
+                bail!("{reason}");
+            }
+            let stopped = format!("stopped: {reason}; nothing was deleted; checked {asked}");
+            progress.must_know(self.in_words(stopped).trim_end());
+            return Ok(exit::of_reason(&reason));
+        }
+        let text = self.in_words(format!("checked {asked} (nothing was deleted)"));
+        progress.notice(&format!("{text}written to: {}", self.name));
+        if self.totals.asked + self.totals.invalid + self.excluded == 0 {
+            progress.must_know("warning: the input has no records");
+        }
+        let trouble = self.totals.invalid + self.totals.unclear;
+        if trouble > 0 && cli.display.quiet {
+            let trouble = counted(trouble, "record is", "records are");
+            progress.error(&format!("{trouble} invalid or could not be checked"));
+        }
+        Ok(if trouble > 0 {
+            exit::TROUBLE
+        } else {
+            exit::SETTLED
+        })
     }
-    for named in &totals.named {
-        let _ = writeln!(text, "warning: {named}");
+
+    fn in_words(&self, mut text: String) -> String {
+        let totals = &self.totals;
+        if totals.asked > 0 {
+            text.push_str(": ");
+            write_found(&mut text, totals);
+        }
+        text.push('\n');
+        for (count, what) in [
+            (totals.unclear, "could not be checked"),
+            (totals.invalid, "invalid"),
+            (totals.duplicates, "duplicate"),
+        ] {
+            if count > 0 {
+                let _ = writeln!(text, "{} {what}", grouped(count));
+            }
+        }
+        for named in &totals.named {
+            let _ = writeln!(text, "warning: {named}");
+        }
+        text
     }
-    let _ = writeln!(text, "written to: {sheet}");
-    text
 }
 
 fn write_found(text: &mut String, totals: &Totals) {

@@ -1,7 +1,6 @@
 //! Whether the disk can hold the report: looked at before anything is sent.
 
-use std::path::Path;
-
+use imagekit_bulk_delete::files::folder;
 use imagekit_bulk_delete::human::bytes;
 use imagekit_bulk_delete::report::Destination;
 use imagekit_bulk_delete::source::Sources;
@@ -15,11 +14,7 @@ pub(crate) fn warning(destination: &Destination, sources: &Sources) -> Option<St
         return None;
     };
     let needed = sources.rough_records()?.saturating_mul(MIN_ROW_BYTES);
-    let folder = path
-        .parent()
-        .filter(|folder| !folder.as_os_str().is_empty())
-        .unwrap_or(Path::new("."));
-    let disk = rustix::fs::statvfs(folder).ok()?;
+    let disk = rustix::fs::statvfs(folder(path)).ok()?;
     let free = disk.f_bavail.saturating_mul(disk.f_frsize);
     (free < needed).then(|| {
         format!(

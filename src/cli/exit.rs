@@ -1,7 +1,6 @@
 //! The exit code: decided here and nowhere else (contract: Exit codes).
 
 use anyhow::Error;
-use imagekit_bulk_delete::check::SheetError;
 use imagekit_bulk_delete::job::{Ending, RunStats};
 use imagekit_bulk_delete::list::ListError;
 use imagekit_bulk_delete::report::OpenError;
@@ -46,10 +45,9 @@ pub(crate) fn of_reason(reason: &Reason) -> u8 {
 /// The code of an error before anything was deleted.
 pub(crate) fn of_error(error: &Error) -> u8 {
     let report = error.downcast_ref::<OpenError>();
-    let sheet = error.downcast_ref::<SheetError>();
     let source = error.downcast_ref::<SourceError>();
     let list = error.downcast_ref::<ListError>();
-    if report.is_some_and(OpenError::is_locked) || sheet.is_some_and(SheetError::is_locked) {
+    if report.is_some_and(OpenError::is_locked) {
         LOCKED
     } else if source.is_some_and(SourceError::is_break) {
         INPUT_BROKEN

@@ -8,7 +8,7 @@ use anyhow::{Result, anyhow};
 use imagekit_bulk_delete::check::Sheet;
 use imagekit_bulk_delete::human::{bytes, counted, grouped, seconds};
 use imagekit_bulk_delete::job::{Ending, RunStats};
-use imagekit_bulk_delete::list::{self, Found, ListError, Query};
+use imagekit_bulk_delete::list::{self, ListError, Listed, Query};
 use imagekit_bulk_delete::report::Destination;
 use imagekit_bulk_delete::stop::{Reason, Stop};
 use imagekit_bulk_delete::summary::Summary;
@@ -66,9 +66,9 @@ impl Listing<'_> {
         let line = account.api(self.cli, &self.stop)?;
         self.stats.connect(Rc::clone(&line));
         let signals = listen()?;
-        let mut sheet = Sheet::create_part(&self.paths.report, existing(self.cli))?;
-        let so_far = Cell::new(Found::default());
-        let each = |found: &Found| {
+        let mut sheet = Sheet::create(&self.paths.report, existing(self.cli))?;
+        let so_far = Cell::new(Listed::default());
+        let each = |found: &Listed| {
             so_far.set(*found);
             self.stats.set_listed(found.files);
         };
@@ -88,10 +88,10 @@ impl Listing<'_> {
         };
         drop(reserve);
         self.stats.end();
-        self.finish(ended, sheet, &so_far.get())
+        self.finish(ended, sheet)
     }
 
-    fn finish(&self, ended: Result<Found, ListError>, sheet: Sheet, so_far: &Found) -> Result<u8> {
+    fn finish(&self, ended: Result<Listed, ListError>, mut sheet: Sheet) -> Result<u8> {
         let reason = match (ended, self.stop.reason()) {
             (Ok(found), _) => {
                 sheet.complete().map_err(ListError::from)?;
@@ -100,11 +100,11 @@ impl Listing<'_> {
             }
             (Err(ListError::Stopped), Some(reason)) => reason,
             (Err(error), _) => {
-                self.give_up(sheet, so_far);
+                give_up(sheet, "list", self.progress);
                 return Err(error.into());
             }
         };
-        self.give_up(sheet, so_far);
+        give_up(sheet, "list", self.progress);
         if let Reason::Unreachable(_) = reason {
             return Err(anyhow!("{reason}"));
         }
@@ -115,22 +115,7 @@ impl Listing<'_> {
         Ok(self.export(&Ending::Stopped(reason)))
     }
 
-    /// An incomplete list never has the name of a complete one, and an empty one is none.
-    fn give_up(&self, sheet: Sheet, so_far: &Found) {
-        if so_far.files == 0 {
-            // One that stays is replaced by the next try.
-            let _ = sheet.discard();
-            return;
-        }
-        let files = counted(so_far.files, "file", "files");
-        let part = sheet.path().map(|path| path.display().to_string());
-        let part = part.unwrap_or_else(|| "stdout".into());
-        self.progress.must_know(&format!(
-            "the list is not complete: {files} so far are in {part}"
-        ));
-    }
-
-    fn tell_complete(&self, found: &Found) {
+    fn tell_complete(&self, found: &Listed) {
         let took = seconds(self.stats.elapsed());
         let requests = counted(self.stats.requests(), "request", "requests");
         let mut text = format!(
@@ -148,11 +133,9 @@ impl Listing<'_> {
                 "warning: {left_out} rows were versions or folders and were left out"
             );
         }
-        let sheet = match &self.paths.report {
-            Destination::Stdout => "stdout".into(),
-            Destination::File(path) => path.to_string_lossy(),
-        };
-        let _ = write!(text, "written to: {sheet}");
+        let name = self.paths.report_name();
+        let name = if name == "-" { "stdout" } else { &name };
+        let _ = write!(text, "written to: {name}");
         if found.files == 0 {
             // What would be deleted next is nothing: a person must know.
             self.progress.must_know("the query finds no files");
@@ -174,7 +157,22 @@ impl Listing<'_> {
     }
 }
 
-fn progress_line(found: &Found) -> String {
+/// An incomplete list or check never has the name of a complete one, and an empty one is none.
+pub(super) fn give_up(sheet: Sheet, what: &str, progress: &Progress) {
+    if sheet.rows() == 0 {
+        // One that stays is replaced by the next try.
+        let _ = sheet.discard();
+        return;
+    }
+    let rows = counted(sheet.rows(), "row", "rows");
+    let place = sheet.path().map(|path| path.display().to_string());
+    let place = place.unwrap_or_else(|| "stdout".into());
+    progress.must_know(&format!(
+        "the {what} is not complete: {rows} so far are in {place}"
+    ));
+}
+
+fn progress_line(found: &Listed) -> String {
     let files = counted(found.files, "file", "files");
     format!("{files} listed, {}", bytes(found.bytes))
 }

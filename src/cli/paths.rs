@@ -3,15 +3,14 @@
 //! Nothing may take the place of anything else that the command writes or reads.
 
 use std::fs;
-use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result, bail};
+use imagekit_bulk_delete::files::{self, with_suffix};
 use imagekit_bulk_delete::report::{self, Destination};
 use imagekit_bulk_delete::secret;
 use jiff::Timestamp;
 
-use super::atomic_file::folder_of;
 use super::options::{Cli, Look};
 use super::process;
 
@@ -141,7 +140,7 @@ impl Paths {
                 continue;
             }
             let target = fs::canonicalize(&path).unwrap_or_else(|_| path.clone());
-            let folder = folder_of(&target);
+            let folder = files::folder(&target);
             tempfile::tempfile_in(folder).with_context(|| {
                 let (folder, shown) = (folder.display(), path.display());
                 format!("cannot create {shown} in the folder {folder}; create the folder or make it writable, or give {option} another path")
@@ -154,16 +153,17 @@ impl Paths {
     fn written(&self, cli: &Cli) -> Vec<(&'static str, PathBuf)> {
         let mut written = Vec::new();
         if let (None, Destination::File(path)) = (&cli.report.from_report, &self.report) {
+            written.extend([
+                ("--report", path.clone()),
+                ("the report's state", with_suffix(path, ".state")),
+                (
+                    "the report while it is incomplete",
+                    with_suffix(path, ".part"),
+                ),
+            ]);
             if cli.report.overwrite {
-                let backup = report::with_suffix(path, ".bak");
-                written.push(("the .bak of --overwrite", backup));
+                written.push(("the .bak of --overwrite", with_suffix(path, ".bak")));
             }
-            if cli.look.list.is_some() {
-                let part = report::with_suffix(path, ".part");
-                written.push(("the list while it is incomplete", part));
-            }
-            let state = report::with_suffix(path, ".state");
-            written.extend([("--report", path.clone()), ("the report's state", state)]);
         }
         let others = [
             ("--html", &self.html),
@@ -226,7 +226,7 @@ fn default_name(first_input: Option<&PathBuf>, kind: &str) -> String {
 /// `old.report.csv` becomes `old.report.sandbox.csv`.
 fn sandboxed(path: &Path) -> PathBuf {
     let Some(extension) = path.extension() else {
-        return report::with_suffix(path, ".sandbox");
+        return with_suffix(path, ".sandbox");
     };
     let mut name = path.file_stem().unwrap_or_default().to_owned();
     name.push(".sandbox.");
@@ -248,13 +248,11 @@ fn inputs(cli: &Cli) -> Vec<(&'static str, PathBuf)> {
 
 /// Whether two paths name one file, or will once it is there.
 fn is_same(one: &Path, other: &Path) -> bool {
-    let identity = |path: &Path| {
-        let metadata = path.metadata().ok().filter(fs::Metadata::is_file)?;
-        Some((metadata.dev(), metadata.ino()))
-    };
-    match (identity(one), identity(other)) {
+    let file = |path: &Path| path.metadata().ok().filter(fs::Metadata::is_file);
+    match (file(one), file(other)) {
         (None, None) => resolved(one) == resolved(other),
-        (one, other) => one == other,
+        (Some(one), Some(other)) => files::is_same(&one, &other),
+        _ => false,
     }
 }
 

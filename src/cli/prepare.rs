@@ -3,7 +3,6 @@
 use std::io::IsTerminal as _;
 
 use anyhow::{Context as _, Result, anyhow, bail};
-use imagekit_bulk_delete::check::SheetError;
 use imagekit_bulk_delete::client::BaseUrl;
 use imagekit_bulk_delete::human::{counted, grouped};
 use imagekit_bulk_delete::job::{Limits, RunKind};
@@ -221,7 +220,7 @@ pub(super) fn rehearse(cli: &Cli, real: &Paths, progress: &Progress) -> Result<(
     };
     let host = BaseUrl::parse(&cli.connection.base_url)?;
     match report::rehearse(report, account::existing(cli), host.as_str()) {
-        Err(OpenError::Exists(name)) if is_list => Err(SheetError::Exists(name).into()),
+        Err(OpenError::Exists(name)) if is_list => Err(OpenError::SheetExists(name).into()),
         rehearsed => Ok(rehearsed?),
     }
 }

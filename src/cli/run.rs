@@ -6,7 +6,7 @@ use std::rc::Rc;
 use anyhow::{Result, bail};
 use imagekit_bulk_delete::api::Api;
 use imagekit_bulk_delete::job::{InputCount, Job, RunStats, Settings};
-use imagekit_bulk_delete::report::{self, OpenError, Opened, Request};
+use imagekit_bulk_delete::report::{self, OpenError, Opened, ReportSettings};
 use imagekit_bulk_delete::source::{ExceptLists, RecordStream};
 use imagekit_bulk_delete::stop::{Reason, Stop};
 use tokio::select;
@@ -178,10 +178,10 @@ impl Run<'_> {
     }
 
     fn open_report(&self, account: &Account) -> Result<Opened, OpenError> {
-        let opened = report::open(&Request {
+        let opened = report::open(&ReportSettings {
             destination: &self.paths.report,
             existing: account::existing(self.cli),
-            job: &account.job(),
+            owner: &account.owner(),
             batch_size: self.cli.speed.batch_size,
             max_purges: self.cli.cache.max_purges(),
         })?;

@@ -15,8 +15,8 @@ use std::path::{Path, PathBuf};
 
 use thiserror::Error;
 
+use crate::files::with_suffix;
 use crate::job::RunStats;
-use crate::report::with_suffix;
 
 /// What a run knows that its report does not say.
 #[derive(Debug)]

@@ -35,7 +35,7 @@ use crate::journal::Intent;
 use crate::outcome::Outcome;
 use crate::purge::PurgeCache;
 use crate::report::{
-    self, Admission, AppendError, Flusher, Opened, PendingPurges, Report, ReportError, ResumeIndex,
+    Admission, AppendError, Opened, PendingPurges, Report, ReportError, ReportFile, ResumeIndex,
 };
 use crate::source::ExceptLists;
 use crate::stop::{Reason, Stop};
@@ -106,7 +106,7 @@ pub struct Job {
     index: RefCell<ResumeIndex>,
     /// Purges that earlier runs left.
     pending_purges: PendingPurges,
-    flusher: Option<Arc<Flusher>>,
+    file: Option<Arc<ReportFile>>,
     stats: Rc<RunStats>,
     /// A row could not be written: none is any more.
     is_broken: Cell<bool>,
@@ -133,7 +133,7 @@ impl Job {
             stop: api.stop().clone(),
             deleter: Deleter::new(Rc::clone(&api), report.journal(), settings.batch_size),
             cache: report.is_purging().then(purge),
-            flusher: report.flusher(),
+            file: report.file(),
             api,
             report: report.into(),
             index: index.into(),
@@ -383,15 +383,15 @@ impl Job {
     /// Flushes the report again and again, on a thread of its own since that takes long, and sees that it is still
     /// there.
     async fn keep_flushed(&self) -> Infallible {
-        let Some(flusher) = &self.flusher else {
+        let Some(file) = &self.file else {
             return std::future::pending().await;
         };
         let mut ticks = interval(FLUSH_EACH);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             ticks.tick().await;
-            let flusher = Arc::clone(flusher);
-            if let Ok(Err(error)) = spawn_blocking(move || flusher.check()).await {
+            let file = Arc::clone(file);
+            if let Ok(Err(error)) = spawn_blocking(move || file.flush()).await {
                 self.stop.trip(Reason::ReportBroken(error.to_string()));
                 return std::future::pending().await;
             }
@@ -419,15 +419,8 @@ impl Job {
             report.discard(&index)?;
             return Ok(ending(reason));
         }
-        let how = match &reason {
-            None => report::Ending::Completed {
-                records: self.stats.admitted(),
-            },
-            Some(Reason::KeyRefused(_)) => report::Ending::KeyRefused,
-            Some(Reason::ReportBroken(_)) => report::Ending::Broken,
-            Some(_) => report::Ending::Stopped,
-        };
-        let (finished, closed) = report.finish(&mut index, how);
+        let records = self.stats.admitted();
+        let (finished, closed) = report.finish(&mut index, reason.as_ref(), records);
         if let Err(error) = closed {
             self.stop.trip(Reason::ReportBroken(error.to_string()));
         }

@@ -220,7 +220,7 @@ impl RunStats {
     /// The report was closed and holds this: from now on these are the numbers. `in_doubt` more IDs were sent and have
     /// no row.
     pub(super) fn close(&self, finished: &Finished, in_doubt: u64) {
-        self.add_in_doubt(in_doubt);
+        self.add_in_doubt(in_doubt + finished.unwritten);
         self.rows.set(finished.counts);
         self.purges.set(finished.purges);
         self.kept.set(Kept {

@@ -1,7 +1,7 @@
 //! The state file: created whole or not at all, locked, looked at before it is trusted, and put back.
 
 use std::fs::{self, File, OpenOptions, TryLockError};
-use std::io::{self, Read, Seek, SeekFrom, Write};
+use std::io::{self, ErrorKind, Read, Seek, SeekFrom, Write};
 use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
@@ -9,6 +9,7 @@ use rustix::fs::OFlags;
 use thiserror::Error;
 
 use super::header::{self, Block, ROOM};
+use crate::files::{folder, is_in_place};
 
 /// How often another run may take the state away while we open it.
 const MAX_TRIES: u32 = 1000;
@@ -40,67 +41,42 @@ impl StateFile {
     /// Opens and locks the state of that path, or creates it with this content.
     pub(crate) fn lock(path: PathBuf, new: &[u8]) -> Result<Self, StateError> {
         for _ in 0..MAX_TRIES {
-            if path.symlink_metadata().is_err() {
-                if let Some(file) = create(&path, new)? {
-                    return Ok(Self {
-                        file,
-                        path,
-                        old: None,
-                    });
+            let (file, old) = match open(&path)? {
+                // Its last holder may have written to it, or removed it, before the lock was ours: read from here on.
+                Some(file) => {
+                    try_lock(&file)?;
+                    let old = read(&file)?;
+                    (file, Some(old))
                 }
-                continue;
-            }
-            let Some(file) = open(&path)? else {
-                continue;
+                None => match create(&path, new)? {
+                    Some(file) => (file, None),
+                    None => continue,
+                },
             };
-            match file.try_lock() {
-                Ok(()) => {}
-                Err(TryLockError::WouldBlock) => return Err(StateError::Locked),
-                Err(TryLockError::Error(error)) => return Err(error.into()),
-            }
-            // Whoever held it may have removed it, or written to it, before the lock was ours: read from here on.
             if is_in_place(&file, &path) {
-                let mut locked = Self {
-                    file,
-                    path,
-                    old: None,
-                };
-                locked.old = Some(locked.read()?);
-                return Ok(locked);
+                return Ok(Self { file, path, old });
             }
         }
         Err(StateError::Locked)
     }
 
-    /// The same file and the same lock, and what was there.
-    pub(crate) fn try_clone(&self) -> io::Result<Self> {
-        Ok(Self {
-            file: self.file.try_clone()?,
-            path: self.path.clone(),
-            old: self.old.clone(),
-        })
+    /// Whether it, and with it the lock, is still in its place: else a second run could begin.
+    pub(crate) fn is_in_place(&self) -> bool {
+        is_in_place(&self.file, &self.path)
     }
 
-    /// What it holds now.
-    fn read(&self) -> io::Result<Vec<u8>> {
-        let (mut file, mut content) = (&self.file, Vec::new());
-        file.seek(SeekFrom::Start(0))?;
-        file.read_to_end(&mut content)?;
-        Ok(content)
-    }
-
-    /// Removes the state; the lock goes with it.
-    pub(crate) fn remove(self) -> io::Result<()> {
-        if is_in_place(&self.file, &self.path) {
+    /// Removes the state; the lock is of no use then.
+    pub(crate) fn remove(&self) -> io::Result<()> {
+        if self.is_in_place() {
             fs::remove_file(&self.path)?;
         }
         Ok(())
     }
 
     /// Puts back what was there before, to the byte.
-    pub(crate) fn restore(self) -> io::Result<()> {
+    pub(crate) fn restore(&self) -> io::Result<()> {
         match &self.old {
-            Some(old) if *old == self.read()? => Ok(()),
+            Some(old) if *old == read(&self.file)? => Ok(()),
             Some(old) => {
                 // Not emptied before: where the disk is full or files are limited, what is right already stays.
                 self.file.write_all_at(old, 0)?;
@@ -113,38 +89,31 @@ impl StateFile {
 
 /// Fails where [`StateFile::lock`] would, and changes nothing.
 pub(crate) fn check_lock(path: &Path) -> Result<(), StateError> {
-    if path.symlink_metadata().is_ok()
-        && let Some(file) = open(path)?
-        && let Err(TryLockError::WouldBlock) = file.try_lock()
-    {
-        return Err(StateError::Locked);
-    }
-    Ok(())
+    open(path)?.as_ref().map_or(Ok(()), try_lock)
 }
 
 /// Reads a state of ours without locking it; `None` if there is none.
 pub(crate) fn peek(path: &Path) -> Result<Option<Vec<u8>>, StateError> {
-    if path.symlink_metadata().is_err() {
-        return Ok(None);
-    }
-    let Some(mut file) = open(path)? else {
-        return Ok(None);
-    };
-    let mut bytes = Vec::new();
-    file.read_to_end(&mut bytes)?;
-    Ok(Some(bytes))
+    let file = open(path)?;
+    Ok(file.as_ref().map(read).transpose()?)
 }
 
-/// Whether the file is still the one of this name.
-pub(crate) fn is_in_place(file: &File, path: &Path) -> bool {
-    let identity = |metadata: fs::Metadata| (metadata.dev(), metadata.ino());
-    match (file.metadata(), path.symlink_metadata()) {
-        (Ok(held), Ok(named)) => identity(held) == identity(named),
-        _ => false,
-    }
+/// All of a file.
+pub(super) fn read(mut file: &File) -> io::Result<Vec<u8>> {
+    let mut content = Vec::new();
+    file.seek(SeekFrom::Start(0))?;
+    file.read_to_end(&mut content)?;
+    Ok(content)
 }
 
-/// Opens a state; `None` if it went away meanwhile. Anything that is not surely ours is left alone, and not waited for.
+fn try_lock(file: &File) -> Result<(), StateError> {
+    file.try_lock().map_err(|error| match error {
+        TryLockError::WouldBlock => StateError::Locked,
+        TryLockError::Error(error) => error.into(),
+    })
+}
+
+/// Opens a state; `None` if it is not there. Anything that is not surely ours is left alone, and not waited for.
 fn open(path: &Path) -> Result<Option<File>, StateError> {
     let flags = OFlags::NOFOLLOW | OFlags::NONBLOCK;
     let opened = OpenOptions::new()
@@ -154,17 +123,19 @@ fn open(path: &Path) -> Result<Option<File>, StateError> {
         .open(path);
     let mut file = match opened {
         Ok(file) => file,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-        Err(error) if error.kind() == io::ErrorKind::PermissionDenied => return Err(error.into()),
-        Err(_) => return Err(StateError::Foreign),
+        Err(error) => {
+            return match error.kind() {
+                ErrorKind::NotFound | ErrorKind::NotADirectory => Ok(None),
+                ErrorKind::PermissionDenied => Err(error.into()),
+                _ if path.symlink_metadata().is_err() => Err(error.into()),
+                _ => Err(StateError::Foreign),
+            };
+        }
     };
     let metadata = file.metadata()?;
     let mut block = Vec::new();
     if metadata.is_file() && metadata.nlink() <= 1 {
-        Read::by_ref(&mut file)
-            .take(ROOM as u64)
-            .read_to_end(&mut block)?;
-        file.seek(SeekFrom::Start(0))?;
+        (&mut file).take(ROOM as u64).read_to_end(&mut block)?;
         if header::decode(&block) != Block::Foreign {
             return Ok(Some(file));
         }
@@ -174,18 +145,15 @@ fn open(path: &Path) -> Result<Option<File>, StateError> {
 
 /// Creates a state with its content and its lock already on it; `None` if another run was faster.
 fn create(path: &Path, content: &[u8]) -> Result<Option<File>, StateError> {
-    let folder = path
-        .parent()
-        .filter(|folder| !folder.as_os_str().is_empty());
     let mut new = tempfile::Builder::new()
         .prefix(".state-")
-        .tempfile_in(folder.unwrap_or(Path::new(".")))?;
+        .tempfile_in(folder(path))?;
     new.write_all(content)?;
     new.as_file().sync_data()?;
     new.as_file().lock()?;
     match new.persist_noclobber(path) {
         Ok(file) => Ok(Some(file)),
-        Err(error) if error.error.kind() == io::ErrorKind::AlreadyExists => Ok(None),
+        Err(error) if error.error.kind() == ErrorKind::AlreadyExists => Ok(None),
         Err(error) => Err(error.error.into()),
     }
 }
@@ -196,15 +164,16 @@ mod tests {
     use std::sync::atomic::{AtomicU64, Ordering};
     use std::thread;
 
-    use super::super::header::{Job, StateHeader};
+    use super::super::header::{Owner, StateHeader};
     use super::super::unbegun;
     use super::*;
 
     fn state(run: u64) -> Vec<u8> {
-        unbegun(&StateHeader {
+        let header = StateHeader {
             run,
-            ..StateHeader::new(Job::default(), 512)
-        })
+            ..StateHeader::new(Owner::default(), 512)
+        };
+        unbegun(&header).unwrap()
     }
 
     #[test]

@@ -1,6 +1,8 @@
 //! What a state file says in its first block: whose job it is, how the last run ended, how far the report reached.
 //! It carries checksums, so that whatever became of the file is noticed.
 
+use std::io;
+
 use serde::{Deserialize, Serialize};
 
 /// The header's room, in bytes; slots begin behind it.
@@ -17,7 +19,7 @@ pub const REHEARSAL_HOST: &str = "sandbox";
 
 /// Whose job it is.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
-pub struct Job {
+pub struct Owner {
     /// Scheme, name and port of the host, as given.
     pub host: String,
     /// A fingerprint of the key.
@@ -51,11 +53,12 @@ impl Extent {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct StateHeader {
     pub(crate) version: u32,
-    pub(crate) job: Job,
+    #[serde(rename = "job")]
+    pub(crate) owner: Owner,
     /// The boot of the machine that wrote it; after another one, rows may be missing that were written.
     pub(crate) boot: String,
     /// How far apart slots stand, in bytes.
-    pub(crate) stride: u64,
+    pub(crate) stride: usize,
     /// The last run took everything down and flushed it before it ended, so no later crash can have lost rows.
     pub(crate) is_at_rest: bool,
     /// The last run ended because its key was refused, so another one may go on.
@@ -84,10 +87,10 @@ pub(super) enum Block {
 
 impl StateHeader {
     /// The header of a job that has not begun.
-    pub(crate) fn new(job: Job, stride: u64) -> Self {
+    pub(crate) fn new(owner: Owner, stride: usize) -> Self {
         Self {
             version: VERSION,
-            job,
+            owner,
             boot: boot(),
             stride,
             is_at_rest: true,
@@ -99,15 +102,16 @@ impl StateHeader {
         }
     }
 
-    /// The block to be written; `None` if it does not fit.
-    pub(super) fn encode(&self) -> Option<Vec<u8>> {
-        let mut block = serde_json::to_vec(self).expect("a header of plain values is always JSON");
+    /// The block to be written; an error if it does not fit.
+    pub(super) fn encode(&self) -> io::Result<Vec<u8>> {
+        let mut block = serde_json::to_vec(self)?;
         let crc = crc32fast::hash(&block);
         block.extend_from_slice(format!("\n{crc:08x}\n").as_bytes());
-        (block.len() <= ROOM).then(|| {
-            block.resize(ROOM, b' ');
-            block
-        })
+        if block.len() > ROOM {
+            return Err(io::Error::other("the host's name is too long"));
+        }
+        block.resize(ROOM, b' ');
+        Ok(block)
     }
 }
 
@@ -161,7 +165,7 @@ mod tests {
         let key = "f".into();
         StateHeader {
             run: 7,
-            ..StateHeader::new(Job { host, key }, 512)
+            ..StateHeader::new(Owner { host, key }, 512)
         }
     }
 

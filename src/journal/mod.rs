@@ -17,37 +17,22 @@ use std::rc::Rc;
 
 use thiserror::Error;
 
-pub(crate) use file::{StateError, StateFile, check_lock, is_in_place, peek};
+pub(crate) use file::{StateError, StateFile, check_lock, peek};
 pub(crate) use header::{Extent, StateHeader, boot};
-pub use header::{Job, REHEARSAL_HOST};
+pub use header::{Owner, REHEARSAL_HOST};
 
 use crate::target::{Doubt, MAX_ID_BYTES, Target};
 use header::{Block, ROOM};
-use slot::{Kind, MAX_URL_BYTES, PREFIX, read_slots, seal, write_line};
+use slot::{Kind, PREFIX, read_slots, seal, write_line};
 
 /// Room for a line number, tabs and a line break.
 const ID_EXTRA: usize = 24;
 
-/// How much a slot must hold.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct SlotSize {
-    /// The most IDs that a request will have.
-    pub ids: usize,
-    /// Whether their URLs stand there too: once a file is gone, nobody can tell its URL any more.
-    pub urls: UrlsInSlots,
-}
-
-/// Whether URLs are written down with the IDs.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum UrlsInSlots {
-    /// They are, for a purge that comes after the deletion.
-    Kept,
-    /// They are not.
-    LeftOut,
-}
+/// The longest URL that is kept, in bytes; browsers and CDNs take some 2000.
+pub(crate) const MAX_URL_BYTES: usize = 2048;
 
 /// An ID that was in flight, or is in doubt without a row.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub(crate) struct InFlight {
     pub(crate) file_id: String,
     pub(crate) line: u64,
@@ -58,9 +43,20 @@ pub(crate) struct InFlight {
     pub(crate) doubt: Doubt,
 }
 
+impl InFlight {
+    /// An ID that may have been deleted, of which nothing else is known.
+    pub(crate) fn in_doubt(file_id: &str) -> Self {
+        Self {
+            file_id: file_id.into(),
+            doubt: Doubt::Ambiguous,
+            ..Self::default()
+        }
+    }
+}
+
 /// What a state says.
 #[derive(Debug, Default)]
-pub(crate) struct Found {
+pub(crate) struct StateContents {
     /// Whose job it is and how it was left; `None` where that cannot be read.
     pub(crate) header: Option<StateHeader>,
     /// IDs that were in flight.
@@ -90,8 +86,9 @@ pub struct Journal(Option<Rc<Shared>>);
 struct Shared {
     name: String,
     file: File,
-    stride: u64,
-    urls: UrlsInSlots,
+    stride: usize,
+    /// Longer URLs are not written down.
+    max_url: usize,
     run: u64,
     slots: RefCell<Slots>,
 }
@@ -99,8 +96,8 @@ struct Shared {
 #[derive(Debug, Default)]
 struct Slots {
     /// Free slots below `used`.
-    free: BTreeSet<u64>,
-    used: u64,
+    free: BTreeSet<usize>,
+    used: usize,
     /// How far the report reaches now.
     extent: Extent,
     bytes: Vec<u8>,
@@ -112,24 +109,27 @@ impl Journal {
         Self(None)
     }
 
-    /// Begins a journal in a locked file: the header, and IDs that are in doubt without a row.
+    /// Begins a journal in a locked file: the header, and IDs that are in doubt without a row. URLs are written down
+    /// up to `max_url` bytes: once a file is gone, nobody can tell its URL any more.
     pub(crate) fn begin(
         name: String,
         file: File,
         header: &StateHeader,
-        urls: UrlsInSlots,
+        max_url: usize,
         in_doubt: &[InFlight],
     ) -> Result<Self, JournalError> {
-        let shared = Shared {
+        let slots = Slots {
+            extent: header.extent,
+            ..Slots::default()
+        };
+        let journal = Self(Some(Rc::new(Shared {
             name,
             file,
             stride: header.stride,
-            urls,
+            max_url,
             run: header.run,
-            slots: RefCell::default(),
-        };
-        shared.slots.borrow_mut().extent = header.extent;
-        let journal = Self(Some(Rc::new(shared)));
+            slots: slots.into(),
+        })));
         journal.rewrite(header, in_doubt)?;
         Ok(journal)
     }
@@ -154,11 +154,12 @@ impl Journal {
         let written = shared.write_in_flight(slot, is_new, &mut slots, targets);
         if let (Err(_), true) = (&written, is_new) {
             // The end mark stood there.
-            let end = shared.slot(slot, Kind::End, Extent::EMPTY, "");
-            let _ = end.and_then(|end| shared.file.write_all_at(&end, shared.place(slot)));
+            let _ = shared
+                .file
+                .write_all_at(&shared.end(slot), shared.place(slot));
         }
         written.map_err(|source| shared.error(source))?;
-        slots.used += u64::from(is_new);
+        slots.used += usize::from(is_new);
         Ok(Intent {
             slot: Some((Rc::clone(shared), slot)),
         })
@@ -172,20 +173,19 @@ impl Journal {
     ) -> Result<(), JournalError> {
         let Some(shared) = &self.0 else { return Ok(()) };
         let write = || {
-            let mut bytes = block(header)?;
-            let slots = shared.doubts(in_doubt)?;
-            let used = slots.len() as u64;
-            for (number, (kind, text)) in (0..).zip(&slots) {
-                bytes.extend_from_slice(&shared.slot(number, *kind, Extent::EMPTY, text)?);
-                bytes.resize(usize::try_from(shared.place(number + 1)).unwrap_or(0), 0);
+            let mut bytes = header.encode()?;
+            let doubts = shared.doubts(in_doubt);
+            for (number, (kind, text)) in doubts.iter().enumerate() {
+                bytes.extend_from_slice(&shared.slot(number, *kind, Extent::EMPTY, text));
+                bytes.resize(ROOM + (number + 1) * shared.stride, 0);
             }
-            bytes.extend_from_slice(&shared.slot(used, Kind::End, Extent::EMPTY, "")?);
+            bytes.extend_from_slice(&shared.end(doubts.len()));
             shared.file.write_all_at(&bytes, 0)?;
             shared.file.set_len(bytes.len() as u64)?;
             shared.file.sync_data()?;
             let mut slots = shared.slots.borrow_mut();
             slots.free.clear();
-            slots.used = used;
+            slots.used = doubts.len();
             Ok(())
         };
         write().map_err(|source| shared.error(source))
@@ -195,7 +195,7 @@ impl Journal {
     pub(crate) fn rewrite_header(&self, header: &StateHeader) -> Result<(), JournalError> {
         let Some(shared) = &self.0 else { return Ok(()) };
         let write = || {
-            shared.file.write_all_at(&block(header)?, 0)?;
+            shared.file.write_all_at(&header.encode()?, 0)?;
             shared.file.sync_data()
         };
         write().map_err(|source| shared.error(source))
@@ -206,13 +206,7 @@ impl Journal {
         let Some(shared) = &self.0 else {
             return Ok(Vec::new());
         };
-        let read = || {
-            let len = usize::try_from(shared.file.metadata()?.len()).map_err(io::Error::other)?;
-            let mut bytes = vec![0; len];
-            shared.file.read_exact_at(&mut bytes, 0)?;
-            Ok(bytes)
-        };
-        let bytes = read().map_err(|source| shared.error(source))?;
+        let bytes = file::read(&shared.file).map_err(|source| shared.error(source))?;
         Ok(inspect(&bytes).in_flight)
     }
 }
@@ -220,45 +214,32 @@ impl Journal {
 impl Shared {
     fn write_in_flight(
         &self,
-        slot: u64,
+        slot: usize,
         is_new: bool,
         slots: &mut Slots,
         targets: &[&Target],
     ) -> io::Result<()> {
-        slots.bytes.clear();
-        slots.bytes.resize(PREFIX, 0);
+        let bytes = &mut slots.bytes;
+        bytes.clear();
+        bytes.resize(PREFIX, 0);
         for target in targets {
-            let url = self.kept(target.origin.url.as_deref());
-            write_line(
-                &mut slots.bytes,
-                target.file_id.as_str(),
-                target.origin.line,
-                url,
-            );
+            let (id, origin) = (target.file_id.as_str(), &target.origin);
+            write_line(bytes, id, origin.line, self.kept(origin.url.as_deref()));
         }
-        seal(
-            &mut slots.bytes,
-            self.run,
-            slot,
-            Kind::InFlight,
-            slots.extent,
-        )?;
-        let stride = usize::try_from(self.stride).map_err(io::Error::other)?;
-        if slots.bytes.len() > stride {
+        seal(bytes, self.run, slot, Kind::InFlight, slots.extent);
+        if bytes.len() > self.stride {
             return Err(io::Error::other("more IDs than a slot holds"));
         }
         if is_new {
-            slots.bytes.resize(stride, 0);
-            let end = self.slot(slot + 1, Kind::End, Extent::EMPTY, "")?;
-            slots.bytes.extend_from_slice(&end);
+            bytes.resize(self.stride, 0);
+            bytes.extend_from_slice(&self.end(slot + 1));
         }
-        self.file.write_all_at(&slots.bytes, self.place(slot))
+        self.file.write_all_at(bytes, self.place(slot))
     }
 
     /// The slots that hold these IDs: what they are, and their texts.
-    fn doubts(&self, in_doubt: &[InFlight]) -> io::Result<Vec<(Kind, String)>> {
-        let room = usize::try_from(self.stride).map_err(io::Error::other)? - PREFIX;
-        let mut slots: Vec<(Kind, String)> = Vec::new();
+    fn doubts(&self, in_doubt: &[InFlight]) -> Vec<(Kind, Vec<u8>)> {
+        let mut slots: Vec<(Kind, Vec<u8>)> = Vec::new();
         for one in in_doubt {
             let kind = match one.doubt {
                 Doubt::Weak => Kind::InWeakDoubt,
@@ -267,30 +248,35 @@ impl Shared {
             let mut line = Vec::new();
             let url = self.kept(one.url.as_deref());
             write_line(&mut line, &one.file_id, one.line, url);
-            let line = String::from_utf8(line).map_err(io::Error::other)?;
             match slots.last_mut() {
-                Some((last, text)) if *last == kind && text.len() + line.len() <= room => {
-                    text.push_str(&line);
+                Some((last, text))
+                    if *last == kind && PREFIX + text.len() + line.len() <= self.stride =>
+                {
+                    text.append(&mut line);
                 }
                 _ => slots.push((kind, line)),
             }
         }
-        Ok(slots)
+        slots
     }
 
     fn kept<'a>(&self, url: Option<&'a str>) -> Option<&'a str> {
-        url.filter(|_| self.urls == UrlsInSlots::Kept)
+        url.filter(|url| url.len() <= self.max_url)
     }
 
-    fn slot(&self, number: u64, kind: Kind, extent: Extent, text: &str) -> io::Result<Vec<u8>> {
-        let mut bytes = vec![0; PREFIX];
-        bytes.extend_from_slice(text.as_bytes());
-        seal(&mut bytes, self.run, number, kind, extent)?;
-        Ok(bytes)
+    fn slot(&self, number: usize, kind: Kind, extent: Extent, text: &[u8]) -> Vec<u8> {
+        let mut bytes = [&[0; PREFIX], text].concat();
+        seal(&mut bytes, self.run, number, kind, extent);
+        bytes
     }
 
-    fn place(&self, slot: u64) -> u64 {
-        ROOM as u64 + slot * self.stride
+    /// The mark behind the last slot.
+    fn end(&self, number: usize) -> Vec<u8> {
+        self.slot(number, Kind::End, Extent::EMPTY, b"")
+    }
+
+    fn place(&self, slot: usize) -> u64 {
+        (ROOM + slot * self.stride) as u64
     }
 
     fn error(&self, source: io::Error) -> JournalError {
@@ -304,7 +290,7 @@ impl Shared {
 /// IDs that stand on disk as perhaps in flight. Dropping it makes the slot free for others, no more.
 #[derive(Debug)]
 pub struct Intent {
-    slot: Option<(Rc<Shared>, u64)>,
+    slot: Option<(Rc<Shared>, usize)>,
 }
 
 impl Intent {
@@ -314,9 +300,8 @@ impl Intent {
             return Ok(());
         };
         let extent = shared.slots.borrow().extent;
-        let cleared = shared
-            .slot(*slot, Kind::Empty, extent, "")
-            .and_then(|empty| shared.file.write_all_at(&empty, shared.place(*slot)));
+        let empty = shared.slot(*slot, Kind::Empty, extent, b"");
+        let cleared = shared.file.write_all_at(&empty, shared.place(*slot));
         cleared.map_err(|source| shared.error(source))
     }
 }
@@ -330,45 +315,32 @@ impl Drop for Intent {
 }
 
 /// How far apart slots stand, in bytes, so that each holds a whole batch.
-pub(crate) fn stride(size: SlotSize) -> u64 {
-    const BLOCK: usize = 512;
-    let url_bytes = match size.urls {
-        UrlsInSlots::Kept => MAX_URL_BYTES,
-        UrlsInSlots::LeftOut => 0,
-    };
-    let id_bytes = MAX_ID_BYTES + ID_EXTRA + url_bytes;
-    ((PREFIX + size.ids * id_bytes).div_ceil(BLOCK) * BLOCK) as u64
+pub(crate) fn stride(ids: usize, max_url: usize) -> usize {
+    let bytes = PREFIX + ids * (MAX_ID_BYTES + ID_EXTRA + max_url);
+    bytes.next_multiple_of(512)
 }
 
 /// A state that says that nothing was ever sent; its content when it is created.
-pub(crate) fn unbegun(header: &StateHeader) -> Vec<u8> {
-    let mut bytes = header.encode().unwrap_or_default();
-    let mut end = vec![0; PREFIX];
-    if seal(&mut end, header.run, 0, Kind::End, Extent::EMPTY).is_ok() {
-        bytes.extend_from_slice(&end);
-    }
-    bytes
+pub(crate) fn unbegun(header: &StateHeader) -> io::Result<Vec<u8>> {
+    let mut bytes = header.encode()?;
+    let mut end = [0; PREFIX];
+    seal(&mut end, header.run, 0, Kind::End, Extent::EMPTY);
+    bytes.extend_from_slice(&end);
+    Ok(bytes)
 }
 
 /// Reads a state of ours, or what is left of one.
-pub(crate) fn inspect(state: &[u8]) -> Found {
-    let block = &state[..state.len().min(ROOM)];
-    let Block::Whole(header) = header::decode(block) else {
-        return Found {
+pub(crate) fn inspect(state: &[u8]) -> StateContents {
+    let Block::Whole(header) = header::decode(&state[..state.len().min(ROOM)]) else {
+        return StateContents {
             is_damaged: true,
-            ..Found::default()
+            ..StateContents::default()
         };
     };
-    let slots = state.get(ROOM..).unwrap_or_default();
-    let mut found = read_slots(slots, &header);
+    let mut found = read_slots(state.get(ROOM..).unwrap_or_default(), &header);
     found.extents.push(header.extent);
     found.header = Some(*header);
     found.extents.sort_unstable_by_key(|extent| extent.bytes);
     found.extents.dedup();
     found
-}
-
-fn block(header: &StateHeader) -> io::Result<Vec<u8>> {
-    let block = header.encode();
-    block.ok_or_else(|| io::Error::other("the host's name is too long"))
 }

@@ -1,15 +1,10 @@
 //! A slot of the state: its bytes, with a checksum that holds in its place and its run only, and the IDs in it.
 
-use std::io;
-
-use super::{Extent, Found, InFlight, StateHeader};
+use super::{Extent, InFlight, StateContents, StateHeader};
 use crate::target::Doubt;
 
 /// Before a slot's text: the report's extent (8 + 4), what the slot is (4), the text's length (4), a checksum (4).
 pub(super) const PREFIX: usize = 24;
-
-/// The longest URL that is kept, in bytes; browsers and CDNs take some 2000.
-pub(super) const MAX_URL_BYTES: usize = 2048;
 
 /// What a slot is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -26,65 +21,54 @@ pub(super) enum Kind {
     End = 4,
 }
 
-pub(super) fn read_slots(slots: &[u8], header: &StateHeader) -> Found {
-    let mut found = Found::default();
-    let stride = usize::try_from(header.stride)
-        .unwrap_or_default()
-        .max(PREFIX);
+pub(super) fn read_slots(slots: &[u8], header: &StateHeader) -> StateContents {
+    let mut found = StateContents::default();
+    let stride = header.stride.max(PREFIX);
     for number in 0.. {
-        let Some(bytes) = slots
-            .get(number * stride..)
-            .filter(|bytes| !bytes.is_empty())
-        else {
+        let left = slots.get(number * stride..).unwrap_or_default();
+        if left.is_empty() {
             found.is_damaged = true;
             break;
+        }
+        let opened = open(&left[..left.len().min(stride)], header.run, number);
+        let Some((kind, extent, text)) = opened else {
+            found.is_damaged = true;
+            continue;
         };
-        let slot = &bytes[..bytes.len().min(stride)];
-        match open(slot, header.run, number as u64) {
-            Some((Kind::End, ..)) => break,
-            Some((kind, extent, text)) => {
-                let listed = text.lines().map(|line| read_line(line, extent.bytes));
-                let listed: Option<Vec<InFlight>> = listed.collect();
-                found.is_damaged |= listed.is_none();
-                let in_doubt = |doubt| move |one| InFlight { doubt, ..one };
-                let listed = listed.unwrap_or_default().into_iter();
-                match kind {
-                    Kind::InDoubt => found
-                        .in_doubt
-                        .extend(listed.map(in_doubt(Doubt::Ambiguous))),
-                    Kind::InWeakDoubt => found.in_doubt.extend(listed.map(in_doubt(Doubt::Weak))),
-                    Kind::InFlight | Kind::Empty | Kind::End => {
-                        found.in_flight.extend(listed);
-                        found.extents.push(extent);
-                    }
-                }
-            }
-            None => found.is_damaged = true,
+        let doubt = match kind {
+            Kind::End => break,
+            Kind::InDoubt => Doubt::Ambiguous,
+            Kind::InWeakDoubt => Doubt::Weak,
+            Kind::InFlight | Kind::Empty => Doubt::None,
+        };
+        let listed = text
+            .lines()
+            .map(|line| read_line(line, extent.bytes, doubt));
+        let listed: Option<Vec<InFlight>> = listed.collect();
+        found.is_damaged |= listed.is_none();
+        if doubt == Doubt::None {
+            found.in_flight.extend(listed.unwrap_or_default());
+            found.extents.push(extent);
+        } else {
+            found.in_doubt.extend(listed.unwrap_or_default());
         }
     }
     found
 }
 
 /// Fills in a slot's prefix; the text stands behind it already.
-pub(super) fn seal(
-    bytes: &mut [u8],
-    run: u64,
-    number: u64,
-    kind: Kind,
-    extent: Extent,
-) -> io::Result<()> {
-    let text_len = u32::try_from(bytes.len() - PREFIX).map_err(io::Error::other)?;
+pub(super) fn seal(bytes: &mut [u8], run: u64, number: usize, kind: Kind, extent: Extent) {
+    let text_len = u32::try_from(bytes.len() - PREFIX).unwrap_or(u32::MAX);
     bytes[..8].copy_from_slice(&extent.bytes.to_le_bytes());
     bytes[8..12].copy_from_slice(&extent.crc.to_le_bytes());
     bytes[12..16].copy_from_slice(&(kind as u32).to_le_bytes());
     bytes[16..20].copy_from_slice(&text_len.to_le_bytes());
     let checksum = checksum(bytes, run, number);
     bytes[20..PREFIX].copy_from_slice(&checksum.to_le_bytes());
-    Ok(())
 }
 
 /// What a slot says; `None` if it is not as it was written, or not by this run, or not in this place.
-pub(super) fn open(slot: &[u8], run: u64, number: u64) -> Option<(Kind, Extent, &str)> {
+fn open(slot: &[u8], run: u64, number: usize) -> Option<(Kind, Extent, &str)> {
     let int = |from: usize| {
         Some(u32::from_le_bytes(
             slot.get(from..from + 4)?.try_into().ok()?,
@@ -111,10 +95,10 @@ pub(super) fn open(slot: &[u8], run: u64, number: u64) -> Option<(Kind, Extent, 
     Some((kind, extent, std::str::from_utf8(&whole[PREFIX..]).ok()?))
 }
 
-pub(super) fn checksum(slot: &[u8], run: u64, number: u64) -> u32 {
+fn checksum(slot: &[u8], run: u64, number: usize) -> u32 {
     let mut hasher = crc32fast::Hasher::new();
     hasher.update(&run.to_le_bytes());
-    hasher.update(&number.to_le_bytes());
+    hasher.update(&(number as u64).to_le_bytes());
     hasher.update(&slot[..20]);
     hasher.update(&slot[PREFIX..]);
     hasher.finalize()
@@ -125,22 +109,21 @@ pub(super) fn write_line(bytes: &mut Vec<u8>, file_id: &str, line: u64, url: Opt
     bytes.extend_from_slice(file_id.as_bytes());
     bytes.push(b'\t');
     bytes.extend_from_slice(itoa::Buffer::new().format(line).as_bytes());
-    let is_kept = |url: &&str| url.len() <= MAX_URL_BYTES && !url.contains(char::is_control);
-    if let Some(url) = url.filter(is_kept) {
+    if let Some(url) = url.filter(|url| !url.contains(char::is_control)) {
         bytes.push(b'\t');
         bytes.extend_from_slice(url.as_bytes());
     }
     bytes.push(b'\n');
 }
 
-pub(super) fn read_line(line: &str, sent_at: u64) -> Option<InFlight> {
+fn read_line(line: &str, sent_at: u64, doubt: Doubt) -> Option<InFlight> {
     let mut parts = line.splitn(3, '\t');
     Some(InFlight {
         file_id: parts.next()?.into(),
         line: parts.next()?.parse().ok()?,
         url: parts.next().map(Into::into),
         sent_at,
-        doubt: Doubt::None,
+        doubt,
     })
 }
 
@@ -149,7 +132,7 @@ pub(super) fn read_line(line: &str, sent_at: u64) -> Option<InFlight> {
 mod tests {
     use std::sync::Arc;
 
-    use super::super::{Job, Journal, ROOM, SlotSize, UrlsInSlots, inspect, stride};
+    use super::super::{Journal, MAX_URL_BYTES, Owner, ROOM, inspect, stride};
     use super::*;
     use crate::target::{FileId, MAX_ID_BYTES, Origin, Target};
 
@@ -168,24 +151,17 @@ mod tests {
 
     fn in_doubt(id: &str) -> InFlight {
         InFlight {
-            file_id: id.into(),
             line: 3,
-            url: None,
-            sent_at: 0,
-            doubt: Doubt::Ambiguous,
+            ..InFlight::in_doubt(id)
         }
     }
 
     fn header() -> StateHeader {
-        let size = SlotSize {
-            ids: 2,
-            urls: UrlsInSlots::Kept,
-        };
         StateHeader {
             is_at_rest: false,
             extent: reached(7),
             run: 11,
-            ..StateHeader::new(Job::default(), stride(size))
+            ..StateHeader::new(Owner::default(), stride(2, MAX_URL_BYTES))
         }
     }
 
@@ -196,11 +172,11 @@ mod tests {
     fn begun(doubts: &[InFlight]) -> (tempfile::NamedTempFile, Journal) {
         let file = tempfile::NamedTempFile::new().unwrap();
         let handle = file.reopen().unwrap();
-        let begun = Journal::begin("state".into(), handle, &header(), UrlsInSlots::Kept, doubts);
+        let begun = Journal::begin("state".into(), handle, &header(), MAX_URL_BYTES, doubts);
         (file, begun.unwrap())
     }
 
-    fn found(file: &tempfile::NamedTempFile) -> Found {
+    fn found(file: &tempfile::NamedTempFile) -> StateContents {
         let found = inspect(&std::fs::read(file.path()).unwrap());
         assert_eq!(found.header, Some(header()));
         assert!(!found.is_damaged);
@@ -245,7 +221,7 @@ mod tests {
         let _other = journal.intend(&[&target("bb", 2)]).unwrap();
         let whole = std::fs::read(file.path()).unwrap();
         assert_eq!(in_flight(&file).len(), 2);
-        let stride = usize::try_from(header().stride).unwrap();
+        let stride = header().stride;
         for cut in 0..whole.len() {
             assert!(inspect(&whole[..cut]).is_damaged, "cut at {cut}");
         }

@@ -1,22 +1,23 @@
 //! Makes a report whole at the end of a run: one row for each decided record, by a copy that takes its place in one
 //! step.
 
-use std::fs::{self, File, OpenOptions};
+use std::fs::{self, File};
 use std::io::{self, BufWriter, Write};
-use std::os::unix::fs::{MetadataExt, OpenOptionsExt, chown};
-use std::path::{Path, PathBuf};
+use std::os::unix::fs::{MetadataExt, chown};
+use std::path::Path;
 
 use super::ResumeIndex;
-use super::open::{sync_folder, with_suffix};
+use super::open::Place;
 use super::read::{BLOCK, End, Reader};
 use super::row::HEADER;
+use crate::files::sync_folder;
 use crate::journal::Extent;
 
 /// A compacted copy that has not taken the report's place yet.
 #[derive(Debug)]
 pub(super) struct Copy {
     file: File,
-    path: PathBuf,
+    part: Place,
     /// How far its rows reach, and how many there are.
     pub(super) extent: Extent,
     pub(super) rows: u64,
@@ -24,28 +25,18 @@ pub(super) struct Copy {
 
 impl Copy {
     /// Copies every row but those that a later one of the same ID replaced. If that fails, no copy is left.
-    pub(super) fn make(report: &Path, index: &mut ResumeIndex) -> io::Result<Self> {
-        let path = with_suffix(report, ".part");
-        let _ = fs::remove_file(&path);
-        let file = OpenOptions::new()
-            .read(true)
-            .append(true)
-            .create_new(true)
-            .mode(0o600)
-            .open(&path)?;
+    pub(super) fn make(report: &Place, index: &mut ResumeIndex) -> io::Result<Self> {
+        let part = report.part();
+        part.remove_ours(HEADER).map_err(io::Error::other)?;
         let mut copy = Self {
-            file,
-            path,
+            file: part.create_new()?,
+            part,
             extent: Extent::EMPTY,
             rows: 0,
         };
-        match copy.fill(report, index) {
-            Ok(()) => Ok(copy),
-            Err(error) => {
-                let _ = fs::remove_file(&copy.path);
-                Err(error)
-            }
-        }
+        let filled = copy.fill(&report.path, index);
+        filled.inspect_err(|_| drop(fs::remove_file(&copy.part.path)))?;
+        Ok(copy)
     }
 
     fn fill(&mut self, report: &Path, index: &mut ResumeIndex) -> io::Result<()> {
@@ -53,7 +44,7 @@ impl Copy {
         let like = old.metadata()?;
         self.file.set_permissions(like.permissions())?;
         // Only root may give a file away; for anybody else it is theirs already.
-        let _ = chown(&self.path, Some(like.uid()), Some(like.gid()));
+        let _ = chown(&self.part.path, Some(like.uid()), Some(like.gid()));
         let mut to = BufWriter::with_capacity(BLOCK, &self.file);
         to.write_all(HEADER.as_bytes())?;
         let mut reader = Reader::new(old)?;
@@ -76,7 +67,8 @@ impl Copy {
 
     /// Takes the report's place; gives the file.
     pub(super) fn replace(self, report: &Path) -> io::Result<File> {
-        fs::rename(&self.path, report).inspect_err(|_| drop(fs::remove_file(&self.path)))?;
+        let part = &self.part.path;
+        fs::rename(part, report).inspect_err(|_| drop(fs::remove_file(part)))?;
         sync_folder(report)?;
         Ok(self.file)
     }

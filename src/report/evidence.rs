@@ -10,113 +10,75 @@ use std::io;
 
 use super::end_mark;
 use super::read::{self, Placed, Reader};
-use crate::journal::{self, Extent, Found, InFlight, StateHeader};
+use crate::journal::{self, Extent, InFlight, REHEARSAL_HOST, StateContents, StateHeader};
 use crate::outcome::Status;
 
-/// What there is besides the rows: what the state says, or the end mark where there is none.
+/// What there is besides the rows, and what the rows that were read say to it.
 pub(super) struct Evidence {
-    pub(super) found: Option<Found>,
+    /// What the state says; `None` where there is none.
+    pub(super) state: Option<StateContents>,
     pub(super) end_mark: Option<Extent>,
+    pub(super) landing: Landing,
+    /// How many of the extents that were written down were reached.
+    reached: usize,
+    changed_before: Option<u64>,
 }
 
 impl Evidence {
     pub(super) fn of(state: Option<&[u8]>, report: &File) -> Self {
+        let state = state.map(journal::inspect);
+        let horizon = || {
+            let state = state.as_ref()?;
+            let header = state.header.as_ref()?;
+            let furthest = state.extents.last()?.bytes;
+            (!header.is_at_rest).then_some(furthest)
+        };
+        let in_flight = state.as_ref().map_or(&[][..], |state| &state.in_flight);
         Self {
-            found: state.map(journal::inspect),
+            landing: Landing::new(in_flight, horizon()),
+            state,
             end_mark: end_mark::get(report),
+            reached: 0,
+            changed_before: None,
         }
     }
 
     pub(super) fn header(&self) -> Option<&StateHeader> {
-        self.found.as_ref()?.header.as_ref()
+        self.state.as_ref()?.header.as_ref()
     }
 
-    pub(super) fn extents(&self) -> Vec<Extent> {
-        match &self.found {
-            Some(found) => found.extents.clone(),
-            None => self.end_mark.into_iter().collect(),
-        }
+    /// Whether its rows may come from the sandbox all the same: a state of another host says that the job ran there,
+    /// which is practice with `--sandbox-listen`.
+    pub(super) fn is_of_practice(&self) -> bool {
+        let is_other = |header: &StateHeader| header.owner.host != REHEARSAL_HOST;
+        self.state.is_some() && self.header().is_none_or(is_other)
     }
-}
 
-/// Why whatever has no row may have been deleted; `None` where all rows that were written are there.
-pub(super) fn why_in_doubt(
-    name: &str,
-    evidence: &Evidence,
-    check: &Check,
-    landing: &Landing,
-    extent: Extent,
-) -> Option<String> {
-    let is_damaged = evidence
-        .found
-        .as_ref()
-        .is_some_and(|found| found.is_damaged);
-    let Some(header) = evidence.header() else {
-        return match evidence.end_mark {
-            _ if evidence.found.is_some() => Some(format!("{name}.state cannot be read")),
-            Some(mark) if mark == extent => None,
-            Some(mark) if mark.bytes > extent.bytes => {
-                Some(format!("{name} was cut after its job was done"))
-            }
-            _ => Some(format!(
-                "{name} has neither its state beside it nor the mark of a finished job"
-            )),
-        };
-    };
-    let is_stale = landing.has_strangers || header.is_at_rest && check.has_more(extent);
-    if check.is_short(extent) {
-        Some(format!("{name} was cut after rows were written"))
-    } else if is_damaged {
-        Some(format!("{name}.state cannot be read in parts"))
-    } else if !header.is_at_rest && was_another_boot(&header.boot) {
-        Some(format!(
-            "the machine was restarted while a run wrote {name}"
-        ))
-    } else if is_stale {
-        Some(format!("{name}.state is older than {name}"))
-    } else if header.is_all_in_doubt {
-        Some(format!(
-            "rows of {name} may have been lost before an earlier run"
-        ))
-    } else {
-        None
-    }
-}
-
-/// Holds the rows against the extents that were written down.
-pub(super) struct Check {
-    known: Vec<Extent>,
-    /// The first of them that was not reached yet.
-    next: usize,
-    changed_before: Option<u64>,
-    /// The report as it is once it is compacted, where that was under way.
-    compacted: Option<Extent>,
-}
-
-impl Check {
-    pub(super) fn new(evidence: &Evidence) -> Self {
-        Self {
-            known: evidence.extents(),
-            next: 0,
-            changed_before: None,
-            compacted: evidence.header().and_then(|header| header.compacted),
+    /// How far the report reached at one time or another, by place.
+    fn known(&self) -> &[Extent] {
+        match &self.state {
+            Some(state) => &state.extents,
+            None => self.end_mark.as_slice(),
         }
     }
 
-    pub(super) fn take_in(&mut self, extent: Extent, line: u64) {
-        while let Some(known) = self.known.get(self.next) {
+    /// Holds the rows so far, up to this line, against the extents that were written down.
+    pub(super) fn compare(&mut self, extent: Extent, line: u64) {
+        while let Some(known) = self.known().get(self.reached).copied() {
             if known.bytes > extent.bytes {
                 return;
             }
-            if *known != extent && known.bytes > 0 {
+            if known != extent && known.bytes > 0 {
                 self.changed_before.get_or_insert(line);
             }
-            self.next += 1;
+            self.reached += 1;
         }
     }
 
-    pub(super) fn is_compacted(&self, extent: Extent) -> bool {
-        self.compacted == Some(extent)
+    /// The report is as it is once it is compacted, and that was under way.
+    fn is_compacted(&self, extent: Extent) -> bool {
+        let header = self.header();
+        header.is_some_and(|header| header.compacted == Some(extent))
     }
 
     /// The line before which rows are not what was written.
@@ -124,14 +86,40 @@ impl Check {
         self.changed_before.filter(|_| !self.is_compacted(extent))
     }
 
-    pub(super) fn is_short(&self, extent: Extent) -> bool {
-        let most = self.known.last().map_or(0, |known| known.bytes);
-        most > extent.bytes && !self.is_compacted(extent)
-    }
-
-    pub(super) fn has_more(&self, extent: Extent) -> bool {
-        let is_beyond = |known: &Extent| extent.bytes > known.bytes;
-        self.known.last().is_some_and(is_beyond) && !self.is_compacted(extent)
+    /// Why whatever has no row may have been deleted; `None` where all rows that were written are there.
+    pub(super) fn why_in_doubt(&self, name: &str, extent: Extent) -> Option<String> {
+        let Some(header) = self.header() else {
+            return match self.end_mark {
+                _ if self.state.is_some() => Some(format!("{name}.state cannot be read")),
+                Some(mark) if mark == extent => None,
+                Some(mark) if mark.bytes > extent.bytes => {
+                    Some(format!("{name} was cut after its job was done"))
+                }
+                _ => Some(format!(
+                    "{name} has neither its state beside it nor the mark of a finished job"
+                )),
+            };
+        };
+        let is_compacted = self.is_compacted(extent);
+        let furthest = self.known().last().map_or(0, |known| known.bytes);
+        let is_longer = header.is_at_rest && furthest < extent.bytes && !is_compacted;
+        if furthest > extent.bytes && !is_compacted {
+            Some(format!("{name} was cut after rows were written"))
+        } else if self.state.as_ref().is_some_and(|state| state.is_damaged) {
+            Some(format!("{name}.state cannot be read in parts"))
+        } else if !header.is_at_rest && was_another_boot(&header.boot) {
+            Some(format!(
+                "the machine was restarted while a run wrote {name}"
+            ))
+        } else if self.landing.has_strangers || is_longer {
+            Some(format!("{name}.state is older than {name}"))
+        } else if header.is_all_in_doubt {
+            Some(format!(
+                "rows of {name} may have been lost before an earlier run"
+            ))
+        } else {
+            None
+        }
     }
 }
 
@@ -144,32 +132,24 @@ pub(super) struct Landing {
     /// Behind this place every row is of an ID in flight, unless the state is an older one; `None` where that is not
     /// known.
     horizon: Option<u64>,
-    pub(super) has_strangers: bool,
+    has_strangers: bool,
 }
 
 impl Landing {
-    pub(super) fn new(evidence: &Evidence) -> Self {
+    fn new(in_flight: &[InFlight], horizon: Option<u64>) -> Self {
         let mut sent: HashMap<String, (InFlight, bool)> = HashMap::new();
-        for one in evidence.found.iter().flat_map(|found| &found.in_flight) {
+        for one in in_flight {
             let kept = sent.entry(one.file_id.clone());
             let (kept, _) = kept.or_insert_with(|| (one.clone(), false));
             if kept.sent_at < one.sent_at {
                 *kept = one.clone();
             }
         }
-        let horizon = || {
-            let header = evidence.header()?;
-            let furthest = evidence.found.as_ref()?.extents.last()?.bytes;
-            (!header.is_at_rest).then_some(furthest)
-        };
+        let begin = sent.values().map(|(one, _)| one.sent_at).min();
         Self {
-            begin: sent
-                .values()
-                .map(|(one, _)| one.sent_at)
-                .min()
-                .unwrap_or(u64::MAX),
+            begin: begin.unwrap_or(u64::MAX),
             sent,
-            horizon: horizon(),
+            horizon,
             has_strangers: false,
         }
     }
@@ -200,23 +180,16 @@ impl Landing {
     }
 }
 
-/// IDs of a run's own slots, which a stop left in weak doubt: they have no row behind the place where they were sent.
+/// IDs of a run's own slots that have no row behind the place where they were sent. The run's rows begin at this byte
+/// of the file, behind so many bytes of rows.
 pub(super) fn without_row(
     report: File,
-    begin: u64,
-    behind: u64,
-    in_flight: Vec<InFlight>,
+    (begin, behind): (u64, u64),
+    in_flight: &[InFlight],
 ) -> io::Result<Vec<InFlight>> {
-    let evidence = Evidence {
-        found: Some(Found {
-            in_flight,
-            ..Found::default()
-        }),
-        end_mark: None,
-    };
-    let mut landing = Landing::new(&evidence);
+    let mut landing = Landing::new(in_flight, None);
     let first = landing.begin.max(behind);
-    if landing.sent.is_empty() {
+    if in_flight.is_empty() {
         return Ok(Vec::new());
     }
     let mut reader = Reader::at(report, begin + (first - behind), read::BLOCK)?;
@@ -228,6 +201,6 @@ pub(super) fn without_row(
 }
 
 /// Where the system does not tell one boot from another, a power cut cannot be ruled out.
-pub(super) fn was_another_boot(boot: &str) -> bool {
+fn was_another_boot(boot: &str) -> bool {
     boot.is_empty() || boot != journal::boot()
 }

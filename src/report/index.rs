@@ -225,13 +225,7 @@ impl ResumeIndex {
             }
         } else if old_status == Status::Unknown && status != Status::Unknown {
             // Its row says so no longer.
-            self.keep_doubt(InFlight {
-                file_id: file_id.into(),
-                line: 0,
-                url: None,
-                sent_at: 0,
-                doubt: Doubt::Ambiguous,
-            });
+            self.keep_doubt(InFlight::in_doubt(file_id));
         }
     }
 
@@ -285,8 +279,7 @@ impl ResumeIndex {
         Finished {
             counts: self.counts,
             purges: self.purges,
-            kept_rows: 0,
-            kept_unsettled: 0,
+            ..Finished::default()
         }
     }
 

@@ -8,8 +8,8 @@ mod claim;
 mod compact;
 mod end_mark;
 mod evidence;
+mod file;
 mod finish;
-mod flusher;
 mod index;
 mod open;
 mod purges;
@@ -26,17 +26,18 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use thiserror::Error;
 
-pub use claim::{Claimed, claim, claim_part};
-pub use finish::{Ending, Finished};
-pub use flusher::Flusher;
+pub(crate) use claim::{Claimed, claim};
+pub use file::ReportFile;
+pub use finish::Finished;
 pub use index::{Admission, Counted, ResumeIndex};
-pub use open::{Existing, OpenError, Opened, Request, open, with_suffix};
+pub use open::{Existing, OpenError, Opened, ReportSettings, open};
 pub use purges::PendingPurges;
 pub use read::{Rows, is_report};
 pub use resume::{inspect, rehearse};
-pub(crate) use row::harmless;
+pub(crate) use row::{Quote, cell, harmless};
 
-use crate::journal::{Extent, InFlight, Journal, JournalError, StateFile, StateHeader};
+use crate::files;
+use crate::journal::{Extent, InFlight, Journal, JournalError, StateHeader};
 use crate::outcome::{Outcome, Purge, Status};
 use open::{Opening, Undo};
 
@@ -95,8 +96,6 @@ pub struct AppendError {
 pub struct Report {
     name: String,
     sink: Sink,
-    /// Bytes that the kernel has.
-    len: Arc<AtomicU64>,
     buffer: String,
     ends: Vec<usize>,
     stamp: row::Stamp,
@@ -107,18 +106,12 @@ pub struct Report {
     begin: (u64, u64),
     journal: Journal,
     header: StateHeader,
-    /// The lock, for files.
-    state: Option<StateFile>,
-    flusher: Option<Arc<Flusher>>,
     undo: Undo,
 }
 
 #[derive(Debug)]
 enum Sink {
-    File {
-        file: File,
-        path: PathBuf,
-    },
+    File(Arc<ReportFile>),
     /// The header is written with the first rows, so that a run that never began leaves nothing.
     Stdout {
         is_header_due: bool,
@@ -128,24 +121,21 @@ enum Sink {
 }
 
 impl Report {
-    fn to_stdout(request: &Request<'_>) -> Self {
+    fn to_stdout(settings: &ReportSettings<'_>) -> Self {
         Self {
             name: "stdout".into(),
             sink: Sink::Stdout {
                 is_header_due: true,
                 held: BTreeMap::new(),
             },
-            len: Arc::default(),
             buffer: String::new(),
             ends: Vec::new(),
             stamp: row::Stamp::default(),
-            is_purging: request.max_purges.is_some(),
+            is_purging: settings.max_purges.is_some(),
             extent: Extent::EMPTY,
             begin: (0, 0),
             journal: Journal::none(),
-            header: open::new_header(request),
-            state: None,
-            flusher: None,
+            header: settings.new_header(),
             undo: Undo::Created { backup: None },
         }
     }
@@ -154,44 +144,34 @@ impl Report {
     fn to_file(
         opening: &Opening<'_>,
         file: File,
-        state: StateFile,
         undo: Undo,
         header: StateHeader,
         in_doubt: &[InFlight],
     ) -> Result<Self, OpenError> {
-        let (request, place) = (opening.request, opening.place);
+        let (settings, place, state) = (opening.settings, &opening.place, &opening.state);
         let begin = file.metadata().map_err(place.io())?.len();
         let journal = Journal::begin(
             format!("{}.state", place.name),
             state.file.try_clone().map_err(place.io())?,
             &header,
-            request.slot_size().urls,
+            settings.max_url(),
             in_doubt,
         )?;
-        open::sync_folder(&place.path).map_err(place.io())?;
-        let len = Arc::new(AtomicU64::new(begin));
-        let flusher = Flusher {
-            file: file.try_clone().map_err(place.io())?,
-            path: place.path.clone(),
-            len: Arc::clone(&len),
-            state: state.file.try_clone().map_err(place.io())?,
-            state_path: state.path.clone(),
-        };
+        files::sync_folder(&place.path).map_err(place.io())?;
         Ok(Self {
-            sink: Sink::File {
+            sink: Sink::File(Arc::new(ReportFile {
                 file,
                 path: place.path.clone(),
-            },
+                len: AtomicU64::new(begin),
+                state: Arc::clone(state),
+            })),
             name: place.name.clone(),
-            len,
             extent: header.extent,
             begin: (begin, header.extent.bytes),
             journal,
             header,
-            state: Some(state),
-            flusher: Some(flusher.into()),
             undo,
-            ..Self::to_stdout(request)
+            ..Self::to_stdout(settings)
         })
     }
 
@@ -205,19 +185,17 @@ impl Report {
         self.journal.clone()
     }
 
-    /// Whether a later run can go on.
-    pub fn is_resumable(&self) -> bool {
-        matches!(self.sink, Sink::File { .. })
-    }
-
     /// Whether this run purges what it deletes.
     pub fn is_purging(&self) -> bool {
         self.is_purging
     }
 
-    /// Flushes it and watches over its place, on another thread; `None` for stdout.
-    pub fn flusher(&self) -> Option<Arc<Flusher>> {
-        self.flusher.clone()
+    /// Its file, to be flushed on another thread; `None` for stdout.
+    pub fn file(&self) -> Option<Arc<ReportFile>> {
+        match &self.sink {
+            Sink::File(out) => Some(Arc::clone(out)),
+            Sink::Stdout { .. } => None,
+        }
     }
 
     /// Appends rows: the kernel has them when this returns. Where it takes only some, the error says how many stand.
@@ -237,11 +215,12 @@ impl Report {
 
     /// Appends a row that tells what became of a purge; it replaces the row of the same ID.
     pub fn amend(&mut self, outcome: &Outcome, index: &mut ResumeIndex) -> Result<(), ReportError> {
+        self.write_rows(std::slice::from_ref(outcome), index)
+            .map_err(|error| error.source)?;
         if let Sink::Stdout { held, .. } = &mut self.sink {
             held.remove(&outcome.file_id);
         }
-        let written = self.write_rows(std::slice::from_ref(outcome), index);
-        written.map_err(|error| error.source)
+        Ok(())
     }
 
     /// Writes rows as far as the kernel takes them, and counts those that stand whole.
@@ -285,10 +264,9 @@ impl Report {
     /// Writes the buffer as far as the kernel takes it; how many bytes of whole rows it took.
     fn write_buffer(&mut self) -> (usize, io::Result<()>) {
         let bytes = self.buffer.as_bytes();
-        let (taken, result) = match &mut self.sink {
-            Sink::File { file, .. } => match flusher::holds(file, self.len.load(Ordering::Acquire))
-            {
-                Ok(()) => write_as_far_as_it_goes(file, bytes),
+        let (taken, result) = match &self.sink {
+            Sink::File(out) => match out.check_end() {
+                Ok(()) => write_as_far_as_it_goes(&mut &out.file, bytes),
                 Err(error) => (0, Err(error)),
             },
             Sink::Stdout { .. } => {
@@ -299,13 +277,13 @@ impl Report {
         };
         let is_taken = |end: &&usize| **end <= taken;
         let whole = self.ends.iter().rev().find(is_taken).copied().unwrap_or(0);
-        let len = self.len.fetch_add(whole as u64, Ordering::AcqRel) + whole as u64;
-        if let Sink::File { file, .. } = &self.sink {
+        if let Sink::File(out) = &self.sink {
+            let len = out.len.fetch_add(whole as u64, Ordering::AcqRel) + whole as u64;
             self.extent.add(&bytes[..whole]);
             self.journal.advance(self.extent);
             if whole < taken {
                 // Half a row is repaired by the next run too, if this fails as well.
-                let _ = file.set_len(len);
+                let _ = out.file.set_len(len);
             }
         }
         (whole, result)

@@ -4,25 +4,25 @@
 //! because the report itself is replaced when it is compacted.
 
 use std::fs::{self, File, OpenOptions};
-use std::io::{self, Write};
+use std::io::{self, ErrorKind, Read, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use rustix::fs::{CWD, RenameFlags, renameat_with};
 use thiserror::Error;
 
+use super::read::Kind;
 use super::row::HEADER;
 use super::{Counts, Destination, PendingPurges, Report, ReportError, ResumeIndex};
+use crate::files::{folder, sync_folder, through_links, with_suffix};
 use crate::journal::{
-    self, Extent, Found, Job, JournalError, SlotSize, StateError, StateFile, StateHeader,
-    UrlsInSlots,
+    self, Extent, JournalError, MAX_URL_BYTES, Owner, StateContents, StateError, StateFile,
+    StateHeader,
 };
 
 /// How many backups there may be of one file.
 const MAX_BACKUPS: u32 = 10_000;
-
-/// How many links to a file that is not there are followed.
-const MAX_LINKS: usize = 40;
 
 /// What to do with a report that is there already.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -35,31 +35,30 @@ pub enum Existing {
     Resume,
 }
 
-/// What is asked of [`open`].
+/// Which report to open, and for what.
 #[derive(Debug)]
-pub struct Request<'a> {
+pub struct ReportSettings<'a> {
     /// Where the report goes.
     pub destination: &'a Destination,
     /// What to do with one that is there.
     pub existing: Existing,
     /// Whose job it is.
-    pub job: &'a Job,
+    pub owner: &'a Owner,
     /// The most IDs per request.
     pub batch_size: usize,
     /// The most purges that this run may have to do; `None` if it purges nothing.
     pub max_purges: Option<u64>,
 }
 
-impl Request<'_> {
-    pub(super) fn slot_size(&self) -> SlotSize {
-        let urls = match self.max_purges {
-            Some(_) => UrlsInSlots::Kept,
-            None => UrlsInSlots::LeftOut,
-        };
-        SlotSize {
-            ids: self.batch_size,
-            urls,
-        }
+impl ReportSettings<'_> {
+    /// The longest URL that the state keeps, in bytes: only a run that purges needs them.
+    pub(super) fn max_url(&self) -> usize {
+        self.max_purges.map_or(0, |_| MAX_URL_BYTES)
+    }
+
+    pub(super) fn new_header(&self) -> StateHeader {
+        let stride = journal::stride(self.batch_size, self.max_url());
+        StateHeader::new(self.owner.clone(), stride)
     }
 }
 
@@ -89,9 +88,19 @@ pub enum OpenError {
         "{0} exists; continue its job with --resume, or start a new one with --overwrite (the old report is kept as .bak)"
     )]
     Exists(String),
+    /// The same of a list or a check, which cannot be continued.
+    #[error(
+        "{0} exists; use --overwrite to replace it (the old one is kept as .bak), or give another --report"
+    )]
+    SheetExists(String),
     /// There is a file of that name that this program did not write.
     #[error("{0} is not a report of this program; it was left alone: give another --report")]
     NotOurs(String),
+    /// A report that another program saved anew.
+    #[error(
+        "{0}, line 1: an editor or a spreadsheet saved this report with other line ends, quotes or delimiters; it was left alone: restore it from a copy, or start a new job with --overwrite"
+    )]
+    Resaved(String),
     /// It is a report, and something in it is no row, with rows behind it.
     #[error(
         "{name} is damaged: line {line} is not a row of a report; it was left alone: restore it from a copy, or start a new job with --overwrite"
@@ -112,11 +121,11 @@ pub enum OpenError {
         /// The first line that is known to be behind the change.
         line: u64,
     },
-    /// A file in the place of the state that this program did not write.
+    /// A file in the place of the state, or of what is not complete yet, that this program did not write.
     #[error(
-        "{0} is not a state file of this program, which needs that name; it was left alone: give another --report"
+        "{0} is not a file of this program, which needs that name; it was left alone: move it away, or give another --report"
     )]
-    StateNotOurs(String),
+    NameTaken(String),
     /// A folder, a device or a pipe: it could neither be gone on with nor be kept as `.bak`.
     #[error("{0} is not a regular file; give --report the path of a file, or - for stdout")]
     NotAFile(String),
@@ -190,26 +199,19 @@ pub(super) enum Undo {
 }
 
 /// Opens a report and locks its job, before anything is sent.
-pub fn open(request: &Request<'_>) -> Result<Opened, OpenError> {
-    let Destination::File(path) = request.destination else {
-        return Ok(opened(Report::to_stdout(request)));
+pub fn open(settings: &ReportSettings<'_>) -> Result<Opened, OpenError> {
+    let Destination::File(path) = settings.destination else {
+        return Ok(opened(Report::to_stdout(settings)));
     };
     let place = Place::of(path)?;
-    let state = place.lock(&new_header(request))?;
     let opening = Opening {
-        request,
-        place: &place,
+        state: place.lock(&settings.new_header())?.into(),
+        settings,
+        place,
     };
-    // The lock lasts as long as a handle does: nobody may take it before all is as it was.
-    let before = match state.try_clone() {
-        Ok(before) => before,
-        Err(error) => {
-            let _ = state.restore();
-            return Err(place.io()(error));
-        }
-    };
-    opening.open(state).inspect_err(|_| {
-        let _ = before.restore();
+    // The lock lasts until all is as it was.
+    opening.open().inspect_err(|_| {
+        let _ = opening.state.restore();
     })
 }
 
@@ -224,11 +226,20 @@ impl Place {
     /// A link stays a link: what it names is what is written, there already or not.
     pub(super) fn of(path: &Path) -> Result<Self, OpenError> {
         let name = path.to_string_lossy().into_owned();
-        let path = fs::canonicalize(path).unwrap_or_else(|_| behind_links(path));
+        let behind_links = || through_links(path).last().unwrap_or_else(|| path.into());
+        let path = fs::canonicalize(path).unwrap_or_else(|_| behind_links());
         if path.metadata().is_ok_and(|there| !there.is_file()) {
             return Err(OpenError::NotAFile(name));
         }
         Ok(Self { path, name })
+    }
+
+    /// Where a file stands that is to take this place once it is complete.
+    pub(super) fn part(&self) -> Self {
+        Self {
+            path: with_suffix(&self.path, ".part"),
+            name: format!("{}.part", self.name),
+        }
     }
 
     pub(super) fn io(&self) -> impl Fn(io::Error) -> OpenError + use<> {
@@ -246,13 +257,13 @@ impl Place {
     pub(super) fn state_error(&self, error: StateError) -> OpenError {
         match error {
             StateError::Locked => OpenError::Locked(self.name.clone()),
-            StateError::Foreign => OpenError::StateNotOurs(format!("{}.state", self.name)),
+            StateError::Foreign => OpenError::NameTaken(format!("{}.state", self.name)),
             StateError::Io(source) => self.creation_error(source),
         }
     }
 
     fn creation_error(&self, source: io::Error) -> OpenError {
-        use io::ErrorKind::{NotADirectory, NotFound, PermissionDenied, ReadOnlyFilesystem};
+        use ErrorKind::{NotADirectory, NotFound, PermissionDenied, ReadOnlyFilesystem};
         let name = self.name.clone();
         match source.kind() {
             NotFound | NotADirectory | PermissionDenied | ReadOnlyFilesystem => OpenError::Folder {
@@ -264,25 +275,39 @@ impl Place {
         }
     }
 
+    /// Why a file that begins so cannot be continued.
+    pub(super) fn no_report(&self, kind: Kind) -> OpenError {
+        match kind {
+            Kind::Resaved => OpenError::Resaved(self.name.clone()),
+            _ => OpenError::NotOurs(self.name.clone()),
+        }
+    }
+
     pub(super) fn lock(&self, header: &StateHeader) -> Result<StateFile, OpenError> {
-        StateFile::lock(self.state_path(), &journal::unbegun(header))
-            .map_err(|error| self.state_error(error))
+        let content = journal::unbegun(header).map_err(self.io())?;
+        StateFile::lock(self.state_path(), &content).map_err(|error| self.state_error(error))
+    }
+
+    /// Creates the file, for its owner alone, where there is none.
+    pub(super) fn create_new(&self) -> io::Result<File> {
+        OpenOptions::new()
+            .read(true)
+            .append(true)
+            .create_new(true)
+            .mode(0o600)
+            .open(&self.path)
     }
 
     /// Creates the file, and says where the one is now that was there.
-    pub(super) fn create(&self, existing: Existing) -> Result<(File, Option<PathBuf>), OpenError> {
+    fn create(&self, existing: Existing) -> Result<(File, Option<PathBuf>), OpenError> {
         let is_there = self.path.symlink_metadata().is_ok();
         let backup = match (is_there, existing) {
             (false, _) => None,
             (true, Existing::Overwrite) => Some(set_aside(&self.path).map_err(self.io())?),
             (true, _) => return Err(OpenError::Exists(self.name.clone())),
         };
-        let file = OpenOptions::new()
-            .read(true)
-            .append(true)
-            .create_new(true)
-            .mode(0o600)
-            .open(&self.path)
+        let file = self
+            .create_new()
             .and_then(|file| sync_folder(&self.path).map(|()| file))
             .inspect_err(|_| {
                 if let Some(backup) = &backup {
@@ -291,6 +316,32 @@ impl Place {
             });
         let file = file.map_err(|source| self.creation_error(source))?;
         Ok((file, backup))
+    }
+
+    /// Whether a file is there; one that does not begin with `header`, as far as it goes, is an error.
+    pub(super) fn is_ours(&self, header: &str) -> Result<bool, OpenError> {
+        let Ok(there) = self.path.symlink_metadata() else {
+            return Ok(false);
+        };
+        let mut begin = Vec::new();
+        if there.is_file() {
+            let file = File::open(&self.path).map_err(self.io())?;
+            let mut file = file.take(header.len() as u64);
+            file.read_to_end(&mut begin).map_err(self.io())?;
+        }
+        if there.is_file() && header.as_bytes().starts_with(&begin) {
+            Ok(true)
+        } else {
+            Err(OpenError::NameTaken(self.name.clone()))
+        }
+    }
+
+    /// Takes away what a run left that did not come to its end, and nothing else.
+    pub(super) fn remove_ours(&self, header: &str) -> Result<(), OpenError> {
+        if self.is_ours(header)? {
+            fs::remove_file(&self.path).map_err(self.io())?;
+        }
+        Ok(())
     }
 }
 
@@ -304,67 +355,57 @@ pub(super) fn opened(report: Report) -> Opened {
     }
 }
 
-pub(super) fn new_header(request: &Request<'_>) -> StateHeader {
-    StateHeader::new(request.job.clone(), journal::stride(request.slot_size()))
-}
-
+/// A report that is being opened, its job locked.
 pub(super) struct Opening<'a> {
-    pub(super) request: &'a Request<'a>,
-    pub(super) place: &'a Place,
+    pub(super) settings: &'a ReportSettings<'a>,
+    pub(super) place: Place,
+    pub(super) state: Arc<StateFile>,
 }
 
 impl Opening<'_> {
-    fn open(&self, state: StateFile) -> Result<Opened, OpenError> {
-        let is_there = self.place.path.symlink_metadata().is_ok();
-        if is_there && self.request.existing == Existing::Resume {
-            return self.resume(state);
+    fn open(&self) -> Result<Opened, OpenError> {
+        let (place, existing) = (&self.place, self.settings.existing);
+        let is_there = place.path.symlink_metadata().is_ok();
+        // The report is compacted by way of it.
+        place.part().is_ours(HEADER)?;
+        if is_there && existing == Existing::Resume {
+            return self.resume();
         }
-        let lost = match &state.old {
-            Some(old) if !is_there && self.request.existing != Existing::Overwrite => {
+        let is_lost = match &self.state.old {
+            Some(old) if !is_there && existing != Existing::Overwrite => {
                 let found = journal::inspect(old);
-                if self.request.existing == Existing::Resume {
-                    self.check_job(found.header.as_ref())?;
+                if existing == Existing::Resume {
+                    self.check_owner(found.header.as_ref())?;
                 }
-                Some(found).filter(has_begun)
+                has_begun(&found)
             }
-            _ => None,
+            _ => false,
         };
-        let (file, backup) = self.place.create(self.request.existing)?;
-        let created = self.begin(
-            file,
-            state,
-            Undo::Created {
-                backup: backup.clone(),
-            },
-            lost.is_some(),
-        );
-        let report =
-            created.inspect_err(|_| drop(take_away(&self.place.path, backup.as_deref())))?;
+        let (file, backup) = place.create(existing)?;
+        let undo = Undo::Created {
+            backup: backup.clone(),
+        };
+        let begun = self.begin(file, undo, is_lost);
+        let report = begun.inspect_err(|_| drop(take_away(&place.path, backup.as_deref())))?;
         let mut opened = opened(report);
-        if lost.is_some() {
+        if is_lost {
             opened.index.is_all_in_doubt = true;
             opened.notices.push(self.doubt_notice(&format!(
                 "{name} is missing but {name}.state exists",
-                name = self.place.name
+                name = place.name
             )));
         }
         Ok(opened)
     }
 
-    fn begin(
-        &self,
-        mut file: File,
-        state: StateFile,
-        undo: Undo,
-        is_all_in_doubt: bool,
-    ) -> Result<Report, OpenError> {
+    fn begin(&self, mut file: File, undo: Undo, is_lost: bool) -> Result<Report, OpenError> {
         file.write_all(HEADER.as_bytes()).map_err(self.place.io())?;
         let header = StateHeader {
-            is_all_in_doubt,
+            is_all_in_doubt: is_lost,
             is_at_rest: false,
-            ..new_header(self.request)
+            ..self.settings.new_header()
         };
-        Report::to_file(self, file, state, undo, header, &[])
+        Report::to_file(self, file, undo, header, &[])
     }
 
     pub(super) fn doubt_notice(&self, why: &str) -> String {
@@ -374,9 +415,9 @@ impl Opening<'_> {
         )
     }
 
-    pub(super) fn check_job(&self, header: Option<&StateHeader>) -> Result<(), OpenError> {
+    pub(super) fn check_owner(&self, header: Option<&StateHeader>) -> Result<(), OpenError> {
         let Some(header) = header else { return Ok(()) };
-        let (theirs, ours) = (&header.job, self.request.job);
+        let (theirs, ours) = (&header.owner, self.settings.owner);
         if theirs.host != ours.host {
             return Err(OpenError::OtherHost {
                 name: self.place.name.clone(),
@@ -391,7 +432,7 @@ impl Opening<'_> {
 }
 
 /// Whether anything may have been sent: what a report told that is missing now is in doubt.
-fn has_begun(found: &Found) -> bool {
+fn has_begun(found: &StateContents) -> bool {
     let is_untouched = found.header.as_ref().is_some_and(|header| {
         header.is_at_rest && header.extent == Extent::EMPTY && !header.is_all_in_doubt
     });
@@ -429,36 +470,4 @@ pub(super) fn take_away(path: &Path, backup: Option<&Path>) -> io::Result<()> {
         Some(backup) => fs::rename(backup, path),
         None => fs::remove_file(path),
     }
-}
-
-/// What a link to nothing yet names, through any number of links.
-fn behind_links(path: &Path) -> PathBuf {
-    let mut path = path.to_path_buf();
-    for _ in 0..MAX_LINKS {
-        let Ok(target) = fs::read_link(&path) else {
-            break;
-        };
-        path = path.parent().unwrap_or(Path::new("")).join(target);
-    }
-    path
-}
-
-/// The path with more at its end: `a.csv` and `.state` make `a.csv.state`.
-pub fn with_suffix(path: &Path, suffix: &str) -> PathBuf {
-    let mut name = path.as_os_str().to_owned();
-    name.push(suffix);
-    name.into()
-}
-
-/// Flushes a folder, so that a file's name in it survives a power cut.
-pub(super) fn sync_folder(path: &Path) -> io::Result<()> {
-    File::open(folder(path))?.sync_all()
-}
-
-/// The folder that a file lies in.
-pub(super) fn folder(path: &Path) -> &Path {
-    let folder = path
-        .parent()
-        .filter(|folder| !folder.as_os_str().is_empty());
-    folder.unwrap_or(Path::new("."))
 }

@@ -28,6 +28,8 @@ pub(super) enum Kind {
     Empty,
     /// A header that was torn while it was written.
     TornHeader,
+    /// A report that another program saved anew, with other line ends, quotes or delimiters.
+    Resaved,
     /// Anything else.
     Foreign,
 }
@@ -38,7 +40,7 @@ pub(super) fn kind(file: &File) -> io::Result<Kind> {
     let mut reader = file;
     reader.seek(SeekFrom::Start(0))?;
     reader
-        .take((BOM.len() + HEADER.len()) as u64)
+        .take(2 * HEADER.len() as u64)
         .read_to_end(&mut first)?;
     let header = without_boms(&first);
     Ok(if header.starts_with(HEADER.as_bytes()) {
@@ -47,9 +49,22 @@ pub(super) fn kind(file: &File) -> io::Result<Kind> {
         Kind::Empty
     } else if HEADER.as_bytes().starts_with(header) {
         Kind::TornHeader
+    } else if is_resaved(header) {
+        Kind::Resaved
     } else {
         Kind::Foreign
     })
+}
+
+/// Whether a header has our columns, written as another program would.
+fn is_resaved(header: &[u8]) -> bool {
+    let line = header.split(|byte| matches!(byte, b'\r' | b'\n')).next();
+    let line = line.unwrap_or_default().iter();
+    let plain = line.filter(|byte| **byte != b'"').map(|byte| match byte {
+        b';' | b'\t' => b',',
+        other => *other,
+    });
+    plain.eq(HEADER.trim_end().bytes())
 }
 
 /// Whether a file is a report of ours.
@@ -269,13 +284,19 @@ impl Rows {
     /// Opens a report of ours; any other file is an error of kind `InvalidData`.
     pub fn open(path: &Path) -> io::Result<Self> {
         let file = File::open(path)?;
-        if kind(&file)? != Kind::Ours {
-            let text = format!("{} is not a report of this program", path.display());
-            return Err(io::Error::new(io::ErrorKind::InvalidData, text));
-        }
-        Ok(Self {
-            reader: Reader::new(file)?,
-        })
+        let shown = path.display();
+        let text = match kind(&file)? {
+            Kind::Ours => {
+                return Ok(Self {
+                    reader: Reader::new(file)?,
+                });
+            }
+            Kind::Resaved => format!(
+                "{shown}, line 1: an editor or a spreadsheet saved this report with other line ends, quotes or delimiters; restore it from a copy"
+            ),
+            _ => format!("{shown} is not a report of this program"),
+        };
+        Err(io::Error::new(io::ErrorKind::InvalidData, text))
     }
 
     /// Whether they ended at something that is no row, not at the end of the file.

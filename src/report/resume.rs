@@ -4,35 +4,29 @@
 //! The state and the end mark say how far the report reached and what its rows were. Rows that are missing put
 //! whatever has no row in doubt; rows that are not what was written are refused.
 
-use std::fs::{self, File, OpenOptions};
+use std::fs::{File, OpenOptions};
 use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::mem;
-use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, SyncSender, channel, sync_channel};
 use std::thread::{self, Scope};
-use std::time::Duration;
 
-use jiff::Timestamp;
 use rustix::fs::OFlags;
 
-use super::evidence::{Check, Evidence, Landing, why_in_doubt};
+use super::evidence::Evidence;
 use super::index::Batch;
-use super::open::{
-    self, Existing, OpenError, Opened, Opening, Place, Undo, new_header, with_suffix,
-};
+use super::open::{Existing, OpenError, Opened, Opening, Place, Undo};
 use super::purges::Tracker;
 use super::read::{self, End, Kind, Reader};
 use super::row::{self, HEADER};
 use super::{PendingPurges, Report, ResumeIndex, end_mark};
+use crate::files::{is_planted, with_suffix};
 use crate::id_set::Slots;
-use crate::journal::{self, Extent, InFlight, REHEARSAL_HOST, StateFile, StateHeader};
-use crate::outcome::{ErrorCode, Outcome, Purge, Status};
-use crate::target::{Doubt, Origin};
-
-/// Everybody may write to such a folder, and only remove what is their own.
-const STICKY: u32 = 0o1000;
+use crate::journal::{self, Extent, InFlight, REHEARSAL_HOST, StateHeader};
+use crate::outcome::{Outcome, Purge, Status};
+use crate::target::Origin;
 
 /// Rows that are taken in together: enough to wait for memory together, few enough to stay near the processor.
 const ROWS_AT_ONCE: usize = 256;
@@ -54,15 +48,10 @@ pub fn inspect(
     match read::kind(&file).map_err(place.io())? {
         Kind::Ours => {}
         Kind::Empty => return Ok((ResumeIndex::default(), PendingPurges::default())),
-        Kind::TornHeader | Kind::Foreign => return Err(OpenError::NotOurs(place.name)),
+        kind => return Err(place.no_report(kind)),
     }
-    let header = evidence
-        .found
-        .as_ref()
-        .and_then(|found| found.header.as_ref());
-    let is_practice = header.is_some_and(|header| header.job.host != REHEARSAL_HOST);
     let loaded = Loaded::read(&place, file, evidence, max_purges)?;
-    if loaded.is_rehearsal && !is_rehearsal && !is_practice {
+    if loaded.is_rehearsal && !is_rehearsal {
         return Err(OpenError::Rehearsal(place.name));
     }
     let (pending_purges, _) = loaded.tracker.finish(&place.path);
@@ -75,6 +64,7 @@ pub fn rehearse(path: &Path, existing: Existing, host: &str) -> Result<(), OpenE
     let place = Place::of(path)?;
     let state_path = place.state_path();
     journal::check_lock(&state_path).map_err(|error| place.state_error(error))?;
+    place.part().is_ours(HEADER)?;
     if place.path.symlink_metadata().is_err() {
         return Ok(());
     }
@@ -84,10 +74,10 @@ pub fn rehearse(path: &Path, existing: Existing, host: &str) -> Result<(), OpenE
         Existing::Resume => {
             let state = journal::peek(&state_path).map_err(|error| place.state_error(error))?;
             let header = state.and_then(|state| journal::inspect(&state).header);
-            match header.filter(|header| header.job.host != host) {
+            match header.filter(|header| header.owner.host != host) {
                 Some(header) => Err(OpenError::OtherHost {
                     name: place.name,
-                    host: header.job.host,
+                    host: header.owner.host,
                 }),
                 None => inspect(path, None, false).map(drop),
             }
@@ -97,78 +87,69 @@ pub fn rehearse(path: &Path, existing: Existing, host: &str) -> Result<(), OpenE
 
 impl Opening<'_> {
     /// Goes on from what earlier runs left.
-    pub(super) fn resume(&self, state: StateFile) -> Result<Opened, OpenError> {
-        let place = self.place;
+    pub(super) fn resume(&self) -> Result<Opened, OpenError> {
+        let place = &self.place;
         let mut file = OpenOptions::new()
             .read(true)
             .append(true)
             .open(&place.path)
             .map_err(place.io())?;
         check_owner(place, &file)?;
-        let mut evidence = Evidence::of(state.old.as_deref(), &file);
+        let mut evidence = Evidence::of(self.state.old.as_deref(), &file);
         let end_mark = evidence.end_mark;
-        let old_header = evidence
-            .found
-            .as_ref()
-            .and_then(|found| found.header.clone());
-        self.check_job(old_header.as_ref())?;
+        self.check_owner(evidence.header())?;
         match read::kind(&file).map_err(place.io())? {
             Kind::Ours => {}
             Kind::Empty => {
                 self.write_header(&mut file)?;
                 // Without a state or a mark it is a file that somebody made for us, not a report that was emptied.
-                if evidence.found.is_none() {
-                    evidence.end_mark = evidence.end_mark.or(Some(Extent::EMPTY));
-                }
+                evidence.end_mark.get_or_insert(Extent::EMPTY);
             }
-            Kind::TornHeader if evidence.found.is_some() => {
+            Kind::TornHeader if evidence.state.is_some() => {
                 file.set_len(0).map_err(place.io())?;
                 self.write_header(&mut file)?;
             }
-            Kind::TornHeader | Kind::Foreign => return Err(OpenError::NotOurs(place.name.clone())),
+            kind => return Err(place.no_report(kind)),
         }
         let again = File::open(&place.path).map_err(place.io())?;
-        // A state of this very host says that the job ran there: practice with `--sandbox-listen`.
-        let is_practice = evidence.found.is_some();
-        let mut loaded = Loaded::read(place, again, evidence, self.request.max_purges)?;
-        if loaded.is_rehearsal && self.request.job.host != REHEARSAL_HOST && !is_practice {
+        let mut loaded = Loaded::read(place, again, evidence, self.settings.max_purges)?;
+        if loaded.is_rehearsal && self.settings.owner.host != REHEARSAL_HOST {
             return Err(OpenError::Rehearsal(place.name.clone()));
         }
         self.cut_torn(&file, &mut loaded)?;
         self.append_doubts(&mut file, &mut loaded)?;
         // A run that died while it compacted the report leaves its copy; the report itself stands.
-        let _ = fs::remove_file(with_suffix(&place.path, ".part"));
-        self.go_on(file, state, loaded, end_mark)
+        place.part().remove_ours(HEADER)?;
+        self.go_on(file, loaded, end_mark)
     }
 
     /// Begins a run where the others ended.
     fn go_on(
         &self,
         file: File,
-        state: StateFile,
         mut loaded: Loaded,
         end_mark: Option<Extent>,
     ) -> Result<Opened, OpenError> {
-        let place = self.place;
+        let place = &self.place;
         end_mark::remove(&file).map_err(place.io())?;
         let header = StateHeader {
             is_at_rest: false,
             is_all_in_doubt: loaded.index.is_all_in_doubt,
             extent: loaded.extent,
-            ..new_header(self.request)
+            ..self.settings.new_header()
         };
-        let (pending_purges, urls) = std::mem::take(&mut loaded.tracker).finish(&place.path);
+        let (pending_purges, urls) = loaded.tracker.finish(&place.path);
         loaded.index.urls = urls;
         let in_doubt = loaded.index.in_doubt();
         let undo = Undo::Resumed { end_mark };
         let again = file.try_clone().map_err(place.io())?;
-        let report = Report::to_file(self, file, state, undo, header, &in_doubt);
+        let report = Report::to_file(self, file, undo, header, &in_doubt);
         let report = report.inspect_err(|_| {
             if let Some(mark) = end_mark {
                 end_mark::set(&again, mark);
             }
         })?;
-        let mut notices = std::mem::take(&mut loaded.notices);
+        let mut notices = loaded.notices;
         notices.extend(loaded.why.as_deref().map(|why| self.doubt_notice(why)));
         Ok(Opened {
             report,
@@ -198,13 +179,7 @@ impl Opening<'_> {
         ));
         let known = |file_id: &String| loaded.doubts.iter().any(|sent| sent.file_id == *file_id);
         if let Some(file_id) = sent.filter(|file_id| !known(file_id)) {
-            loaded.doubts.push(InFlight {
-                file_id,
-                line: 0,
-                url: None,
-                sent_at: 0,
-                doubt: Doubt::Ambiguous,
-            });
+            loaded.doubts.push(InFlight::in_doubt(&file_id));
         }
         Ok(())
     }
@@ -242,7 +217,7 @@ struct Loaded {
     tracker: Tracker,
     extent: Extent,
     end: End,
-    /// A row of it came from the sandbox.
+    /// A row of it came from the sandbox, and it is no practice.
     is_rehearsal: bool,
     /// IDs that may have been in flight.
     doubts: Vec<InFlight>,
@@ -255,7 +230,7 @@ impl Loaded {
     fn read(
         place: &Place,
         file: File,
-        evidence: Evidence,
+        mut evidence: Evidence,
         max_purges: Option<u64>,
     ) -> Result<Self, OpenError> {
         let mut loaded = Self {
@@ -263,8 +238,6 @@ impl Loaded {
             ..Self::default()
         };
         let mut reader = Reader::new(file).map_err(place.io())?;
-        let mut check = Check::new(&evidence);
-        let mut landing = Landing::new(&evidence);
         let slots = loaded.index.slots();
         // Rows are looked up on a thread of their own, since half of the time is waiting for memory.
         thread::scope(|scope| {
@@ -274,8 +247,8 @@ impl Loaded {
                 loading.add(&slots, (row.file_id(), row.status(), row.purge()));
                 loaded.tracker.load(&placed);
                 loaded.is_rehearsal |= row.is_of_a_rehearsal();
-                landing.take_in(&placed);
-                check.take_in(reader.extent, reader.number());
+                evidence.landing.take_in(&placed);
+                evidence.compare(reader.extent, reader.number());
             }
             loading.end();
             io::Result::Ok(())
@@ -288,13 +261,14 @@ impl Loaded {
         if let End::Broken { line } = loaded.end {
             return Err(OpenError::Damaged { name: name(), line });
         }
-        if let Some(line) = check.changed_before(loaded.extent) {
+        if let Some(line) = evidence.changed_before(loaded.extent) {
             return Err(OpenError::Changed { name: name(), line });
         }
-        loaded.why = why_in_doubt(&place.name, &evidence, &check, &landing, loaded.extent);
+        loaded.is_rehearsal &= !evidence.is_of_practice();
+        loaded.why = evidence.why_in_doubt(&place.name, loaded.extent);
         loaded.index.is_all_in_doubt = loaded.why.is_some();
-        loaded.doubts = landing.left();
-        for sent in evidence.found.into_iter().flat_map(|found| found.in_doubt) {
+        loaded.doubts = evidence.landing.left();
+        for sent in evidence.state.into_iter().flat_map(|state| state.in_doubt) {
             loaded.index.keep_doubt(sent);
         }
         Ok(loaded)
@@ -366,32 +340,18 @@ fn keep_torn(report: &File, begin: u64, torn: &Path) -> io::Result<()> {
 
 /// In a folder where everybody can write, somebody else may have put the report there for us to go on with.
 fn check_owner(place: &Place, report: &File) -> Result<(), OpenError> {
-    let owner = report.metadata().map_err(place.io())?.uid();
-    let folder = fs::metadata(open::folder(&place.path)).map_err(place.io())?;
-    let is_sticky = folder.permissions().mode() & STICKY != 0;
-    if is_sticky && owner != rustix::process::geteuid().as_raw() {
+    let report = report.metadata().map_err(place.io())?;
+    if is_planted(&place.path, &report) {
         return Err(OpenError::NotYours(place.name.clone()));
     }
     Ok(())
 }
 
 fn interrupted(sent: &InFlight) -> Outcome {
-    Outcome {
-        file_id: sent.file_id.as_str().into(),
-        origin: Origin {
-            line: sent.line,
-            input: Arc::from(""),
-            url: sent.url.as_deref().map(Into::into),
-        },
-        status: Status::Unknown,
-        http_status: None,
-        error: Some(ErrorCode::Interrupted),
-        attempts: 0,
-        duration: Duration::ZERO,
-        finished_at: Timestamp::now(),
-        request_id: None,
-        message: Some("the run ended while this ID was in flight".into()),
-        purge: None,
-        purge_request_id: None,
-    }
+    let origin = Origin {
+        line: sent.line,
+        input: Arc::from(""),
+        url: sent.url.as_deref().map(Into::into),
+    };
+    Outcome::interrupted(sent.file_id.as_str().into(), origin)
 }
