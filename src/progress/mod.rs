@@ -1,11 +1,11 @@
 //! The progress on stderr: lines that change in place on a terminal, a plain line now and then elsewhere.
 //!
-//! The progress only looks at the account of the run (`view`). Whatever else is said on stderr goes through here too, so
-//! that neither tears the other.
+//! On a terminal it is a bar of indicatif, which draws it by a template (`view`). The progress only looks at the
+//! account of the run. Whatever else is said on stderr goes through here too, so that neither tears the other.
 //!
-//! On a terminal the cursor rests at the start of the first line that changes: whatever a resized window makes of the
-//! lines is below it then, and each draw takes that away. Progress bars that count their lines upwards from the last one,
-//! as indicatif does, leave pieces there.
+//! indicatif would count its lines upwards from the last one, which is wrong once a window was resized or something else
+//! was printed. So the template ends by putting the cursor back to the start of the first line: each draw begins where
+//! the cursor is, and clears what is below.
 
 mod eta;
 mod job_control;
@@ -14,13 +14,12 @@ mod view;
 
 use std::convert::Infallible;
 use std::io::{self, IsTerminal, Write};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use imagekit_bulk_delete::job::RunStats;
 use imagekit_bulk_delete::secret;
 use imagekit_bulk_delete::summary::Summary;
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressState, ProgressStyle};
 use jiff::Timestamp;
 use rustix::termios::tcgetwinsize;
 use serde_json::Value;
@@ -30,7 +29,7 @@ use tracing_subscriber::fmt::MakeWriter;
 
 use crate::cli::{Display, LogFormat, ProgressMode};
 use job_control::JobControl;
-use style::{Colours, Span, Style};
+use style::{CLEAR, Colours, Span, Style};
 pub(crate) use style::{broken, sanitize};
 use view::{Speeds, View};
 
@@ -38,18 +37,13 @@ const REDRAW: Duration = Duration::from_millis(100);
 const LOOK: Duration = Duration::from_secs(1);
 const PLAIN_LINE: Duration = Duration::from_secs(30);
 
-/// Takes away what stands from the cursor's line on. Not from the first column, where tmux would keep it as what a cleared
-/// screen showed.
-const CLEAR: &str = "\r \x1b[J\r";
-
-/// What a terminal has if it does not say.
+/// What a terminal has if it does not say; indicatif takes the same.
 const USUAL_SIZE: (u16, u16) = (80, 24);
 
 /// The one that writes to stderr while the run goes on.
 #[derive(Debug, Clone)]
 pub(crate) struct Progress {
-    /// Lines that change stand below what was printed last.
-    is_drawn: Arc<AtomicBool>,
+    bar: ProgressBar,
     mode: ProgressMode,
     is_quiet: bool,
     colours: Colours,
@@ -81,7 +75,7 @@ impl Progress {
             Colours::No
         };
         Self {
-            is_drawn: Arc::default(),
+            bar: ProgressBar::hidden(),
             mode,
             is_quiet: display.quiet,
             colours,
@@ -98,13 +92,19 @@ impl Progress {
     pub(crate) async fn show(&self, stats: &RunStats) -> Infallible {
         let mut speeds = Speeds::new(Instant::now());
         let look = |now| View::take(stats, &mut speeds, now);
-        let draw = |view: &View| self.draw(&view.lines(size(), self.colours));
+        let draw = |view: &View| {
+            let (done, total) = view.share.unwrap_or_default();
+            self.draw(view.style(size(), self.colours), |state| {
+                state.set_len(total);
+                state.set_pos(done);
+            });
+        };
         self.watch(look, draw, View::plain).await
     }
 
     /// Shows a line about a check or a list, until it is dropped.
     pub(crate) async fn show_line(&self, line: impl Fn() -> String) -> Infallible {
-        let draw = |line: &String| self.draw(&[line.chars().take(columns()).collect()]);
+        let draw = |line: &String| self.draw(style::line_in_place(line, columns()), |_| ());
         self.watch(|_| line(), draw, String::clone).await
     }
 
@@ -147,15 +147,12 @@ impl Progress {
         }
     }
 
-    /// Draws lines in place of those that were drawn before, and leaves the cursor at their start. They are cut where the
-    /// window has become narrower meanwhile.
-    fn draw(&self, lines: &[String]) {
-        let back = "\x1b[A".repeat(lines.len().saturating_sub(1));
-        let lines = lines.join("\x1b[K\r\n");
-        let frame = format!("\r\x1b[?7l{lines}\x1b[J\x1b[?7h{back}\r");
-        let mut stderr = io::stderr().lock();
-        self.is_drawn.store(true, Ordering::Relaxed);
-        let _ = stderr.write_all(frame.as_bytes());
+    /// Draws in place of what was drawn before; another thread prints before that or after it.
+    fn draw(&self, style: ProgressStyle, set: impl FnOnce(&mut ProgressState)) {
+        let _alone = io::stderr().lock();
+        self.bar.set_style(style);
+        self.bar.set_draw_target(ProgressDrawTarget::stderr());
+        self.bar.update(set);
     }
 
     /// Says what a person must know, even if told to be quiet.
@@ -226,8 +223,9 @@ impl Progress {
     fn print(&self, text: &str) {
         let mut stderr = io::stderr().lock();
         let mut text = secret::scrub(text);
-        if self.is_drawn.swap(false, Ordering::Relaxed) {
+        if !self.bar.is_hidden() {
             text = format!("{CLEAR}{text}").into();
+            self.bar.set_draw_target(ProgressDrawTarget::hidden());
         }
         // A closed stderr is no reason to stop deleting or recording.
         let _ = stderr.write_all(text.as_bytes());

@@ -3,8 +3,13 @@
 //! The styles are of the terminal's own sixteen colours, those that are read on light and on dark alike; each span
 //! says the same without its style.
 
+use indicatif::ProgressStyle;
+
 /// Between two spans on one line.
 const GAP: &str = ", ";
+
+/// Takes away what stands from the cursor's line on.
+pub(super) const CLEAR: &str = "\x1b[G\x1b[J";
 
 /// By so much more are lines indented that go on with the one before.
 const INDENT: usize = 2;
@@ -71,6 +76,23 @@ pub(super) fn wrapped(spans: &[Span], columns: usize, colours: Colours) -> Strin
         text.push_str(&Span::new(cut, span.style).styled(colours));
     }
     text
+}
+
+/// Lines that change in place: a template for indicatif, from texts of our own that hold no braces. It leaves the cursor
+/// where it began. The last line is filled up to the edge, or indicatif would fill it behind the cursor.
+pub(super) fn in_place(lines: &[String]) -> ProgressStyle {
+    let lines = lines.join("\n");
+    let back = match lines.matches('\n').count() {
+        0 => String::new(),
+        rows => format!("\x1b[{rows}A"),
+    };
+    ProgressStyle::with_template(&format!("{CLEAR}{lines}{{wide_msg}}{back}\x1b[G"))
+        .expect("its only keys are a bar and a message")
+}
+
+/// One line of words on a terminal of so many columns.
+pub(super) fn line_in_place(line: &str, columns: usize) -> ProgressStyle {
+    in_place(&[line.chars().take(columns).collect()])
 }
 
 /// A line as it fits a terminal of so many columns: broken between words only. What follows is indented further, so

@@ -7,10 +7,11 @@ use imagekit_bulk_delete::human::{counted, grouped, limit, seconds};
 use imagekit_bulk_delete::job::{Expected, RunStats};
 use imagekit_bulk_delete::outcome::{Purge, Status};
 use imagekit_bulk_delete::throttle::{Endpoint, Waiting};
+use indicatif::ProgressStyle;
 use tokio::time::Instant;
 
 use super::eta::{Speed, time_for};
-use super::style::{Colours, Span, Style, wrapped};
+use super::style::{Colours, Span, Style, in_place, wrapped};
 
 /// The cells of the bar, brackets included: as many as there is room for.
 const MIN_BAR: usize = 5;
@@ -141,7 +142,7 @@ impl View {
     }
 
     /// What stands on a terminal of this size.
-    pub(super) fn lines(&self, (columns, rows): (usize, usize), colours: Colours) -> Vec<String> {
+    pub(super) fn style(&self, (columns, rows): (usize, usize), colours: Colours) -> ProgressStyle {
         let mut numbers = self.numbers.clone();
         let width = |number: &String| number.chars().count() + GAP.len();
         let room = |numbers: &[String]| columns.saturating_sub(numbers.iter().map(width).sum());
@@ -149,13 +150,13 @@ impl View {
             numbers.pop();
         }
         let cells = room(&numbers).clamp(MIN_BAR, MAX_BAR) - 2;
-        let bar = self
-            .share
-            .map(|share| format!("[{}] ", bar(share, cells).styled(colours)));
+        let bar = Span::new(format!("{{bar:{cells}}}"), Style::Good).styled(colours);
+        let bar = self.share.map(|_| format!("[{bar}] "));
         let first = bar.unwrap_or_default() + &numbers.join(GAP);
         let words = [&self.counts, &self.activity].map(|spans| wrapped(spans, columns, colours));
         let lines = iter::once(first.as_str()).chain(words.iter().flat_map(|words| words.lines()));
-        lines.take(rows).map(str::to_owned).collect()
+        let lines: Vec<String> = lines.take(rows).map(str::to_owned).collect();
+        in_place(&lines).progress_chars("=> ")
     }
 
     /// One line for a log.
@@ -309,13 +310,6 @@ fn pace(stats: &RunStats, speeds: &Speeds) -> Vec<Span> {
     let limit = limits.map(|seen| format!("limit seen {}", limit(&seen)));
     let all = requests.into_iter().chain(why).chain(limit);
     all.map(Span::plain).collect()
-}
-
-/// So many cells of a bar, its head included.
-fn bar((done, total): (u64, u64), cells: usize) -> Span {
-    let full = done.min(total).saturating_mul(cells as u64) / total.max(1);
-    let full = "=".repeat(usize::try_from(full).unwrap_or(cells)) + ">";
-    Span::new(format!("{full:cells$.cells$}"), Style::Good)
 }
 
 /// Always as wide, and never 100% before the end.
