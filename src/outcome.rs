@@ -1,7 +1,6 @@
 //! The noun that goes out: what is known of one record, ready to be a report row.
 //!
-//! Made by `deleter` (and by `job` for records that are never sent), written by
-//! `report`, counted by `summary`.
+//! Made by `deleter` (and by `job` for records that are never sent), written by `report`, counted by the job's stats.
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -1,6 +1,6 @@
 //! The nouns that come in: one ID to delete and the line it stood on.
 //!
-//! Made by `source`, carried through the whole house, and turned into an
+//! Made by `source`, carried by the job, and turned into an
 //! [`Outcome`](crate::outcome::Outcome) exactly once.
 
 use std::borrow::Cow;
@@ -128,7 +128,7 @@ pub enum InvalidId {
 pub struct Origin {
     /// The record's first line, 1-based, as an editor counts.
     pub line: u64,
-    /// The input's name as the user gave it; `-` for stdin.
+    /// The input's name: its path as given, without keys and control characters; `-` for stdin.
     pub input: Arc<str>,
     /// The `url` column's cell, if there is such a column and the cell is not empty.
     pub url: Option<Box<str>>,

@@ -166,7 +166,8 @@ fn semicolons_and_tabs_are_found_where_there_is_no_comma() {
         ),
         (format!("Name\tfileId\nx\t{A}\n"), "tabs"),
         (format!("sep=\t\nName\tfileId\nx\t{A}\n"), "tabs"),
-        (format!("sep=|\nName|fileId\nx|{A}\n"), "'|'"),
+        (format!("sep=|\nName|fileId\nx|{A}\n"), "pipes"),
+        (format!("sep=^\nName^fileId\nx^{A}\n"), "'^'"),
         (format!("sep=,\nName,fileId\nx,{A}\n"), "commas"),
     ] {
         let Reading { rows, notices } = read(&text);

@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use fixture::front::{Front, Reply};
 use fixture::{BINARY, Ran, Report, Scene, ids, list, wait_until};
-use imagekit_bulk_delete::sandbox::{Request, Script, Window};
+use imagekit_bulk_delete::sandbox::{LoggedRequest, Script, Window};
 
 const EXPORTS: &str = "--summary-json s.json --metrics-file m.prom --html p.html";
 
@@ -109,7 +109,7 @@ fn a_soft_limit_on_open_files_is_raised_as_far_as_it_goes() {
     assert!(!ran.stderr.contains("in flight"), "{}", ran.stderr);
     // Each is answered 100 ms after it came.
     let requests = scene.server.ledger().requests();
-    let together = |first: &Request| {
+    let together = |first: &LoggedRequest| {
         let until = first.at + Duration::from_millis(100);
         let behind = requests.iter().filter(|request| request.at >= first.at);
         behind.filter(|request| request.at < until).count()

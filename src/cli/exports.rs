@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result};
 use imagekit_bulk_delete::client::BaseUrl;
-use imagekit_bulk_delete::html::{self, Run};
+use imagekit_bulk_delete::html::{self, EndedRun};
 use imagekit_bulk_delete::human::counted;
 use imagekit_bulk_delete::job::{Ending, RunStats};
 use imagekit_bulk_delete::report::Destination;
@@ -94,7 +94,7 @@ impl<'a> Exports<'a> {
     pub(crate) fn write_page(&self, stats: &RunStats, ending: &Ending) -> u8 {
         let code = exit::of_run(ending, stats);
         let Some(page) = &self.page else { return code };
-        let run = Run {
+        let run = EndedRun {
             stats,
             stopped: ending.reason(),
             host: self.host.as_deref(),
@@ -179,7 +179,7 @@ pub(crate) fn page_from_report(paths: &Paths, progress: &Progress) -> Result<u8>
 }
 
 /// Makes the page of the report and writes it; what to say of it.
-fn make_page(paths: &Paths, file: &AtomicFile, run: Option<&Run<'_>>) -> Result<String> {
+fn make_page(paths: &Paths, file: &AtomicFile, run: Option<&EndedRun<'_>>) -> Result<String> {
     let page = html::page(Path::new(&paths.report_name()), run)?;
     let name = match &paths.html {
         Some(Destination::File(path)) => path.to_string_lossy(),

@@ -22,11 +22,11 @@ const MIN_HOLE_BARS: i64 = 5;
 pub(super) const KINDS: [&str; 3] = ["deleted", "absent", "unsettled"];
 
 /// Records of each kind.
-type Counts = [u64; KINDS.len()];
+type Bar = [u64; KINDS.len()];
 
 /// Decisions by the second since 1970, and when the earliest of those was begun.
 #[derive(Debug, Default)]
-pub(super) struct Timeline(BTreeMap<i64, (Counts, i64)>);
+pub(super) struct Timeline(BTreeMap<i64, (Bar, i64)>);
 
 /// The chart, in a box that is as wide as it has bars, and as high as the highest of them.
 #[derive(Debug)]
@@ -45,7 +45,7 @@ pub(super) struct Chart {
 }
 
 impl Timeline {
-    /// Counts a decision of a kind that took so long.
+    /// Bar a decision of a kind that took so long.
     pub(super) fn add(&mut self, at: Timestamp, took: Duration, kind: usize) {
         let second = at.as_second();
         let begun = second.saturating_sub_unsigned(took.as_secs());
@@ -58,7 +58,7 @@ impl Timeline {
     pub(super) fn chart(&self) -> Option<Chart> {
         let (first, last) = (*self.0.keys().next()?, *self.0.keys().next_back()?);
         let width = (last - first) / MAX_BARS + 1;
-        let mut bars: Vec<Counts> = Vec::new();
+        let mut bars: Vec<Bar> = Vec::new();
         for (second, (counts, _)) in &self.0 {
             let bar = usize::try_from((second - first) / width).ok()?;
             bars.resize(bar + 1, [0; KINDS.len()]);
@@ -97,10 +97,10 @@ impl Timeline {
 }
 
 /// The bars of one kind, each on top of those before it.
-fn path(bars: &[Counts], kind: usize, most: u64) -> String {
+fn path(bars: &[Bar], kind: usize, most: u64) -> String {
     let drawn = bars.iter().enumerate();
     let drawn = drawn.filter(|(_, counts)| counts[kind] > 0);
-    let draw = |(left, counts): (usize, &Counts)| {
+    let draw = |(left, counts): (usize, &Bar)| {
         let bottom = most - counts[..kind].iter().sum::<u64>();
         // One failure among thousands is what the reader looks for.
         let height = counts[kind].max(most / 64);

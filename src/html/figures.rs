@@ -161,6 +161,11 @@ impl Figures {
         statuses.iter().map(|status| self.count_of(*status)).sum()
     }
 
+    /// Records whose URL was to be purged.
+    pub(super) fn purges(&self) -> u64 {
+        self.purges.iter().sum()
+    }
+
     pub(super) fn purged(&self, purge: Purge) -> u64 {
         self.purges[purge as usize]
     }

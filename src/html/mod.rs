@@ -20,7 +20,7 @@ use crate::job::RunStats;
 
 /// What a run knows that its report does not say.
 #[derive(Debug)]
-pub struct Run<'a> {
+pub struct EndedRun<'a> {
     /// Its account.
     pub stats: &'a RunStats,
     /// Why it ended early; `None` if it completed.
@@ -56,7 +56,7 @@ pub enum PageError {
 }
 
 /// Makes a page of a report; `run` is what the run that wrote it knows, if it is that run which asks.
-pub fn page(report: &Path, run: Option<&Run<'_>>) -> Result<Page, PageError> {
+pub fn page(report: &Path, run: Option<&EndedRun<'_>>) -> Result<Page, PageError> {
     let figures = figures::Figures::read(report).map_err(|source| PageError::Report {
         path: report.into(),
         source,

@@ -9,10 +9,10 @@ use sha2::{Digest as _, Sha256};
 use super::chart::Chart;
 use super::figures::{Figures, MAX_SHOWN, class};
 use super::format::{Number, Time, number, share, time};
-use super::{PageError, Run};
+use super::{EndedRun, PageError};
 use crate::human::{grouped, seconds, without_markup};
 use crate::outcome::{ErrorCode, Outcome, Purge, Status};
-use crate::summary::Group;
+use crate::summary::FailureGroup;
 
 /// Statuses that a person must look at, the gravest first.
 const TROUBLE: [Status; 3] = [Status::Unknown, Status::Failed, Status::Invalid];
@@ -26,14 +26,14 @@ const SCRIPT: &str = include_str!("page.js");
 
 #[derive(Template)]
 #[template(path = "page.html", config = "src/html/askama.toml")]
-struct View<'a> {
+struct PageView<'a> {
     name: &'a str,
     made: Time,
     version: &'static str,
     script: &'static str,
     script_hash: String,
     figures: &'a Figures,
-    run: Option<&'a Run<'a>>,
+    run: Option<&'a EndedRun<'a>>,
     /// The report's state is still there, and the run that wrote it is not asking.
     has_state: bool,
     troubles: Vec<&'a Outcome>,
@@ -41,23 +41,14 @@ struct View<'a> {
     chart: Option<Chart>,
 }
 
-/// A line of a table of counts.
-struct Line {
-    name: &'static str,
-    class: &'static str,
-    count: u64,
-    share: String,
-    meaning: &'static str,
-}
-
 /// Fills the page in.
 pub(super) fn render(
     name: &str,
     figures: &Figures,
-    run: Option<&Run<'_>>,
+    run: Option<&EndedRun<'_>>,
     has_state: bool,
 ) -> Result<String, PageError> {
-    let view = View {
+    let view = PageView {
         name,
         made: Time(Timestamp::now()),
         version: env!("CARGO_PKG_VERSION"),
@@ -73,7 +64,7 @@ pub(super) fn render(
     Ok(view.render()? + "\n")
 }
 
-impl View<'_> {
+impl PageView<'_> {
     fn records(&self) -> Number {
         Number(self.figures.records())
     }
@@ -101,26 +92,8 @@ impl View<'_> {
         }
     }
 
-    fn statuses(&self) -> Vec<Line> {
-        let line = |status: Status| Line {
-            name: status.as_str(),
-            class: class(status),
-            count: self.figures.count_of(status),
-            share: share(self.figures.count_of(status), self.figures.records()),
-            meaning: status.meaning(),
-        };
-        Status::ALL.into_iter().map(line).collect()
-    }
-
-    /// What the first sentence says, and the bar under it is made of.
-    fn parts(&self) -> Vec<Line> {
-        let part = |(name, statuses): (&'static str, &[Status])| Line {
-            name,
-            class: class(statuses[0]),
-            count: self.figures.sum(statuses),
-            share: String::new(),
-            meaning: "",
-        };
+    /// What the first sentence says, and the bar under it is made of: name, colour and count.
+    fn parts(&self) -> Vec<(&'static str, &'static str, u64)> {
         let parts: [(&str, &[Status]); 7] = [
             ("deleted", &[Status::Deleted]),
             ("not there", &ABSENT),
@@ -130,30 +103,15 @@ impl View<'_> {
             ("duplicates", &[Status::Duplicate]),
             ("excluded and not sent", &[Status::Excluded]),
         ];
-        let parts = parts.into_iter().map(part);
-        parts.filter(|part| part.count > 0).collect()
-    }
-
-    fn purges(&self) -> Vec<Line> {
-        let purged = |purge| self.figures.purged(purge);
-        let whole = Purge::ALL.into_iter().map(purged).sum();
-        let line = |purge: Purge| Line {
-            name: purge.as_str(),
-            class: match purge {
-                Purge::Requested => "deleted",
-                Purge::NoUrl => "absent",
-                Purge::Failed | Purge::OverLimit => "unsettled",
-            },
-            count: purged(purge),
-            share: share(purged(purge), whole),
-            meaning: purge_meaning(purge),
+        let part = |(name, statuses): (_, &[Status])| {
+            (name, class(statuses[0]), self.figures.sum(statuses))
         };
-        let lines = Purge::ALL.into_iter().map(line);
-        lines.filter(|_| whole > 0).collect()
+        let parts = parts.map(part).into_iter();
+        parts.filter(|(.., count)| *count > 0).collect()
     }
 
     /// Statuses with rows that a person must look at, and why, the gravest first.
-    fn reasons(&self) -> Vec<(Status, Vec<&Group>)> {
+    fn reasons(&self) -> Vec<(Status, Vec<&FailureGroup>)> {
         let found = |status: &Status| self.figures.count_of(*status) > 0;
         let statuses = TROUBLE.into_iter().filter(found);
         let reasons = |status| (status, self.figures.failures.groups(&[status]));
@@ -165,7 +123,7 @@ impl View<'_> {
         self.figures.failures.others(&[status])
     }
 
-    fn absent(&self) -> Vec<&Group> {
+    fn absent(&self) -> Vec<&FailureGroup> {
         self.figures.failures.groups(&ABSENT)
     }
 
@@ -207,7 +165,7 @@ const fn remedy(status: Status) -> &'static str {
 }
 
 /// Why the rows of a group are not deleted, in words.
-fn reason_of(group: &Group) -> &'static str {
+fn reason_of(group: &FailureGroup) -> &'static str {
     group.error.map_or("", reason)
 }
 
@@ -225,6 +183,14 @@ const fn reason(error: ErrorCode) -> &'static str {
         ErrorCode::Duplicate => "The ID appeared in an earlier record",
         ErrorCode::Excluded => "An --except list protects it",
         ErrorCode::Interrupted => "The run ended before the answer came",
+    }
+}
+
+const fn purge_class(purge: Purge) -> &'static str {
+    match purge {
+        Purge::Requested => "deleted",
+        Purge::NoUrl => "absent",
+        Purge::Failed | Purge::OverLimit => "unsettled",
     }
 }
 

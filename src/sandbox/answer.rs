@@ -16,7 +16,7 @@ pub(super) const PAGE: &str = "<html><body><h1>Internal Server Error</h1></body>
 
 /// How an answer goes over the wire.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Ending {
+pub(super) enum Delivery {
     Whole,
     Half,
     Hang,
@@ -29,7 +29,7 @@ pub struct Answer {
     pub(super) status: u16,
     pub(super) headers: Vec<(HeaderName, String)>,
     pub(super) body: String,
-    pub(super) ending: Ending,
+    pub(super) delivery: Delivery,
 }
 
 impl Answer {
@@ -40,7 +40,7 @@ impl Answer {
             status,
             headers,
             body: body.into(),
-            ending: Ending::Whole,
+            delivery: Delivery::Whole,
         }
     }
 
@@ -59,7 +59,7 @@ impl Answer {
             status: 204,
             headers: Vec::new(),
             body: String::new(),
-            ending: Ending::Whole,
+            delivery: Delivery::Whole,
         }
     }
 
@@ -71,15 +71,15 @@ impl Answer {
         self
     }
 
-    pub(super) fn ending(mut self, ending: Ending) -> Self {
-        self.ending = ending;
+    pub(super) fn delivered(mut self, delivery: Delivery) -> Self {
+        self.delivery = delivery;
         self
     }
 
     /// The response; of one that breaks off the first half, and an error behind it.
     pub(super) fn into_response(self) -> hyper::Response<AnswerBody> {
         let (mut headers, body) = (self.headers, Bytes::from(self.body));
-        let body = if self.ending == Ending::Half {
+        let body = if self.delivery == Delivery::Half {
             headers.push((CONTENT_LENGTH, body.len().to_string()));
             let half = Frame::data(body.slice(..body.len() / 2));
             let frames = [Ok(half), Err(io::ErrorKind::ConnectionReset.into())];

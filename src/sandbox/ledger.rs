@@ -12,7 +12,7 @@ const MAX_LOGGED: usize = 200_000;
 
 /// One request as the server saw it.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Request {
+pub struct LoggedRequest {
     /// When it arrived.
     pub at: Instant,
     /// Its method.
@@ -38,7 +38,7 @@ struct Inner {
     /// The files that were put, by the time of their upload; made by the first search.
     listing: Option<BTreeMap<(i64, String), Arc<File>>>,
     deleted: HashSet<String>,
-    requests: Vec<Request>,
+    requests: Vec<LoggedRequest>,
     request_count: u64,
     purged: Vec<String>,
 }
@@ -90,7 +90,7 @@ impl Ledger {
     }
 
     /// The requests in the order of their arrival; the first 200,000 of them.
-    pub fn requests(&self) -> Vec<Request> {
+    pub fn requests(&self) -> Vec<LoggedRequest> {
         self.inner().requests.clone()
     }
 
@@ -148,7 +148,7 @@ impl Ledger {
         inner.request_count
     }
 
-    pub(super) fn log(&self, request: Request) {
+    pub(super) fn log(&self, request: LoggedRequest) {
         let mut inner = self.inner();
         if inner.requests.len() < MAX_LOGGED {
             inner.requests.push(request);

@@ -10,7 +10,7 @@ use tokio::time::Instant;
 pub struct Window {
     limit: u64,
     interval: Duration,
-    kind: Kind,
+    kind: WindowKind,
     /// When a fixed window began first, or when a bucket will be full again; unset before the first request.
     at: Option<Instant>,
     /// Requests that count against the limit, but of a bucket.
@@ -18,7 +18,7 @@ pub struct Window {
 }
 
 #[derive(Debug, Clone, Copy)]
-enum Kind {
+enum WindowKind {
     Fixed,
     Sliding,
     Bucket { burst: u32 },
@@ -38,21 +38,21 @@ pub struct LimitState {
 impl Window {
     /// `limit` requests in each interval, counted anew when it is over.
     pub fn fixed(limit: u64, interval: Duration) -> Self {
-        Self::new(limit, interval, Kind::Fixed)
+        Self::new(limit, interval, WindowKind::Fixed)
     }
 
     /// `limit` requests in any interval.
     pub fn sliding(limit: u64, interval: Duration) -> Self {
-        Self::new(limit, interval, Kind::Sliding)
+        Self::new(limit, interval, WindowKind::Sliding)
     }
 
     /// `per_second` requests a second, and `burst` saved up.
     pub fn bucket(per_second: u32, burst: u32) -> Self {
         let second = Duration::from_secs(1);
-        Self::new(per_second.into(), second, Kind::Bucket { burst })
+        Self::new(per_second.into(), second, WindowKind::Bucket { burst })
     }
 
-    fn new(limit: u64, interval: Duration, kind: Kind) -> Self {
+    fn new(limit: u64, interval: Duration, kind: WindowKind) -> Self {
         Self {
             limit,
             interval,
@@ -66,12 +66,12 @@ impl Window {
     fn wait(&mut self, now: Instant) -> Duration {
         let at = *self.at.get_or_insert(now);
         let max_age = match self.kind {
-            Kind::Bucket { burst } => {
+            WindowKind::Bucket { burst } => {
                 let full_again = at.max(now) + self.refill();
                 return full_again.saturating_duration_since(now + self.refill() * burst);
             }
-            Kind::Sliding => self.interval.saturating_sub(Duration::from_nanos(1)),
-            Kind::Fixed => {
+            WindowKind::Sliding => self.interval.saturating_sub(Duration::from_nanos(1)),
+            WindowKind::Fixed => {
                 let into = now.duration_since(at).as_nanos() % self.interval.as_nanos().max(1);
                 Duration::from_nanos(u64::try_from(into).unwrap_or_default())
             }
@@ -82,15 +82,17 @@ impl Window {
         }
         match (self.taken.front(), self.kind) {
             _ if (self.taken.len() as u64) < self.limit => Duration::ZERO,
-            (Some(first), Kind::Sliding) => self.interval.saturating_sub(age(first)),
+            (Some(first), WindowKind::Sliding) => self.interval.saturating_sub(age(first)),
             _ => self.interval.saturating_sub(max_age),
         }
     }
 
     fn take(&mut self, now: Instant) {
         match self.kind {
-            Kind::Bucket { .. } => self.at = Some(self.at.unwrap_or(now).max(now) + self.refill()),
-            Kind::Fixed | Kind::Sliding => self.taken.push_back(now),
+            WindowKind::Bucket { .. } => {
+                self.at = self.at.map(|at| at.max(now) + self.refill());
+            }
+            WindowKind::Fixed | WindowKind::Sliding => self.taken.push_back(now),
         }
     }
 

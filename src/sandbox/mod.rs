@@ -33,11 +33,11 @@ use tokio::time::sleep;
 
 pub use answer::Answer;
 pub use file::File;
-pub use ledger::{Ledger, Request};
+pub use ledger::{Ledger, LoggedRequest};
 pub use limits::{LimitState, Window, pass};
 pub use script::{Fault, Instead, Script};
 
-use answer::{AnswerBody, Ending};
+use answer::{AnswerBody, Delivery};
 use request::ParsedRequest;
 use server::Server;
 
@@ -169,10 +169,10 @@ async fn respond(
         (server.latency(), server.answer(number, &request))
     };
     sleep(latency).await;
-    match answer.ending {
-        Ending::Whole | Ending::Half => Ok(answer.into_response()),
-        Ending::Hang => std::future::pending().await,
-        Ending::Reset => {
+    match answer.delivery {
+        Delivery::Whole | Delivery::Half => Ok(answer.into_response()),
+        Delivery::Hang => std::future::pending().await,
+        Delivery::Reset => {
             is_reset.set(true);
             Err(io::ErrorKind::ConnectionReset.into())
         }

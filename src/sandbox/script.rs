@@ -5,7 +5,7 @@ use std::ops::Range;
 use std::time::Duration;
 
 use super::answer::Answer;
-use super::ledger::{Ledger, Request};
+use super::ledger::{Ledger, LoggedRequest};
 use super::limits::Window;
 use crate::outcome::REHEARSAL_PREFIX;
 
@@ -40,7 +40,7 @@ pub enum Fault {
 }
 
 /// Answers in the server's place, where it does at all: a test's own idea of ImageKit.
-pub type Instead = Box<dyn FnMut(&Request, &Ledger) -> Option<Answer> + Send>;
+pub type Instead = Box<dyn FnMut(&LoggedRequest, &Ledger) -> Option<Answer> + Send>;
 
 /// How the server behaves.
 pub struct Script {

@@ -18,7 +18,7 @@ pub(super) enum Search {
     Any(Vec<Search>),
     Not(Box<Search>),
     Is {
-        field: &'static Field,
+        field: &'static Property,
         operator: String,
         values: Vec<Value>,
     },
@@ -26,16 +26,16 @@ pub(super) enum Search {
 
 /// What a search can look at.
 #[derive(Debug)]
-pub(super) struct Field {
+pub(super) struct Property {
     name: &'static str,
-    kind: Kind,
+    kind: ValueKind,
     /// The operators that ImageKit documents for it.
     operators: &'static str,
 }
 
 /// How a field's values are written.
 #[derive(Debug, Clone, Copy)]
-enum Kind {
+enum ValueKind {
     Text,
     Folder,
     Bytes,
@@ -51,20 +51,20 @@ pub(super) enum Value {
 
 const COMPARED: &str = "= < <= > >= IN";
 
-const FIELDS: &[Field] = &[
-    field("name", Kind::Text, "= : IN"),
-    field("path", Kind::Folder, "= : IN"),
-    field("type", Kind::Text, "= IN"),
-    field("id", Kind::Text, "= IN"),
-    field("format", Kind::Text, "= IN"),
-    field("tags", Kind::Text, "IN HAS EXISTS"),
-    field("size", Kind::Bytes, COMPARED),
-    field("createdAt", Kind::Time, COMPARED),
-    field("updatedAt", Kind::Time, COMPARED),
+const FIELDS: &[Property] = &[
+    field("name", ValueKind::Text, "= : IN"),
+    field("path", ValueKind::Folder, "= : IN"),
+    field("type", ValueKind::Text, "= IN"),
+    field("id", ValueKind::Text, "= IN"),
+    field("format", ValueKind::Text, "= IN"),
+    field("tags", ValueKind::Text, "IN HAS EXISTS"),
+    field("size", ValueKind::Bytes, COMPARED),
+    field("createdAt", ValueKind::Time, COMPARED),
+    field("updatedAt", ValueKind::Time, COMPARED),
 ];
 
-const fn field(name: &'static str, kind: Kind, operators: &'static str) -> Field {
-    Field {
+const fn field(name: &'static str, kind: ValueKind, operators: &'static str) -> Property {
+    Property {
         name,
         kind,
         operators,
@@ -75,7 +75,7 @@ impl Search {
     /// Reads a query; the error says what is wrong with it.
     pub(super) fn parse(query: &str, now: Timestamp) -> Result<Self, String> {
         let tokens = tokens(query)?.into_iter().peekable();
-        let mut parser = Parser { tokens, now };
+        let mut parser = QueryParser { tokens, now };
         let search = parser.any()?;
         match parser.tokens.next() {
             None => Ok(search),
@@ -143,7 +143,7 @@ impl Value {
     }
 }
 
-impl Field {
+impl Property {
     fn values_of(&self, file: &File) -> Vec<Value> {
         let text = |text: &str| vec![Value::Text(text.into())];
         match self.name {
@@ -169,7 +169,9 @@ impl Field {
                 let rest = found.strip_prefix(wanted.trim_end_matches('/'));
                 // A folder's beginning is not another folder's.
                 rest.is_some_and(|rest| {
-                    !matches!(self.kind, Kind::Folder) || rest.is_empty() || rest.starts_with('/')
+                    !matches!(self.kind, ValueKind::Folder)
+                        || rest.is_empty()
+                        || rest.starts_with('/')
                 })
             }
             _ => found == wanted,
@@ -177,7 +179,7 @@ impl Field {
     }
 }
 
-impl Kind {
+impl ValueKind {
     fn read(self, text: &str, now: Timestamp) -> Option<Value> {
         Some(match self {
             Self::Text => Value::Text(text.into()),
@@ -257,12 +259,12 @@ fn tokens(query: &str) -> Result<Vec<Token>, String> {
 }
 
 /// Reads tokens by recursive descent.
-struct Parser {
+struct QueryParser {
     tokens: Peekable<IntoIter<Token>>,
     now: Timestamp,
 }
 
-impl Parser {
+impl QueryParser {
     fn any(&mut self) -> Result<Search, String> {
         self.joined("OR", Self::all).map(Search::Any)
     }
@@ -325,7 +327,7 @@ impl Parser {
         })
     }
 
-    fn value(&mut self, field: &Field) -> Result<Value, String> {
+    fn value(&mut self, field: &Property) -> Result<Value, String> {
         let text = self.next("a value")?.text;
         let value = field.kind.read(&text, self.now);
         value.ok_or_else(|| format!("invalid value {text} for {}", field.name))

@@ -8,9 +8,9 @@ use jiff::Timestamp;
 use serde_json::{Value, json};
 use tokio::time::Instant;
 
-use super::answer::{Answer, Ending, HELP};
+use super::answer::{Answer, Delivery, HELP};
 use super::fault::{fault_after, fault_before};
-use super::ledger::{Ledger, Request};
+use super::ledger::{Ledger, LoggedRequest};
 use super::limits::{LimitState, Window, pass};
 use super::request::{ParsedRequest, Route};
 use super::script::{Fault, Script};
@@ -55,7 +55,7 @@ impl Server {
     /// Does what is asked, or what the script has instead, and logs it.
     pub(super) fn answer(&mut self, number: u64, asked: &ParsedRequest) -> Answer {
         let now = Instant::now();
-        let mut request = Request {
+        let mut request = LoggedRequest {
             at: now.into_std(),
             method: asked.method.to_string(),
             path: asked.raw_path.clone(),
@@ -65,7 +65,7 @@ impl Server {
         let request_id = format!("{}{number:08}", self.script.request_ids);
         let answer = self.decide(number, asked, &request, now);
         let answer = answer.header("x-ik-requestid", &request_id);
-        if answer.ending == Ending::Whole {
+        if answer.delivery == Delivery::Whole {
             request.status = answer.status;
         }
         self.ledger.log(request);
@@ -76,7 +76,7 @@ impl Server {
         &mut self,
         number: u64,
         asked: &ParsedRequest,
-        request: &Request,
+        request: &LoggedRequest,
         now: Instant,
     ) -> Answer {
         let fault = self.fault(number, &request.file_ids);

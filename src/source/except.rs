@@ -18,9 +18,7 @@ impl From<SourceError> for ExceptError {
                 line,
                 source,
             } => format!("{input} line {line}: {source}; correct the list, nothing was sent"),
-            SourceError::NoColumn { input, .. }
-            | SourceError::NoHeader { input, .. }
-            | SourceError::WrongColumn { input, .. } => format!(
+            SourceError::Column { input, .. } => format!(
                 "{input} has several columns and none of IDs is named fileId, file_id, id or _id; name it so, or give one ID per line"
             ),
             other => other.to_string(),

@@ -35,7 +35,7 @@ impl Compression {
 
 /// What an input is that is no list: in words, and what to do about it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Foreign {
+pub(super) struct Foreign {
     what: &'static str,
     way_out: &'static str,
 }

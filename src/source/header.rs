@@ -1,11 +1,21 @@
 //! The header: whether there is one, and which columns matter.
 
+use std::fmt;
+
 use super::SourceError;
 use super::parser::{Broken, Parser, Row};
 use crate::target::{FileId, clean, looks_like_imagekit};
 
 /// Names that say that a column holds file IDs, in order of preference, any case.
 const ID_NAMES: [&str; 5] = ["fileId", "file_id", "fileid", "id", "_id"];
+
+/// Delimiters that have a name.
+pub const DELIMITERS: [(u8, &str); 4] = [
+    (b',', "comma"),
+    (b';', "semicolon"),
+    (b'\t', "tab"),
+    (b'|', "pipe"),
+];
 
 /// How inputs are read.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -105,11 +115,11 @@ impl Layout {
                 (Header::Detect, column) => {
                     let second = second_id(parser, layout.id)?;
                     if second.is_none() && column.is_none() && FileId::parse(id).is_err() {
-                        return Err(SourceError::NotAnId {
-                            input: name.into(),
-                            line: layout.first.line,
-                            text: id.chars().take(80).collect(),
-                        });
+                        let (line, text): (_, String) =
+                            (layout.first.line, id.chars().take(80).collect());
+                        return Err(SourceError::Unusable(format!(
+                            "{name} has only one line, line {line}, and it is not an ID: {text:?}; give a CSV file, or one ID per line"
+                        )));
                     }
                     may_be_header(id) && second.is_some_and(|id| is_hex_id(&id))
                 }
@@ -205,11 +215,15 @@ impl Layout {
         }
         parser.rewind(mark);
         match self.best_of(&counts) {
-            Some(better) if !is_right => Err(SourceError::WrongColumn {
-                input: name.into(),
-                column: self.title(self.id),
-                better: self.title(better),
-            }),
+            Some(better) if !is_right => {
+                let (column, better) = (self.title(self.id), self.title(better));
+                Err(column_error(
+                    name,
+                    format!(
+                        "has no ID that looks like ImageKit's in column {column}, but column {better} has; give --column {better:?}"
+                    ),
+                ))
+            }
             _ => Ok(()),
         }
     }
@@ -311,25 +325,25 @@ fn delimiter_of(line: &[u8]) -> Option<u8> {
 }
 
 fn delimiter_name(byte: u8) -> String {
-    match byte {
-        b',' => "commas".into(),
-        b';' => "semicolons".into(),
-        b'\t' => "tabs".into(),
-        other => format!("{:?}", char::from(other)),
-    }
+    let known = DELIMITERS.iter().find(|(known, _)| *known == byte);
+    known.map_or_else(
+        || format!("{:?}", char::from(byte)),
+        |(_, name)| format!("{name}s"),
+    )
 }
 
 fn id_column(name: &str, cells: &[String], options: &Options) -> Result<usize, SourceError> {
-    let no_such = |column: &str| SourceError::NoSuchColumn {
-        input: name.into(),
-        column: column.into(),
-        columns: listed(cells),
+    let no_such = |column: &dyn fmt::Display| {
+        let columns = listed(cells);
+        let why =
+            format!("has no column {column}; name one with --column (the columns are: {columns})");
+        column_error(name, why)
     };
     match &options.column {
         Some(Column::Number(number)) if *number <= cells.len() => Ok(number - 1),
-        Some(Column::Number(number)) => Err(no_such(&number.to_string())),
+        Some(Column::Number(number)) => Err(no_such(number)),
         Some(Column::Name(wanted)) => {
-            named(cells, wanted).ok_or_else(|| no_such(&format!("{wanted:?}")))
+            named(cells, wanted).ok_or_else(|| no_such(&format_args!("{wanted:?}")))
         }
         None => {
             let known = match options.header {
@@ -347,15 +361,24 @@ fn id_column(name: &str, cells: &[String], options: &Options) -> Result<usize, S
 
 /// Several columns without a known name: either their names are unknown, or there are none.
 fn no_column(name: &str, cells: &[String]) -> SourceError {
-    let (input, columns) = (name.into(), listed(cells));
-    match cells.iter().position(|cell| is_hex_id(cell)) {
-        Some(column) => SourceError::NoHeader {
-            input,
-            column: column + 1,
-            columns,
-        },
-        None => SourceError::NoColumn { input, columns },
-    }
+    let columns = listed(cells);
+    let why = match cells.iter().position(|cell| is_hex_id(cell)) {
+        Some(index) => {
+            let column = index + 1;
+            format!(
+                "has no header that names its columns; give --no-header --column {column} (the first line is: {columns})"
+            )
+        }
+        None => format!(
+            "has several columns and none is named fileId, file_id, id or _id; name one with --column (the columns are: {columns})"
+        ),
+    };
+    column_error(name, why)
+}
+
+fn column_error(name: &str, why: String) -> SourceError {
+    let input = name.into();
+    SourceError::Column { input, why }
 }
 
 /// Cells for an error, as far as a person reads.
@@ -380,19 +403,14 @@ fn named(cells: &[String], wanted: &str) -> Option<usize> {
 
 /// One column whose cell holds a known name between other separators is several columns misread.
 fn check_delimiter(name: &str, cell: &str) -> Result<(), SourceError> {
-    let separators = [
-        (',', "comma"),
-        (';', "semicolon"),
-        ('\t', "tab"),
-        ('|', "pipe"),
-    ];
-    for (separator, option) in separators {
-        let mut parts = cell.split(separator);
-        if cell.contains(separator) && parts.any(|part| is_id_name(part.trim_matches(['"', ' ']))) {
-            return Err(SourceError::OtherDelimiter {
-                input: name.into(),
-                option,
-            });
+    for (delimiter, option) in DELIMITERS {
+        let mut parts = cell
+            .split(char::from(delimiter))
+            .skip_while(|part| *part == cell);
+        if parts.any(|part| is_id_name(part.trim_matches(['"', ' ']))) {
+            return Err(SourceError::Unusable(format!(
+                "{name} seems to have its columns separated by another character; give --delimiter {option}"
+            )));
         }
     }
     Ok(())

@@ -20,8 +20,7 @@ use std::sync::Arc;
 use thiserror::Error;
 
 pub use except::{ExceptError, ExceptLists};
-pub use format::Foreign;
-pub use header::{Column, Header, Options};
+pub use header::{Column, DELIMITERS, Header, Options};
 pub use input::Input;
 pub use records::{Records, Skipped};
 pub use stream::{Chunk, RecordStream};
@@ -42,106 +41,17 @@ pub enum SourceError {
         #[source]
         source: io::Error,
     },
-    /// It is no CSV.
-    #[error("{input} {foreign}")]
-    Foreign {
+    /// Which of its columns holds the IDs cannot be told, or it is not the one that was asked for.
+    #[error("{input} {why}")]
+    Column {
         /// The input's name.
         input: String,
-        /// What it is.
-        foreign: Foreign,
+        /// What is wrong, and the way out.
+        why: String,
     },
-    /// Several columns, and none has a name that says that it holds IDs.
-    #[error(
-        "{input} has several columns and none is named fileId, file_id, id or _id; name one with --column (the columns are: {columns})"
-    )]
-    NoColumn {
-        /// The input's name.
-        input: String,
-        /// The first record's cells.
-        columns: String,
-    },
-    /// Several columns, and the first record holds an ID, so that there are no names.
-    #[error(
-        "{input} has no header that names its columns; give --no-header --column {column} (the first line is: {columns})"
-    )]
-    NoHeader {
-        /// The input's name.
-        input: String,
-        /// The column of the ID, from 1.
-        column: usize,
-        /// The first record's cells.
-        columns: String,
-    },
-    /// The column that was asked for is not there.
-    #[error("{input} has no column {column}; name one with --column (the columns are: {columns})")]
-    NoSuchColumn {
-        /// The input's name.
-        input: String,
-        /// As asked for.
-        column: String,
-        /// The first record's cells.
-        columns: String,
-    },
-    /// No ID looks like ImageKit's, while another column's do.
-    #[error(
-        "{input}: no ID in column {column} looks like ImageKit's, but those in column {better} do; give --column {better:?}"
-    )]
-    WrongColumn {
-        /// The input's name.
-        input: String,
-        /// The column that would be read, by its name or number.
-        column: String,
-        /// The column that holds IDs.
-        better: String,
-    },
-    /// One column that looks like several.
-    #[error(
-        "{input} seems to have its columns separated by another character; give --delimiter {option}"
-    )]
-    OtherDelimiter {
-        /// The input's name.
-        input: String,
-        /// The separator, as `--delimiter` takes it.
-        option: &'static str,
-    },
-    /// One line that is no ID, a message of another program, say.
-    #[error(
-        "{input} has only one line, line {line}, and it is not an ID: {text:?}; give a CSV file, or one ID per line"
-    )]
-    NotAnId {
-        /// The input's name.
-        input: String,
-        /// The line.
-        line: u64,
-        /// Its beginning.
-        text: String,
-    },
-    /// The copy of a pipe cannot be written.
-    #[error(
-        "cannot keep a copy of {input} to read it twice: {source}; make room in TMPDIR, or give a file instead"
-    )]
-    Spool {
-        /// The input's name.
-        input: String,
-        /// Why.
-        #[source]
-        source: io::Error,
-    },
-    /// Only what can be read again can be counted first.
-    #[error("{input} cannot be read twice; give it as a file")]
-    ReadTwice {
-        /// The input's name.
-        input: String,
-    },
-    /// The thread that reads cannot start.
-    #[error(
-        "cannot start a thread to read the input: {source}; allow more processes (`ulimit -u`)"
-    )]
-    Thread {
-        /// Why.
-        #[source]
-        source: io::Error,
-    },
+    /// It is no list, or cannot be read for another reason.
+    #[error("{0}")]
+    Unusable(String),
     /// It broke while it was read.
     #[error("{input} line {line}: {source}; fix the input, then continue with --resume")]
     Broken {
@@ -221,9 +131,11 @@ impl Sources {
     pub fn spool(&mut self) -> Result<(), SourceError> {
         for source in &mut self.inputs {
             let spooled = source.bytes.spool();
-            let is_spooled = spooled.map_err(|error| SourceError::Spool {
-                input: source.shown().to_owned(),
-                source: error,
+            let is_spooled = spooled.map_err(|error| {
+                let input = source.shown();
+                SourceError::Unusable(format!(
+                    "cannot keep a copy of {input} to read it twice: {error}; make room in TMPDIR, or give a file instead"
+                ))
             })?;
             if is_spooled {
                 source.parser = None;
@@ -294,9 +206,10 @@ impl Source {
         }
         let broken = |source| Broken::new(1, source).at(self.shown());
         if self.bytes.file().is_none() {
-            return Err(SourceError::ReadTwice {
-                input: self.shown().to_owned(),
-            });
+            let input = self.shown();
+            return Err(SourceError::Unusable(format!(
+                "{input} cannot be read twice; give it as a file"
+            )));
         }
         let mut parser = Parser::new(self.bytes.read().map_err(broken)?, self.layout.delimiter);
         let skipped = self.layout.skip_header(&mut parser);

@@ -43,10 +43,7 @@ impl Broken {
     /// As [`at`](Self::at), while an input is opened: what is no list is refused as that.
     pub(super) fn at_open(self, input: &str) -> SourceError {
         match Foreign::of(&self.source) {
-            Some(foreign) => SourceError::Foreign {
-                input: input.into(),
-                foreign,
-            },
+            Some(foreign) => SourceError::Unusable(format!("{input} {foreign}")),
             None => self.at(input),
         }
     }

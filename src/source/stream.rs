@@ -43,7 +43,11 @@ impl Sources {
         let reader = Builder::new()
             .name("input".into())
             .spawn(move || self.send(&sender))
-            .map_err(|source| SourceError::Thread { source })?;
+            .map_err(|error| {
+                SourceError::Unusable(format!(
+                    "cannot start a thread to read the input: {error}; allow more processes (`ulimit -u`)"
+                ))
+            })?;
         Ok(RecordStream {
             chunks,
             reader: Some(reader),

@@ -22,7 +22,7 @@ const MAX_ID: usize = 80;
 /// Rows grouped by status, error code and message.
 #[derive(Debug, Clone, Default)]
 pub struct Failures {
-    groups: HashMap<String, Group>,
+    groups: HashMap<String, FailureGroup>,
     /// Rows by status that no group had room for.
     others: [u64; Status::ALL.len()],
     key: String,
@@ -30,7 +30,7 @@ pub struct Failures {
 
 /// Rows that say the same, but for numbers and IDs.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Group {
+pub struct FailureGroup {
     /// What became of them.
     pub status: Status,
     /// The stable code.
@@ -62,7 +62,7 @@ impl Failures {
         if let Some(group) = self.groups.get_mut(&self.key) {
             group.add(outcome, &message);
         } else if self.groups.len() < MAX_GROUPS {
-            let group = Group::new(outcome, message);
+            let group = FailureGroup::new(outcome, message);
             self.groups.insert(self.key.clone(), group);
         } else {
             self.others[outcome.status as usize] += 1;
@@ -70,10 +70,12 @@ impl Failures {
     }
 
     /// The groups of these statuses, in the order of the statuses, the largest of each first.
-    pub fn groups(&self, statuses: &[Status]) -> Vec<&Group> {
-        let place = |group: &Group| statuses.iter().position(|status| *status == group.status);
+    pub fn groups(&self, statuses: &[Status]) -> Vec<&FailureGroup> {
+        let place =
+            |group: &FailureGroup| statuses.iter().position(|status| *status == group.status);
         let groups = self.groups.values();
-        let mut groups: Vec<&Group> = groups.filter(|group| place(group).is_some()).collect();
+        let mut groups: Vec<&FailureGroup> =
+            groups.filter(|group| place(group).is_some()).collect();
         groups.sort_by(|a, b| {
             let order = (place(a), b.count).cmp(&(place(b), a.count));
             order.then_with(|| a.message.cmp(&b.message))
@@ -82,7 +84,7 @@ impl Failures {
     }
 
     /// The groups of all statuses, the largest first.
-    pub fn largest_first(&self) -> Vec<&Group> {
+    pub fn largest_first(&self) -> Vec<&FailureGroup> {
         let mut groups = self.groups(&Status::ALL);
         groups.sort_by_key(|group| std::cmp::Reverse(group.count));
         groups
@@ -95,7 +97,7 @@ impl Failures {
     }
 }
 
-impl Group {
+impl FailureGroup {
     fn new(outcome: &Outcome, message: Box<str>) -> Self {
         Self {
             status: outcome.status,

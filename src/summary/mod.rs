@@ -7,7 +7,7 @@ mod json;
 mod metrics;
 mod text;
 
-pub use failures::{Failures, Group};
+pub use failures::{FailureGroup, Failures};
 pub use json::Asked;
 pub use metrics::metrics;
 

@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 use std::time::Duration;
 
-use super::{Group, Summary};
+use super::{FailureGroup, Summary};
 use crate::human::{counted, grouped, limit, nonzero, seconds};
 use crate::job::{Ending, Expected};
 use crate::outcome::{Purge, Status};
@@ -238,7 +238,7 @@ fn shortened(message: &str) -> String {
     format!("{}…", shown.trim_end())
 }
 
-fn write_group(text: &mut String, group: &Group) {
+fn write_group(text: &mut String, group: &FailureGroup) {
     let code = group.error.map_or("", |error| error.as_str());
     let (count, status) = (grouped(group.count), group.status.as_str());
     let message = shortened(&group.message);

@@ -6,6 +6,7 @@ use std::time::Duration;
 use anyhow::{Context as _, Result, anyhow, bail};
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 use imagekit_bulk_delete::job::Threshold;
+use imagekit_bulk_delete::source::DELIMITERS;
 use jiff::SignedDuration;
 use tracing::level_filters::LevelFilter;
 
@@ -97,11 +98,11 @@ pub(super) fn log_level() -> impl TypedValueParser<Value = LevelFilter> {
 
 /// One ASCII character, or the name of one.
 pub(super) fn delimiter(text: &str) -> Result<u8> {
+    if let Some((byte, _)) = DELIMITERS.iter().find(|(_, name)| *name == text) {
+        return Ok(*byte);
+    }
     match (text, text.as_bytes()) {
-        ("tab" | "\\t", _) => Ok(b'\t'),
-        ("comma", _) => Ok(b','),
-        ("semicolon", _) => Ok(b';'),
-        ("pipe", _) => Ok(b'|'),
+        ("\\t", _) => Ok(b'\t'),
         (_, [byte]) if byte.is_ascii() && !matches!(byte, b'"' | b'\n' | b'\r') => Ok(*byte),
         _ => bail!("must be one ASCII character, or comma, semicolon, tab or pipe"),
     }
