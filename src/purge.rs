@@ -78,40 +78,40 @@ impl PurgeCache {
     ///
     /// What cannot be found out does not hold the deletion up: its row will say `no_url`.
     pub async fn find_urls(&self, targets: Vec<Target>) -> (Vec<Target>, Vec<Rejected>) {
-        let is_told = |target: &Target| target.origin.url.is_some();
-        let (mut targets, mut without): (Vec<_>, Vec<_>) = targets.into_iter().partition(is_told);
-        let mut rejected = Vec::new();
-        if without.is_empty() || !self.can_read.get() {
-            targets.append(&mut without);
-            return (targets, rejected);
-        }
-        let file_ids: Vec<&FileId> = without.iter().map(|target| &target.file_id).collect();
-        match self.lookup.find(&file_ids).await {
-            Ok(known) => {
-                for (mut target, known) in without.drain(..).zip(known) {
-                    match known {
-                        Known::There(file) if !file.is_file() => {
-                            rejected.push(reject(target, &file));
-                        }
-                        Known::There(file) => {
-                            target.origin.url = file.url.as_deref().map(looked_up);
-                            targets.push(target);
-                        }
-                        Known::Missing | Known::Unclear(_) => targets.push(target),
-                    }
+        let has_url = |target: &Target| target.origin.url.is_some();
+        let (mut files, without): (Vec<_>, Vec<_>) = targets.into_iter().partition(has_url);
+        let (mut rejected, known) = (Vec::new(), self.look_up(&without).await);
+        let mut known = known.into_iter();
+        for mut target in without {
+            match known.next() {
+                Some(Known::There(file)) if !file.is_file() => {
+                    rejected.push(reject(target, &file));
+                    continue;
                 }
+                Some(Known::There(file)) => target.origin.url = file.url.as_deref().map(looked_up),
+                Some(Known::Missing | Known::Unclear(_)) | None => {}
             }
-            Err(LookupError::KeyRefused(message)) => {
-                if self.can_read.replace(false) {
-                    tracing::warn!(
-                        "the key may not read, so URLs cannot be looked up and will not be purged ({message})"
-                    );
-                }
-            }
-            Err(LookupError::Stopped) => {}
+            files.push(target);
         }
-        targets.append(&mut without);
-        (targets, rejected)
+        (files, rejected)
+    }
+
+    /// What is known of each target; of none, where nothing can be found out.
+    async fn look_up(&self, targets: &[Target]) -> Vec<Known> {
+        if targets.is_empty() || !self.can_read.get() {
+            return Vec::new();
+        }
+        let file_ids: Vec<&FileId> = targets.iter().map(|target| &target.file_id).collect();
+        let known = self.lookup.find(&file_ids).await;
+        if let Err(LookupError::KeyRefused(why)) = &known
+            && self.can_read.replace(false)
+        {
+            tracing::warn!(
+                why,
+                "the key may not read, so URLs cannot be looked up and will not be purged"
+            );
+        }
+        known.unwrap_or_default()
     }
 
     /// What the row says at once, where nothing is asked: the URL is not known, or purging has ended.

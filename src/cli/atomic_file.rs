@@ -24,15 +24,45 @@ const PATIENCE: Duration = Duration::from_secs(5);
 const ROOM_EACH: Duration = Duration::from_millis(5);
 
 /// What is written.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Kind {
-    /// The page of `--html`, for its owner alone, as a report.
-    Page,
-    /// The summary of `--summary-json`.
-    Summary,
-    /// The metrics of `--metrics-file`.
-    Metrics,
+#[derive(Debug)]
+pub(crate) struct Export {
+    /// The option that names the file.
+    option: &'static str,
+    /// How each text of this kind begins, in any case, and what it is called.
+    mark: &'static str,
+    name: &'static str,
+    /// Who may read it: others, as far as the umask lets them, where a collector has a user of its own.
+    mode: u32,
+    /// Whether it may go into a pipe.
+    is_stream: bool,
 }
+
+/// The page of `--html`, for its owner alone, as a report.
+pub(crate) const PAGE: Export = Export {
+    option: "--html",
+    mark: "<!doctype html>",
+    name: "HTML page",
+    mode: 0o600,
+    is_stream: false,
+};
+
+/// The summary of `--summary-json`.
+pub(crate) const SUMMARY: Export = Export {
+    option: "--summary-json",
+    mark: "{\n  \"schema\":",
+    name: "summary of this program",
+    mode: 0o666,
+    is_stream: true,
+};
+
+/// The metrics of `--metrics-file`.
+pub(crate) const METRICS: Export = Export {
+    option: "--metrics-file",
+    mark: "# HELP imagekit_bulk_delete_",
+    name: "metrics file of this program",
+    mode: 0o666,
+    is_stream: true,
+};
 
 /// Where a text is written as a whole, again and again.
 #[derive(Debug)]
@@ -52,16 +82,16 @@ pub(crate) enum AtomicFile {
 impl AtomicFile {
     /// Checks that a text can be written there, in a folder that is known to take new files; opens what cannot be
     /// replaced.
-    pub(crate) fn open(output: &Destination, kind: Kind) -> Result<Self> {
+    pub(crate) fn open(output: &Destination, export: &Export) -> Result<Self> {
         let Destination::File(path) = output else {
             return Ok(Self::Stdout);
         };
-        let (shown, option) = (path.display(), kind.option());
-        Self::find(path, kind)
+        let (shown, option) = (path.display(), export.option);
+        Self::find(path, export)
             .with_context(|| format!("cannot write {shown}; give {option} another path"))
     }
 
-    fn find(path: &Path, kind: Kind) -> Result<Self> {
+    fn find(path: &Path, export: &Export) -> Result<Self> {
         let path = follow(path)?;
         let old = fs::metadata(&path).ok();
         let is_replaced = |there: &Metadata| there.is_file() && !is_descriptor(&path);
@@ -69,17 +99,17 @@ impl AtomicFile {
             let is_stream = is_descriptor(&path) && there.is_file()
                 || there.file_type().is_fifo()
                 || there.file_type().is_char_device();
-            if kind == Kind::Page || !is_stream {
+            if !(is_stream && export.is_stream) {
                 bail!("it is not a regular file");
             }
             return Ok(Self::Stream(open_stream(&path)?));
         }
         if let Some(old) = &old {
-            check_is_ours(&path, old, kind)?;
+            check_is_ours(&path, old, export)?;
         }
         Ok(Self::Replaced {
             path,
-            mode: kind.mode(),
+            mode: export.mode,
             old: old.map(|old| old.permissions()),
         })
     }
@@ -104,36 +134,6 @@ impl AtomicFile {
                 file.persist(path)?;
                 Ok(())
             }
-        }
-    }
-}
-
-impl Kind {
-    fn option(self) -> &'static str {
-        match self {
-            Self::Page => "--html",
-            Self::Summary => "--summary-json",
-            Self::Metrics => "--metrics-file",
-        }
-    }
-
-    /// How each text of this kind begins, in any case, and what it is called.
-    fn mark(self) -> (&'static str, &'static str) {
-        match self {
-            Self::Page => ("<!doctype html>", "HTML page"),
-            Self::Summary => ("{\n  \"schema\":", "summary of this program"),
-            Self::Metrics => (
-                "# HELP imagekit_bulk_delete_",
-                "metrics file of this program",
-            ),
-        }
-    }
-
-    /// Who may read it: others, as far as the umask lets them, where a collector has a user of its own.
-    fn mode(self) -> u32 {
-        match self {
-            Self::Page => 0o600,
-            Self::Summary | Self::Metrics => 0o666,
         }
     }
 }
@@ -172,11 +172,11 @@ fn is_descriptor(path: &Path) -> bool {
 
 /// Only what was written by an earlier run is replaced: a slip of the keyboard, or somebody's link, must not cost
 /// anything else.
-fn check_is_ours(path: &Path, metadata: &Metadata, kind: Kind) -> Result<()> {
+fn check_is_ours(path: &Path, metadata: &Metadata, export: &Export) -> Result<()> {
     if is_planted(path, metadata) {
         bail!("it belongs to another user");
     }
-    let (mark, name) = kind.mark();
+    let Export { mark, name, .. } = export;
     let mut begin = Vec::new();
     File::open(path)?
         .take(mark.len() as u64)

@@ -18,9 +18,7 @@ use super::exit;
 use super::list::give_up;
 use super::options::Cli;
 use super::paths::Paths;
-use super::prepare::{
-    check_caps, count, has_caps, limits, listen, load_exceptions, open_sources, urls,
-};
+use super::prepare::{Inputs, check_caps, has_caps, limits, listen, open_sources};
 use crate::progress::Progress;
 
 /// Asks for each distinct ID and writes what ImageKit says; the exit code.
@@ -29,17 +27,18 @@ pub(crate) async fn check(cli: &Cli, paths: &Paths, progress: &Progress) -> Resu
     // The sandbox serves as long as the account is held.
     let account = Account::open(cli, progress)?;
     let api = account.api(cli, &stop)?;
-    let mut sources = open_sources(cli, progress)?;
-    let (mut index, _) = load_exceptions(cli, ResumeIndex::default(), progress).await?;
+    let sources = open_sources(cli, progress)?;
+    let mut inputs = Inputs::load(cli, sources, ResumeIndex::default(), progress).await?;
     let mut signals = listen()?;
     if has_caps(cli) {
-        let counted = select! {
-            counted = count(sources, index, urls(cli)) => counted?,
+        let (counted, stats) = select! {
+            counted = inputs.count(cli) => counted?,
             number = signals.next() => return Ok(exit::of_reason(&Reason::Signal(number))),
         };
-        check_caps(cli, &counted.stats, 0)?;
-        (sources, index) = (*counted.sources, *counted.index);
+        check_caps(cli, &stats, 0)?;
+        inputs = counted;
     }
+    let Inputs { sources, index, .. } = inputs;
     let mut records = sources.stream()?;
     let excluded = Cell::new(0);
     let checked = (&mut records)

@@ -15,34 +15,34 @@ use super::exit;
 use super::input_stats::InputStats;
 use super::options::Cli;
 use super::paths::Paths;
-use super::prepare::{check_caps, count, listen, load_exceptions, open_sources, urls};
+use super::prepare::{Inputs, check_caps, listen, open_sources};
 use crate::progress::Progress;
 
 /// Reads, counts, checks the caps and tells; the exit code.
 pub(crate) async fn dry_run(cli: &Cli, paths: &Paths, progress: &Progress) -> Result<u8> {
     let sources = open_sources(cli, progress)?;
     let (index, due) = earlier(cli, &paths.report, progress)?;
-    let (index, mut except) = load_exceptions(cli, index, progress).await?;
+    let inputs = Inputs::load(cli, sources, index, progress).await?;
     let mut signals = listen()?;
-    let counted = select! {
-        counted = count(sources, index, urls(cli)) => counted?,
+    let (mut inputs, stats) = select! {
+        counted = inputs.count(cli) => counted?,
         number = signals.next() => return Ok(exit::of_reason(&Reason::Signal(number))),
     };
-    for notice in counted.sources.skipped().notices() {
+    for notice in inputs.sources.skipped().notices() {
         progress.notice(&notice);
     }
-    check_caps(cli, &counted.stats, due.len())?;
+    check_caps(cli, &stats, due.len())?;
     let rate = cli.speed.rate()?;
     mention_what_is_not_written(cli, progress);
-    progress.notice(in_words(cli, &counted.stats, due.len() as u64, rate).trim_end());
-    for list in except.unnamed(|id| counted.index.is_in_input(id)) {
+    progress.notice(in_words(cli, &stats, due.len() as u64, rate).trim_end());
+    for list in inputs.except.unnamed(|id| inputs.index.is_in_input(id)) {
         progress.notice(&format!(
             "warning: --except {list} names nothing in this input"
         ));
     }
     let InputStats {
         invalid, records, ..
-    } = counted.stats;
+    } = stats;
     if invalid > 0 && cli.display.quiet {
         let records = human::counted(records, "record", "records");
         progress.error(&format!("{records}, {} invalid", grouped(invalid)));

@@ -21,7 +21,7 @@ use serde_json::Value;
 use tokio::task::spawn_blocking;
 use tokio::time::{MissedTickBehavior, interval};
 
-use super::atomic_file::{AtomicFile, Kind};
+use super::atomic_file::{AtomicFile, METRICS, PAGE, SUMMARY};
 use super::exit;
 use super::options::Cli;
 use super::paths::Paths;
@@ -55,14 +55,14 @@ impl<'a> Exports<'a> {
         };
         let host = BaseUrl::parse(&cli.connection.base_url).ok();
         let host = host.filter(|_| !cli.safety.sandbox);
-        let metrics = open(&paths.metrics, Kind::Metrics)?;
+        let metrics = open(&paths.metrics, &METRICS)?;
         Ok(Self {
             paths,
             progress,
             asked: asked(cli)?,
             host: host.map(|host| host.as_str().to_owned()),
-            page: open(&paths.html, Kind::Page)?,
-            summary: open(&paths.summary, Kind::Summary)?,
+            page: open(&paths.html, &PAGE)?,
+            summary: open(&paths.summary, &SUMMARY)?,
             metrics: metrics.map(|file| Arc::new(Mutex::new(Some(file)))),
             has_warned: Cell::new(false),
             is_written: Cell::new(false),
@@ -172,7 +172,7 @@ fn locked(file: &Mutex<Option<AtomicFile>>) -> MutexGuard<'_, Option<AtomicFile>
 /// Makes a page of a finished report; nothing is sent, and no key is needed.
 pub(crate) fn page_from_report(paths: &Paths, progress: &Progress) -> Result<u8> {
     if let Some(html) = &paths.html {
-        let page = AtomicFile::open(html, Kind::Page)?;
+        let page = AtomicFile::open(html, &PAGE)?;
         progress.notice(&make_page(paths, &page, None)?);
     }
     Ok(exit::SETTLED)

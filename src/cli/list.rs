@@ -7,64 +7,28 @@ use std::rc::Rc;
 use anyhow::{Result, anyhow};
 use imagekit_bulk_delete::check::Sheet;
 use imagekit_bulk_delete::human::{bytes, counted, grouped, seconds};
-use imagekit_bulk_delete::job::{Ending, RunStats};
+use imagekit_bulk_delete::job::Ending;
 use imagekit_bulk_delete::list::{self, ListError, Listed, Query};
 use imagekit_bulk_delete::report::Destination;
-use imagekit_bulk_delete::stop::{Reason, Stop};
+use imagekit_bulk_delete::stop::Reason;
 use imagekit_bulk_delete::summary::Summary;
 use tokio::select;
 
 use super::account::{Account, existing};
 use super::exit;
-use super::exports::Exports;
-use super::options::Cli;
-use super::paths::Paths;
-use super::prepare::{kind, limits, listen, rehearse};
+use super::prepare::{limits, listen};
 use super::process;
+use super::run::Run;
 use crate::progress::Progress;
 
-/// Lists what `query` finds, and exports every end; the exit code.
-pub(crate) async fn list(cli: &Cli, paths: &Paths, progress: &Progress, query: &str) -> Result<u8> {
-    if let Some(real) = &paths.real {
-        rehearse(cli, real, progress)?;
-    }
-    let exports = Exports::open(cli, paths, progress)?;
-    let stop = Stop::new();
-    let listing = Listing {
-        cli,
-        paths,
-        progress,
-        exports: &exports,
-        stats: Rc::new(RunStats::new(kind(cli), stop.clone())),
-        stop,
-    };
-    let ended = listing.run(query).await;
-    if let Err(error) = &ended {
-        exports.write_refusal(
-            &listing.stats,
-            &exit::in_words(error),
-            exit::of_error(error),
-        );
-    }
-    ended
-}
-
-struct Listing<'a> {
-    cli: &'a Cli,
-    paths: &'a Paths,
-    progress: &'a Progress,
-    exports: &'a Exports<'a>,
-    stats: Rc<RunStats>,
-    stop: Stop,
-}
-
-impl Listing<'_> {
-    async fn run(&self, query: &str) -> Result<u8> {
+impl Run<'_> {
+    /// Lists what `query` finds; the exit code.
+    pub(super) async fn list(&self, query: &str) -> Result<u8> {
         let query = Query::parse(query)?;
         // The sandbox serves as long as the account is held.
         let account = Account::open(self.cli, self.progress)?;
-        let line = account.api(self.cli, &self.stop)?;
-        self.stats.connect(Rc::clone(&line));
+        let api = account.api(self.cli, &self.stop)?;
+        self.stats.connect(Rc::clone(&api));
         let signals = listen()?;
         let mut sheet = Sheet::create(&self.paths.report, existing(self.cli))?;
         let so_far = Cell::new(Listed::default());
@@ -72,39 +36,35 @@ impl Listing<'_> {
             so_far.set(*found);
             self.stats.set_listed(found.files);
         };
-        let (limits, throttle) = (limits(self.cli), line.throttle());
+        let (limits, throttle) = (limits(self.cli), api.throttle());
         let timeout = self.cli.speed.timeout;
         let reserve = process::reserve_files();
         let ended = select! {
             biased;
-            number = signals.watch(&self.stop, self.progress, timeout) => {
-                self.stop.trip(Reason::Signal(number));
-                Err(ListError::Stopped)
-            }
+            _ = signals.watch(&self.stop, self.progress, timeout) => Err(ListError::Stopped),
             never = limits.watch_time(&throttle, &self.stop) => match never {},
             never = self.progress.show_line(|| progress_line(&so_far.get())) => match never {},
             never = self.exports.keep(Rc::clone(&self.stats)) => match never {},
-            ended = list::run(&query, &line, &mut sheet, each) => ended,
+            ended = list::run(&query, &api, &mut sheet, each) => ended,
         };
         drop(reserve);
         self.stats.end();
-        self.finish(ended, sheet)
+        let ended = ended.and_then(|found| Ok(sheet.complete().map(|()| found)?));
+        self.finish_list(ended, sheet)
     }
 
-    fn finish(&self, ended: Result<Listed, ListError>, mut sheet: Sheet) -> Result<u8> {
-        let reason = match (ended, self.stop.reason()) {
-            (Ok(found), _) => {
-                sheet.complete().map_err(ListError::from)?;
+    fn finish_list(&self, ended: Result<Listed, ListError>, sheet: Sheet) -> Result<u8> {
+        let error = match ended {
+            Ok(found) => {
                 self.tell_complete(&found);
                 return Ok(self.export(&Ending::Completed));
             }
-            (Err(ListError::Stopped), Some(reason)) => reason,
-            (Err(error), _) => {
-                give_up(sheet, "list", self.progress);
-                return Err(error.into());
-            }
+            Err(error) => error,
         };
         give_up(sheet, "list", self.progress);
+        let (ListError::Stopped, Some(reason)) = (&error, self.stop.reason()) else {
+            return Err(error.into());
+        };
         if let Reason::Unreachable(_) = reason {
             return Err(anyhow!("{reason}"));
         }

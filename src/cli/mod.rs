@@ -8,7 +8,6 @@ mod account;
 mod atomic_file;
 mod check;
 mod confirm;
-mod disk;
 mod docs;
 mod dry_run;
 mod exit;

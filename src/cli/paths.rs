@@ -2,12 +2,12 @@
 //!
 //! Nothing may take the place of anything else that the command writes or reads.
 
-use std::fs;
 use std::path::{Path, PathBuf};
+use std::{fs, iter};
 
 use anyhow::{Context as _, Result, bail};
 use imagekit_bulk_delete::files::{self, with_suffix};
-use imagekit_bulk_delete::report::{self, Destination};
+use imagekit_bulk_delete::report::Destination;
 use imagekit_bulk_delete::secret;
 use jiff::Timestamp;
 
@@ -76,16 +76,22 @@ impl Paths {
         }
     }
 
-    /// Standard output carries one thing only, what was asked for with `-`.
-    fn check_stdout(&self, cli: &Cli) -> Result<()> {
-        let outputs = [
-            ("--report", Some(&self.report)),
+    /// What is written beside the report, by the option that names it.
+    fn exports(&self) -> [(&'static str, Option<&Destination>); 3] {
+        [
             ("--html", self.html.as_ref()),
             ("--summary-json", self.summary.as_ref()),
-        ];
-        let mut askers = outputs
-            .iter()
-            .filter(|(_, output)| *output == Some(&Destination::Stdout));
+            ("--metrics-file", self.metrics.as_ref()),
+        ]
+    }
+
+    /// Standard output carries one thing only, what was asked for with `-`.
+    fn check_stdout(&self, cli: &Cli) -> Result<()> {
+        if self.metrics == Some(Destination::Stdout) {
+            bail!("--metrics-file needs a file that can be replaced, not stdout; give it a path");
+        }
+        let outputs = iter::once(("--report", Some(&self.report))).chain(self.exports());
+        let mut askers = outputs.filter(|(_, output)| *output == Some(&Destination::Stdout));
         if let Some((first, _)) = askers.next() {
             if let Some((second, _)) = askers.next() {
                 bail!("{first} - and {second} - both ask for stdout; give one of them a path");
@@ -96,9 +102,6 @@ impl Paths {
             bail!(
                 "--resume continues a report, and what went to stdout is not there any more; give --report a path"
             );
-        }
-        if self.metrics == Some(Destination::Stdout) {
-            bail!("--metrics-file needs a file that can be replaced, not stdout; give it a path");
         }
         if self.report == Destination::Stdout && self.html.is_some() {
             bail!("--html is made from the report; give --report a path instead of -");
@@ -118,12 +121,6 @@ impl Paths {
             let mut earlier = outputs[..number].iter();
             if let Some((other, _)) = earlier.find(|(_, other)| is_same(other, path)) {
                 bail!("{option} and {other} name the same file; give one of them another");
-            }
-            let is_for_programs = ["--summary-json", "--metrics-file"].contains(option);
-            if is_for_programs && report::is_report(path) {
-                bail!(
-                    "{shown} is a report, and {option} would take its place; give {option} another path"
-                );
             }
         }
         Ok(())
@@ -165,12 +162,7 @@ impl Paths {
                 written.push(("the .bak of --overwrite", with_suffix(path, ".bak")));
             }
         }
-        let others = [
-            ("--html", &self.html),
-            ("--summary-json", &self.summary),
-            ("--metrics-file", &self.metrics),
-        ];
-        for (option, output) in others {
+        for (option, output) in self.exports() {
             if let Some(Destination::File(path)) = output {
                 written.push((option, path.clone()));
             }
@@ -235,15 +227,21 @@ fn sandboxed(path: &Path) -> PathBuf {
 }
 
 /// Files that the command reads, in words.
-fn inputs(cli: &Cli) -> Vec<(&'static str, PathBuf)> {
-    let inputs = cli.input.iter().map(|path| ("an input", path.clone()));
-    let key = cli.connection.private_key_file.iter();
-    let key = key.map(|path| ("the file of the key", path.clone()));
-    let report = cli.report.from_report.iter();
-    let report = report.map(|path| ("the report that is read", path.clone()));
-    let except = cli.reading.except.iter();
-    let except = except.map(|path| ("a list of exceptions", path.clone()));
-    inputs.chain(key).chain(report).chain(except).collect()
+fn inputs(cli: &Cli) -> Vec<(&'static str, &PathBuf)> {
+    let read: [(_, &[PathBuf]); 4] = [
+        ("an input", &cli.input),
+        (
+            "the file of the key",
+            cli.connection.private_key_file.as_slice(),
+        ),
+        ("the report that is read", cli.report.from_report.as_slice()),
+        ("a list of exceptions", &cli.reading.except),
+    ];
+    let mut inputs = Vec::new();
+    for (what, paths) in read {
+        inputs.extend(paths.iter().map(|path| (what, path)));
+    }
+    inputs
 }
 
 /// Whether two paths name one file, or will once it is there.

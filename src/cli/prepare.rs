@@ -19,16 +19,13 @@ use super::paths::Paths;
 use super::signals::Signals;
 use crate::progress::Progress;
 
-/// What a run that may begin reads.
-pub(crate) struct Ready {
-    /// The inputs, to be read from the start.
+/// The inputs, to be read from the start, and what is known of their IDs.
+pub(crate) struct Inputs {
     pub(crate) sources: Sources,
-    /// What earlier runs left.
+    /// What earlier runs left, and which IDs are protected.
     pub(crate) index: ResumeIndex,
     /// The lists of `--except`.
     pub(crate) except: ExceptLists,
-    /// How many records there are, if they were counted.
-    pub(crate) total: Option<u64>,
 }
 
 /// The terminal to ask on, where one must be asked.
@@ -58,72 +55,88 @@ pub(crate) fn open_sources(cli: &Cli, progress: &Progress) -> Result<Sources> {
     Ok(sources)
 }
 
-/// Reads the lists of `--except` into the index, on a thread of its own; nothing is sent before.
-pub(crate) async fn load_exceptions(
-    cli: &Cli,
-    mut index: ResumeIndex,
-    progress: &Progress,
-) -> Result<(ResumeIndex, ExceptLists)> {
-    let inputs = cli.exceptions()?;
-    if inputs.is_empty() {
-        return Ok((index, ExceptLists::default()));
-    }
-    let loading = spawn_blocking(move || {
-        let lists = ExceptLists::load(&inputs, |id| index.except(id));
-        lists.map(|lists| (index, lists))
-    });
-    let (index, lists) = loading.await.context("reading --except failed")??;
-    for notice in lists.notices() {
-        progress.notice(notice);
-    }
-    Ok((index, lists))
-}
-
-/// Counts, checks the caps and asks, where that is wanted; nothing is sent before. `due` purges are left from
-/// earlier runs.
-pub(crate) async fn make_ready(
-    cli: &Cli,
-    account: &Account,
-    sources: Sources,
-    (index, except): (ResumeIndex, ExceptLists),
-    due: usize,
-    terminal: Option<Terminal>,
-) -> Result<Ready> {
-    if terminal.is_none() && !has_caps(cli) {
-        return Ok(Ready {
+impl Inputs {
+    /// Reads the lists of `--except` into the index, on a thread of its own; nothing is sent before.
+    pub(crate) async fn load(
+        cli: &Cli,
+        sources: Sources,
+        mut index: ResumeIndex,
+        progress: &Progress,
+    ) -> Result<Self> {
+        let lists = cli.exceptions()?;
+        let loading = spawn_blocking(move || {
+            let except = ExceptLists::load(&lists, |id| index.except(id));
+            except.map(|except| (index, except))
+        });
+        let (index, except) = loading.await.context("reading --except failed")??;
+        for notice in except.notices() {
+            progress.notice(notice);
+        }
+        Ok(Self {
             sources,
             index,
             except,
-            total: None,
-        });
+        })
     }
-    let Counted {
-        sources,
-        index,
-        stats,
-    } = count(sources, index, urls(cli)).await?;
-    check_caps(cli, &stats, due)?;
-    if let Some(terminal) = terminal
-        && stats.to_send > 0
-    {
-        let question = Question {
-            stats: &stats,
-            inputs: &sources.names(),
-            host: account.connection.base_url.as_str(),
-            key: &account.key.masked(),
-            is_purging: cli.cache.purge_cache,
+
+    /// Reads them once, on a thread of its own: a signal is heard meanwhile, even if a pipe gives nothing.
+    pub(crate) async fn count(self, cli: &Cli) -> Result<(Self, InputStats)> {
+        let urls = if cli.cache.purge_cache {
+            Urls::Counted
+        } else {
+            Urls::Left
         };
-        let refused = terminal.refused(&question).await;
-        if let Some(why) = refused.context("cannot ask on the terminal; add --yes")? {
-            bail!("{why}; nothing was deleted");
-        }
+        let counting = spawn_blocking(move || -> Result<_, SourceError> {
+            let Self {
+                mut sources,
+                mut index,
+                except,
+            } = self;
+            sources.spool()?;
+            let mut records = sources.stream()?;
+            let stats = input_stats::collect(&mut records, &mut index, urls)?;
+            let sources = records.into_sources();
+            let inputs = Self {
+                sources: sources.expect("they are handed back at the end"),
+                index,
+                except,
+            };
+            Ok((inputs, stats))
+        });
+        Ok(counting.await.context("counting the records failed")??)
     }
-    Ok(Ready {
-        sources: *sources,
-        index: *index,
-        except,
-        total: Some(stats.records),
-    })
+
+    /// Counts, checks the caps and asks, where that is wanted; nothing is sent before. `due` purges are left from
+    /// earlier runs. With it how many records there are, if they were counted.
+    pub(crate) async fn approve(
+        self,
+        cli: &Cli,
+        account: &Account,
+        due: usize,
+        terminal: Option<Terminal>,
+    ) -> Result<(Self, Option<u64>)> {
+        if terminal.is_none() && !has_caps(cli) {
+            return Ok((self, None));
+        }
+        let (inputs, stats) = self.count(cli).await?;
+        check_caps(cli, &stats, due)?;
+        if let Some(terminal) = terminal
+            && stats.to_send > 0
+        {
+            let question = Question {
+                stats: &stats,
+                inputs: &inputs.sources.names(),
+                host: account.connection.base_url.as_str(),
+                key: &account.key.masked(),
+                is_purging: cli.cache.purge_cache,
+            };
+            let refused = terminal.refused(&question).await;
+            if let Some(why) = refused.context("cannot ask on the terminal; add --yes")? {
+                bail!("{why}; nothing was deleted");
+            }
+        }
+        Ok((inputs, Some(stats.records)))
+    }
 }
 
 /// Whether records must be counted before anything is sent.
@@ -131,42 +144,6 @@ pub(crate) fn has_caps(cli: &Cli) -> bool {
     cli.safety.max_delete.is_some()
         || cli.safety.expect_count.is_some()
         || cli.cache.max_purges().is_some()
-}
-
-/// Inputs that were counted, and can be read from the start.
-pub(crate) struct Counted {
-    pub(crate) sources: Box<Sources>,
-    pub(crate) index: Box<ResumeIndex>,
-    pub(crate) stats: InputStats,
-}
-
-/// Whether this command counts URLs.
-pub(crate) fn urls(cli: &Cli) -> Urls {
-    if cli.cache.purge_cache {
-        Urls::Counted
-    } else {
-        Urls::Left
-    }
-}
-
-/// Reads all inputs once, on a thread of its own: a signal is heard meanwhile, even if a pipe gives nothing.
-pub(crate) async fn count(
-    mut sources: Sources,
-    mut index: ResumeIndex,
-    urls: Urls,
-) -> Result<Counted> {
-    let counting = spawn_blocking(move || -> Result<Counted, SourceError> {
-        sources.spool()?;
-        let mut records = sources.stream()?;
-        let stats = input_stats::collect(&mut records, &mut index, urls)?;
-        let sources = records.into_sources();
-        Ok(Counted {
-            sources: Box::new(sources.expect("they are handed back at the end")),
-            index: Box::new(index),
-            stats,
-        })
-    });
-    Ok(counting.await.context("counting the records failed")??)
 }
 
 /// Refuses what the caps do not allow; `due` purges are left from earlier runs.

@@ -14,20 +14,16 @@ use tokio::select;
 use super::account::{self, Account};
 use super::check;
 use super::confirm::Terminal;
-use super::disk;
 use super::docs;
 use super::dry_run;
 use super::exit;
 use super::exports::{self, Exports};
 use super::finish::Finish;
-use super::list;
 use super::log;
 use super::misplaced_key;
 use super::options::Cli;
 use super::paths::Paths;
-use super::prepare::{
-    kind, limits, listen, load_exceptions, make_ready, open_sources, rehearse, required_terminal,
-};
+use super::prepare::{Inputs, kind, limits, listen, open_sources, rehearse, required_terminal};
 use super::process;
 use super::signals::Signals;
 use super::total;
@@ -62,19 +58,17 @@ async fn dispatch(cli: &Cli, shortage: Option<String>) -> Result<u8> {
     let paths = Paths::resolve(cli)?;
     if cli.report.from_report.is_some() {
         exports::page_from_report(&paths, &progress)
-    } else if let Some(query) = &cli.look.list {
-        list::list(cli, &paths, &progress, query).await
     } else if cli.look.check {
         check::check(cli, &paths, &progress).await
     } else if cli.look.dry_run {
         dry_run::dry_run(cli, &paths, &progress).await
     } else {
-        delete_and_tell(cli, &paths, &progress).await
+        list_or_delete(cli, &paths, &progress).await
     }
 }
 
 /// Every end is exported for other programs, also that of a run that never began.
-async fn delete_and_tell(cli: &Cli, paths: &Paths, progress: &Progress) -> Result<u8> {
+async fn list_or_delete(cli: &Cli, paths: &Paths, progress: &Progress) -> Result<u8> {
     if let Some(real) = &paths.real {
         rehearse(cli, real, progress)?;
     }
@@ -88,7 +82,10 @@ async fn delete_and_tell(cli: &Cli, paths: &Paths, progress: &Progress) -> Resul
         stats: Rc::new(RunStats::new(kind(cli), stop.clone())),
         stop,
     };
-    let ended = run.delete().await;
+    let ended = match &cli.look.list {
+        Some(query) => run.list(query).await,
+        None => run.delete().await,
+    };
     match &ended {
         Ok(code) => {
             exports.write_refusal(&run.stats, "ended by a signal before it began", *code);
@@ -100,14 +97,14 @@ async fn delete_and_tell(cli: &Cli, paths: &Paths, progress: &Progress) -> Resul
     ended
 }
 
-/// One deletion run.
-struct Run<'a> {
-    cli: &'a Cli,
-    paths: &'a Paths,
-    progress: &'a Progress,
-    exports: &'a Exports<'a>,
-    stats: Rc<RunStats>,
-    stop: Stop,
+/// A run that deletes or lists.
+pub(super) struct Run<'a> {
+    pub(super) cli: &'a Cli,
+    pub(super) paths: &'a Paths,
+    pub(super) progress: &'a Progress,
+    pub(super) exports: &'a Exports<'a>,
+    pub(super) stats: Rc<RunStats>,
+    pub(super) stop: Stop,
 }
 
 impl Run<'_> {
@@ -120,9 +117,6 @@ impl Run<'_> {
         let api = account.api(cli, &self.stop)?;
         let sources = open_sources(cli, progress)?;
         let mut signals = listen()?;
-        if let Some(warning) = disk::warning(&self.paths.report, &sources) {
-            progress.notice(&warning);
-        }
         let mut opened = self.open_report(&account)?;
         let (index, due) = (
             std::mem::take(&mut opened.index),
@@ -130,8 +124,8 @@ impl Run<'_> {
         );
         let ready = select! {
             ready = async {
-                let loaded = load_exceptions(cli, index, progress).await?;
-                make_ready(cli, &account, sources, loaded, due, terminal).await
+                let inputs = Inputs::load(cli, sources, index, progress).await?;
+                inputs.approve(cli, &account, due, terminal).await
             } => ready,
             number = signals.next() => {
                 let reason = Reason::Signal(number);
@@ -140,18 +134,15 @@ impl Run<'_> {
                 return Ok(exit::of_reason(&reason));
             }
         };
-        let begun = ready.and_then(|ready| {
-            let expected = total::expected(cli, ready.total, &ready.sources, progress);
+        let begun = ready.and_then(|(inputs, total)| {
+            let expected = total::expected(cli, total, &inputs.sources, progress);
             self.stats.expect(expected);
-            opened.index = ready.index;
-            let input = match ready.total {
-                Some(_) => InputCount::Counted,
-                None => InputCount::Uncounted,
-            };
-            Ok(((ready.sources.stream()?, ready.except), input))
+            opened.index = inputs.index;
+            let count = total.map_or(InputCount::Uncounted, |_| InputCount::Counted);
+            Ok(((inputs.sources.stream()?, inputs.except), count))
         });
         match begun {
-            Ok((records, input)) => self.go(records, opened, api, input, signals).await,
+            Ok((records, count)) => self.go(records, opened, api, count, signals).await,
             Err(error) => {
                 opened.report.discard(&opened.index)?;
                 Err(error)
@@ -197,7 +188,7 @@ impl Run<'_> {
         (mut records, mut except): (RecordStream, ExceptLists),
         opened: Opened,
         api: Rc<Api>,
-        input: InputCount,
+        count: InputCount,
         signals: Signals,
     ) -> Result<u8> {
         let (cli, progress, stats) = (self.cli, self.progress, &self.stats);
@@ -206,7 +197,7 @@ impl Run<'_> {
             batch_size: cli.speed.batch_size,
             concurrency: cli.speed.concurrency,
             limits: limits(cli),
-            input,
+            input: count,
         };
         let mut job = Job::new(opened, api, settings, Rc::clone(stats));
         let reserve = process::reserve_files();

@@ -4,7 +4,7 @@
 //! because the report itself is replaced when it is compacted.
 
 use std::fs::{self, File, OpenOptions};
-use std::io::{self, ErrorKind, Read, Write};
+use std::io::{self, Read, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -15,7 +15,7 @@ use thiserror::Error;
 use super::read::Kind;
 use super::row::HEADER;
 use super::{Counts, Destination, PendingPurges, Report, ReportError, ResumeIndex};
-use crate::files::{folder, sync_folder, through_links, with_suffix};
+use crate::files::{sync_folder, through_links, with_suffix};
 use crate::journal::{
     self, Extent, JournalError, MAX_URL_BYTES, Owner, StateContents, StateError, StateFile,
     StateHeader,
@@ -152,19 +152,6 @@ pub enum OpenError {
         "{0} belongs to a job with another key, perhaps of another account; use that key, or another --report"
     )]
     OtherKey(String),
-    /// Nothing can be created in its folder.
-    #[error(
-        "cannot write to the folder {folder} of {name}: {source}; make it, or give another --report"
-    )]
-    Folder {
-        /// The report.
-        name: String,
-        /// Its folder.
-        folder: String,
-        /// Why.
-        #[source]
-        source: io::Error,
-    },
     /// The system says no.
     #[error("cannot write the report {name}: {source}; give another place with --report")]
     Io {
@@ -258,20 +245,7 @@ impl Place {
         match error {
             StateError::Locked => OpenError::Locked(self.name.clone()),
             StateError::Foreign => OpenError::NameTaken(format!("{}.state", self.name)),
-            StateError::Io(source) => self.creation_error(source),
-        }
-    }
-
-    fn creation_error(&self, source: io::Error) -> OpenError {
-        use ErrorKind::{NotADirectory, NotFound, PermissionDenied, ReadOnlyFilesystem};
-        let name = self.name.clone();
-        match source.kind() {
-            NotFound | NotADirectory | PermissionDenied | ReadOnlyFilesystem => OpenError::Folder {
-                folder: folder(Path::new(&name)).to_string_lossy().into_owned(),
-                name,
-                source,
-            },
-            _ => OpenError::Io { name, source },
+            StateError::Io(source) => self.io()(source),
         }
     }
 
@@ -314,8 +288,7 @@ impl Place {
                     let _ = fs::rename(backup, &self.path);
                 }
             });
-        let file = file.map_err(|source| self.creation_error(source))?;
-        Ok((file, backup))
+        Ok((file.map_err(self.io())?, backup))
     }
 
     /// Whether a file is there; one that does not begin with `header`, as far as it goes, is an error.

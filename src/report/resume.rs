@@ -190,11 +190,9 @@ impl Opening<'_> {
         let (mut rows, mut stamp) = (String::new(), row::Stamp::default());
         for sent in std::mem::take(&mut loaded.doubts) {
             if loaded.index.needs_doubt(&sent.file_id) {
-                row::write(&mut rows, &interrupted(&sent), &mut stamp);
-                let slots = loaded.index.slots();
-                let mut batch = Batch::default();
-                batch.add(&slots, (&sent.file_id, Status::Unknown, None));
-                loaded.index.load_all(&batch);
+                let row = interrupted(&sent);
+                row::write(&mut rows, &row, &mut stamp);
+                loaded.index.note_written(&[row]);
                 if let Some(url) = &sent.url {
                     loaded.tracker.keep_url(&sent.file_id, url);
                 }
