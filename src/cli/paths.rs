@@ -7,7 +7,7 @@ use std::{fs, iter};
 
 use anyhow::{Context as _, Result, bail};
 use imagekit_bulk_delete::files::{self, with_suffix};
-use imagekit_bulk_delete::report::Destination;
+use imagekit_bulk_delete::report::{self, Destination};
 use imagekit_bulk_delete::secret;
 use jiff::Timestamp;
 
@@ -121,6 +121,12 @@ impl Paths {
             let mut earlier = outputs[..number].iter();
             if let Some((other, _)) = earlier.find(|(_, other)| is_same(other, path)) {
                 bail!("{option} and {other} name the same file; give one of them another");
+            }
+            let is_for_programs = ["--summary-json", "--metrics-file"].contains(option);
+            if is_for_programs && report::is_report(path) {
+                bail!(
+                    "{shown} is a report, and {option} would take its place; give {option} another path"
+                );
             }
         }
         Ok(())
