@@ -72,6 +72,11 @@ pub fn limit(seen: &SeenLimit) -> String {
     format!("{}/{per}", grouped(seen.limit))
 }
 
+/// Whether a character turns the direction of the text behind it, so that a person reads something else than there is.
+pub const fn is_bidi_control(character: char) -> bool {
+    matches!(character, '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+}
+
 /// A message without markup: the title of an HTML page, or what stands between its tags.
 pub fn without_markup(message: &str) -> String {
     let is_tag =

@@ -2,7 +2,7 @@
 //!
 //! Whoever finds a reason trips it; whoever waits selects on it. Requests in flight are never cut short by it.
 
-use std::sync::Arc;
+use std::rc::Rc;
 
 use thiserror::Error;
 use tokio::sync::watch;
@@ -62,14 +62,14 @@ fn signal_name(number: i32) -> String {
 /// The token. Clones share one state.
 #[derive(Debug, Clone)]
 pub struct Stop {
-    reason: Arc<watch::Sender<Option<Reason>>>,
+    reason: Rc<watch::Sender<Option<Reason>>>,
 }
 
 impl Stop {
     /// A token that nobody has tripped.
     pub fn new() -> Self {
         Self {
-            reason: Arc::new(watch::Sender::new(None)),
+            reason: Rc::new(watch::Sender::new(None)),
         }
     }
 

@@ -80,12 +80,20 @@ pub fn clean(cell: &[u8]) -> Cow<'_, str> {
     Cow::Owned(text.trim_matches(is_padding).to_owned())
 }
 
+/// How ImageKit's IDs look, for people.
+pub const ID_FORMAT: &str = "24 lower-case hex digits";
+
 /// Whether a text is 24 lower-case hexadecimal digits, as ImageKit's IDs are in practice.
 pub fn looks_like_imagekit(text: &str) -> bool {
     // Without an early end, so that all bytes are compared at once: this is asked of every ID several times.
     let is_digit = |byte: &u8| matches!(byte, b'0'..=b'9' | b'a'..=b'f');
     <&[u8; 24]>::try_from(text.as_bytes())
         .is_ok_and(|digits| digits.iter().fold(true, |all, byte| all & is_digit(byte)))
+}
+
+/// Whether a text is 24 hexadecimal digits in any case: an ID, perhaps one that another program rewrote.
+pub fn is_hex_id(text: &str) -> bool {
+    text.len() == 24 && text.bytes().all(|byte| byte.is_ascii_hexdigit())
 }
 
 impl fmt::Display for FileId {

@@ -6,7 +6,7 @@
 pub(crate) mod class;
 mod traffic;
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -20,8 +20,7 @@ use crate::client::{Client, Response, SendError, Sent};
 use crate::stop::{Reason, Stop};
 use crate::throttle::{CountsAsAttempt, Endpoint, GotResponse, IsProbe, Permit, Throttle};
 
-pub use traffic::NO_ANSWER;
-pub(crate) use traffic::Traffic;
+pub use traffic::{NO_ANSWER, Traffic};
 
 use class::{Class, Transient};
 
@@ -88,7 +87,7 @@ pub struct Api {
     backoff: Backoff,
     stop: Stop,
     max_attempts: u32,
-    traffic: Traffic,
+    traffic: RefCell<Traffic>,
     next_group: Cell<u64>,
     was_answered: Cell<bool>,
     failed_connections: Cell<u32>,
@@ -108,7 +107,7 @@ impl Api {
             backoff: Backoff::default(),
             stop,
             max_attempts,
-            traffic: Traffic::default(),
+            traffic: RefCell::default(),
             next_group: Cell::new(0),
             was_answered: Cell::new(false),
             failed_connections: Cell::new(0),
@@ -124,8 +123,8 @@ impl Api {
     }
 
     /// What was sent so far.
-    pub(crate) fn traffic(&self) -> &Traffic {
-        &self.traffic
+    pub(crate) fn traffic(&self) -> Traffic {
+        self.traffic.borrow().clone()
     }
 
     pub(crate) fn stop(&self) -> &Stop {
@@ -201,9 +200,9 @@ impl Api {
         call: &mut C,
         is_retry: IsRetry,
     ) -> (Sent, Class<C::Answer>, CountsAsAttempt) {
-        self.traffic.sent(call.endpoint(), is_retry);
+        self.traffic.borrow_mut().sent(call.endpoint(), is_retry);
         let sent = call.send(&self.client).await;
-        self.traffic.answered(&sent);
+        self.traffic.borrow_mut().answered(&sent);
         self.watch_reachability(&sent);
         let class = call.classify(&sent);
         let counted = match (&class, &sent) {

@@ -7,6 +7,7 @@ use std::io::{self, BufRead, BufReader, IsTerminal, Write};
 
 use imagekit_bulk_delete::human::{counted, nonzero};
 use imagekit_bulk_delete::secret;
+use imagekit_bulk_delete::target::ID_FORMAT;
 use rustix::process::Signal;
 use rustix::termios::{QueueSelector, tcflush};
 use tokio::select;
@@ -169,8 +170,7 @@ impl Question<'_> {
     fn odd(&self) -> Option<String> {
         let odd = self.stats.odd;
         let ids = counted(odd, "ID does", "IDs do");
-        (odd > 0)
-            .then(|| format!("WARNING: {ids} not look like ImageKit's (24 lower-case hex digits)."))
+        (odd > 0).then(|| format!("WARNING: {ids} not look like ImageKit's ({ID_FORMAT})."))
     }
 
     fn first_and_last(&self) -> Option<String> {

@@ -8,6 +8,7 @@ use imagekit_bulk_delete::lookup::Lookup;
 use imagekit_bulk_delete::plan::{Plan, Work};
 use imagekit_bulk_delete::report::{self, Destination, PendingPurges, ResumeIndex};
 use imagekit_bulk_delete::stop::Reason;
+use imagekit_bulk_delete::target::ID_FORMAT;
 use imagekit_bulk_delete::throttle::Rate;
 use tokio::select;
 
@@ -113,7 +114,10 @@ fn in_words(cli: &Cli, stats: &InputStats, due: u64, rate: Rate) -> String {
         }
     }
     if stats.odd > 0 {
-        text.push_str("odd IDs are not 24 lower-case hex digits like ImageKit's; they would be sent unchanged\n");
+        let _ = writeln!(
+            text,
+            "odd IDs are not {ID_FORMAT} like ImageKit's; they would be sent unchanged"
+        );
     }
     write_examples(&mut text, stats);
     write_plan(&mut text, cli, stats, due, rate);

@@ -77,7 +77,7 @@ impl Run<'_> {
 
     fn tell_complete(&self, found: &Listed) {
         let took = seconds(self.stats.elapsed());
-        let requests = counted(self.stats.requests(), "request", "requests");
+        let requests = counted(self.stats.traffic().requests, "request", "requests");
         let mut text = format!(
             "listed: {}, {} in {took}, with {requests}; nothing was deleted\n",
             counted(found.files, "file", "files"),

@@ -39,7 +39,7 @@ use crate::report::{
 };
 use crate::source::ExceptLists;
 use crate::stop::{Reason, Stop};
-use crate::target::{Record, Rejected, Target};
+use crate::target::{ID_FORMAT, Record, Rejected, Target};
 
 pub(crate) use grouping::{Backlog, Group, groups};
 use grouping::{MAX_BACKLOG, Spares};
@@ -262,7 +262,7 @@ impl Job {
         let (id, origin) = (&target.file_id, &target.origin);
         if !id.looks_like_imagekit() && self.stats.add_odd_id() {
             tracing::warn!(
-                "{:?} ({} line {}) does not look like an ImageKit ID (24 lower-case hex digits); it is sent as it is",
+                "{:?} ({} line {}) does not look like an ImageKit ID ({ID_FORMAT}); it is sent as it is",
                 id.as_str(),
                 origin.input,
                 origin.line

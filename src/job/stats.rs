@@ -3,7 +3,6 @@
 //! The job writes it; terminal, summary, JSON, metrics, page and exit code read it and keep no counts of their own.
 
 use std::cell::{Cell, OnceCell, Ref, RefCell};
-use std::collections::BTreeMap;
 use std::rc::Rc;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
@@ -400,29 +399,9 @@ impl RunStats {
         self.stop.is_tripped()
     }
 
-    /// Requests sent, of any kind.
-    pub fn requests(&self) -> u64 {
-        self.of_traffic(Traffic::requests)
-    }
-
-    /// Requests that named an ID again.
-    pub fn retries(&self) -> u64 {
-        self.of_traffic(Traffic::retries)
-    }
-
-    /// Requests that deleted one ID by the single-file endpoint.
-    pub fn single_requests(&self) -> u64 {
-        self.of_traffic(Traffic::singles)
-    }
-
-    /// Requests that were answered or failed, by HTTP status; see [`NO_ANSWER`](crate::api::NO_ANSWER).
-    pub fn requests_by_status(&self) -> BTreeMap<u16, u64> {
-        self.of_traffic(Traffic::by_status)
-    }
-
-    /// Requests that were answered or failed.
-    pub fn requests_ended(&self) -> u64 {
-        self.of_traffic(Traffic::landed)
+    /// What was sent so far.
+    pub fn traffic(&self) -> Traffic {
+        self.api.get().map(|api| api.traffic()).unwrap_or_default()
     }
 
     /// 429s.
@@ -443,11 +422,6 @@ impl RunStats {
     /// What holds requests back; `None` before there is a connection.
     pub fn throttle(&self) -> Option<Arc<Throttle>> {
         self.api.get().map(|api| api.throttle())
-    }
-
-    fn of_traffic<T: Default>(&self, read: impl Fn(&Traffic) -> T) -> T {
-        let api = self.api.get();
-        api.map(|api| read(api.traffic())).unwrap_or_default()
     }
 
     fn of_throttle<T: Default>(&self, read: impl Fn(&Throttle) -> T) -> T {

@@ -3,6 +3,7 @@
 //! The styles are of the terminal's own sixteen colours, those that are read on light and on dark alike; each span
 //! says the same without its style.
 
+use imagekit_bulk_delete::human::is_bidi_control;
 use indicatif::ProgressStyle;
 
 /// Between two spans on one line.
@@ -127,11 +128,12 @@ fn width(word: &str) -> usize {
 /// Text that came from outside, with nothing in it that would move the cursor, colour the screen or turn the
 /// direction of writing.
 pub(crate) fn sanitize(text: &str) -> String {
-    let turns = |character| matches!(character, '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
     text.chars()
         .map(|character| match character {
             '\n' | '\t' => character,
-            _ if character.is_control() || turns(character) => char::REPLACEMENT_CHARACTER,
+            _ if character.is_control() || is_bidi_control(character) => {
+                char::REPLACEMENT_CHARACTER
+            }
             _ => character,
         })
         .collect()

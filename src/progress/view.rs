@@ -63,12 +63,12 @@ impl Speeds {
 
     fn look(&mut self, stats: &RunStats, is_waiting: bool, now: Instant) {
         let purged = Purge::ALL.map(|purge| stats.purged(purge)).iter().sum();
-        let decided = stats.decided();
+        let (decided, traffic) = (stats.decided(), stats.traffic());
         let counts = [
             // Until the first are decided, requests are sent and nothing comes of them yet.
             (&mut self.records, decided, is_waiting || decided == 0),
-            (&mut self.requests, stats.requests_ended(), is_waiting),
-            (&mut self.singles, stats.single_requests(), is_waiting),
+            (&mut self.requests, traffic.ended(), is_waiting),
+            (&mut self.singles, traffic.singles, is_waiting),
             (&mut self.purges, purged, false),
         ];
         for (speed, count, is_passed_over) in counts {
@@ -83,7 +83,7 @@ impl Speeds {
     /// IDs a second, but no more than the limit that holds lets through: a burst at the start promises too much.
     #[expect(clippy::cast_precision_loss, reason = "a speed to look at")]
     fn ids(&self, stats: &RunStats, rate: impl Fn(Endpoint) -> f64) -> Option<f64> {
-        let ids_per_request = stats.decided() as f64 / stats.requests_ended().max(1) as f64;
+        let ids_per_request = stats.decided() as f64 / stats.traffic().ended().max(1) as f64;
         let endpoint = if ids_per_request > MIN_BATCH {
             Endpoint::DeleteBatch
         } else {
@@ -97,7 +97,7 @@ impl Speeds {
     fn is_one_by_one(&self, stats: &RunStats) -> bool {
         let recent = self.singles.per_second().zip(self.requests.per_second());
         recent.is_some_and(|(singles, all)| singles * 2.0 > all)
-            && stats.requests_ended() > stats.single_requests()
+            && stats.traffic().ended() > stats.traffic().singles
     }
 }
 
@@ -125,9 +125,10 @@ impl View {
         if stats.underway() > 0 {
             activity.extend(purging.map(|purging| Span::plain(purging.words())));
         }
-        let in_flight = stats.requests().saturating_sub(stats.requests_ended());
+        let traffic = stats.traffic();
+        let in_flight = traffic.requests.saturating_sub(traffic.ended());
         let traffic = [
-            (stats.retries(), "retry", "retries"),
+            (traffic.retries, "retry", "retries"),
             (stats.throttled(), "refused (429)", "refused (429)"),
             (in_flight, "in flight", "in flight"),
         ];

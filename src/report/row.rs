@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
+use crate::human::is_bidi_control;
 use crate::outcome::{ErrorCode, Outcome, Purge, REHEARSAL_PREFIX, Status};
 use crate::secret;
 use crate::target::{FileId, Origin, looks_like_imagekit};
@@ -341,11 +342,6 @@ pub(crate) fn harmless(text: &str) -> Cow<'_, str> {
     }
 }
 
-/// Whether a character turns the direction of a text, so that it reads as what it does not say.
-fn is_bidi(character: char) -> bool {
-    matches!(character, '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
-}
-
 /// One line without control and bidi characters, cut.
 fn one_line(text: &str) -> Cow<'_, str> {
     let is_plain = !has_any(text, |byte| !matches!(byte, b' '..=b'~'));
@@ -355,7 +351,9 @@ fn one_line(text: &str) -> Cow<'_, str> {
         }
         text => text,
     };
-    let words = text.chars().filter(|character| !is_bidi(*character));
+    let words = text
+        .chars()
+        .filter(|character| !is_bidi_control(*character));
     let words = words.map(|character| {
         if character.is_control() {
             ' '

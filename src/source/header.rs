@@ -4,7 +4,7 @@ use std::fmt;
 
 use super::SourceError;
 use super::parser::{Broken, Parser, Row};
-use crate::target::{FileId, clean, looks_like_imagekit};
+use crate::target::{FileId, clean, is_hex_id, looks_like_imagekit};
 
 /// Names that say that a column holds file IDs, in order of preference, any case.
 const ID_NAMES: [&str; 5] = ["fileId", "file_id", "fileid", "id", "_id"];
@@ -419,11 +419,6 @@ fn check_delimiter(name: &str, cell: &str) -> Result<(), SourceError> {
 fn is_id_name(cell: &str) -> bool {
     let mut known = ID_NAMES.iter();
     known.any(|known| known.eq_ignore_ascii_case(cell))
-}
-
-/// 24 hexadecimal digits, in any case.
-fn is_hex_id(cell: &str) -> bool {
-    cell.len() == 24 && cell.bytes().all(|byte| byte.is_ascii_hexdigit())
 }
 
 /// Whether a cell without a known name may be a column's name: it holds nothing that an ID, whole or spoilt, leaves.

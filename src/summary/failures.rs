@@ -13,8 +13,8 @@ const MAX_GROUPS: usize = 100;
 /// Rows that are named of each group.
 const MAX_EXAMPLES: usize = 5;
 
-/// What is kept of a message, in characters.
-const MAX_MESSAGE: usize = 200;
+/// What is kept of a message, in characters: what fits beside its count.
+const MAX_MESSAGE: usize = 120;
 
 /// What is kept of an ID, in characters: a longer one is none of ImageKit's.
 const MAX_ID: usize = 80;

@@ -17,7 +17,7 @@ pub fn metrics(stats: &RunStats, exit_code: Option<u8>) -> String {
         "Records that have a row in the report, by status",
         records,
     );
-    let requests = stats.requests_by_status().into_iter();
+    let requests = stats.traffic().by_status.into_iter();
     let requests = requests.map(|(status, count)| labelled("code", &code(status), count));
     let requests = gauge(
         "requests",

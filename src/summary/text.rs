@@ -13,9 +13,6 @@ use crate::target::Origin;
 /// This many kinds of failure are named; the report has all.
 const MAX_FAILURES: usize = 5;
 
-/// This much of a message fits beside its count.
-const MESSAGE_CHARACTERS: usize = 100;
-
 impl Summary<'_> {
     /// The closing text.
     pub fn text(&self) -> String {
@@ -150,17 +147,18 @@ impl Summary<'_> {
 
     fn write_traffic(&self, text: &mut String) {
         let stats = self.stats;
+        let traffic = stats.traffic();
         let noun = |count, one, many| (count, if count == 1 { one } else { many });
         let counts = [
-            noun(stats.requests(), "request", "requests"),
-            noun(stats.retries(), "retry", "retries"),
+            noun(traffic.requests, "request", "requests"),
+            noun(traffic.retries, "retry", "retries"),
             (stats.throttled(), "refused by the rate limit (429)"),
         ];
         let paused = match stats.paused() {
             Duration::ZERO => String::new(),
             paused => format!(", paused {}", seconds(paused)),
         };
-        if stats.requests() > 0 {
+        if traffic.requests > 0 {
             let _ = writeln!(text, "{}{paused}", nonzero(counts));
         }
         for seen in &self.stats.limits() {
@@ -230,18 +228,10 @@ impl Summary<'_> {
     }
 }
 
-fn shortened(message: &str) -> String {
-    if message.chars().count() <= MESSAGE_CHARACTERS {
-        return message.to_owned();
-    }
-    let shown: String = message.chars().take(MESSAGE_CHARACTERS - 1).collect();
-    format!("{}…", shown.trim_end())
-}
-
 fn write_group(text: &mut String, group: &FailureGroup) {
     let code = group.error.map_or("", |error| error.as_str());
     let (count, status) = (grouped(group.count), group.status.as_str());
-    let message = shortened(&group.message);
+    let message = &group.message;
     let separator = if message.is_empty() { "" } else { ": " };
     let _ = writeln!(text, "{count:>14}  {status}, {code}{separator}{message}");
     for example in group.examples.iter().take(1) {

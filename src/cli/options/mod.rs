@@ -15,6 +15,7 @@ use clap::{
 };
 use imagekit_bulk_delete::job::Threshold;
 use imagekit_bulk_delete::source::{self, Column, Header, Input};
+use imagekit_bulk_delete::target::is_hex_id;
 use imagekit_bulk_delete::throttle::Rate;
 use tracing::level_filters::LevelFilter;
 
@@ -419,23 +420,23 @@ impl Cli {
     /// What stands behind each option and input, typed or not, by the name under which it is typed.
     pub(crate) fn values(&self) -> Vec<(String, Vec<OsString>)> {
         let values = |argument: &Arg| {
+            let place = match argument.get_long() {
+                Some(long) => format!("--{long}"),
+                None => "an input".into(),
+            };
             let raw = self.typed.get_raw(argument.get_id().as_str());
-            let place = argument
-                .get_long()
-                .map_or("an input".into(), |long| format!("--{long}"));
-            (
-                place,
-                raw.into_iter().flatten().map(ToOwned::to_owned).collect(),
-            )
+            let values = raw.into_iter().flatten().map(ToOwned::to_owned);
+            (place, values.collect())
         };
         Self::command().get_arguments().map(values).collect()
     }
 
     /// The inputs to open; stdin where none is named.
     pub(crate) fn inputs(&self) -> Result<Vec<Input>> {
-        let is_stdin = |path: &PathBuf| path.as_os_str() == "-";
-        if self.input.iter().filter(|path| is_stdin(path)).count() > 1 {
-            bail!("stdin (-) can be read only once");
+        let is_stdin = |path: &&PathBuf| path.as_os_str() == "-";
+        let named = self.input.iter().chain(&self.reading.except);
+        if named.filter(is_stdin).count() + usize::from(self.input.is_empty()) > 1 {
+            bail!("stdin can be read only once; give a file for the other");
         }
         if self.input.is_empty() {
             return Ok(vec![Input::Stdin]);
@@ -445,16 +446,7 @@ impl Cli {
 
     /// The lists of `--except`.
     pub(crate) fn exceptions(&self) -> Result<Vec<Input>> {
-        let lists = self.reading.except.iter().map(|path| input(path));
-        let lists: Vec<Input> = lists.collect::<Result<_>>()?;
-        let read_once = [self.inputs()?, lists.clone()].concat();
-        let is_stdin = |input: &&Input| **input == Input::Stdin;
-        if read_once.iter().filter(is_stdin).count() > 1 {
-            bail!(
-                "stdin can be read only once; give a file where it is both the input and --except"
-            );
-        }
-        Ok(lists)
+        self.reading.except.iter().map(|path| input(path)).collect()
     }
 }
 
@@ -462,17 +454,13 @@ fn input(path: &Path) -> Result<Input> {
     if path.as_os_str() == "-" {
         return Ok(Input::Stdin);
     }
-    if path.to_str().is_some_and(looks_like_an_id) && !path.exists() {
+    if path.to_str().is_some_and(is_hex_id) && !path.exists() {
         let id = path.display();
         bail!(
             "{id} is no file; if it is an ID, pipe it in, as in `echo {id} | imagekit-bulk-delete --yes`"
         );
     }
     Ok(Input::File(path.to_owned()))
-}
-
-fn looks_like_an_id(text: &str) -> bool {
-    text.len() == 24 && text.bytes().all(|byte| byte.is_ascii_hexdigit())
 }
 
 #[cfg(test)]
