@@ -902,12 +902,32 @@ fn an_outage_of_few_batches_is_an_outage_too_and_costs_no_id_its_settlement() {
 
 #[test]
 fn where_only_what_always_fails_is_left_the_run_stops_after_max_outage() {
-    for (fault, options) in [
-        (Fault::Html500, "--batch-size 100"),
-        (Fault::Status(408), "--batch-size 100"),
-        (Fault::Status(425), "--batch-size 1"),
-        (Fault::HalfBody, "--batch-size 1"),
-        (Fault::Garbage200, "--batch-size 100"),
+    for (fault, options, what) in [
+        (
+            Fault::Html500,
+            "--batch-size 100",
+            " answers only with errors (HTTP 500)",
+        ),
+        (
+            Fault::Status(408),
+            "--batch-size 100",
+            " answers only with errors (HTTP 408)",
+        ),
+        (
+            Fault::Status(425),
+            "--batch-size 1",
+            " answers only with errors (HTTP 425)",
+        ),
+        (
+            Fault::HalfBody,
+            "--batch-size 1",
+            " is not answering (the connection broke: ",
+        ),
+        (
+            Fault::Garbage200,
+            "--batch-size 100",
+            " sends only responses that cannot be used (HTTP 200)",
+        ),
     ] {
         let scene = Scene::new(Script {
             random_faults: vec![(fault.clone(), 1.0)],
@@ -918,7 +938,16 @@ fn where_only_what_always_fails_is_left_the_run_stops_after_max_outage() {
         .option(options);
         let ran = scene.run();
         assert_eq!(ran.code, 4, "{fault:?} {options}: {}", ran.stderr);
-        ran.says("--max-outage").says("--resume");
+        ran.says("--resume");
+        let url = scene.server.base_url();
+        let what = format!("{}{what}", url.trim_start_matches("http://"));
+        let stopped = format!("nothing succeeded for 1 s (--max-outage): {what}");
+        if options == "--batch-size 1" {
+            let warned = "; trying one request at a time for up to 1 s (--max-outage)";
+            ran.says(&stopped)
+                .says(&format!("warning: {what}"))
+                .says(warned);
+        }
         scene.check_truth(&scene.report());
     }
 }

@@ -535,10 +535,11 @@ async fn an_absurd_max_outage_never_comes() {
         let throttle = Throttle::new(Rate::Auto, 4, max_outage);
         let outage = async {
             for group in 0..100 {
-                let _ = throttle
-                    .permit(Endpoint::Delete)
-                    .await
-                    .failed(group, GotResponse::Yes);
+                let _ = throttle.permit(Endpoint::Delete).await.failed(
+                    group,
+                    GotResponse::Yes,
+                    String::new,
+                );
             }
         };
         select! {

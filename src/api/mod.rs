@@ -216,11 +216,28 @@ impl Api {
             }
             // The run cannot go on, or it is this machine's own fault: nothing is learnt from it.
             (Class::Abort(..) | Class::Shortage | Class::Throttled, _) => CountsAsAttempt::No,
-            (_, Ok(_)) => permit.failed(call.group(), GotResponse::Yes),
-            (_, Err(_)) => permit.failed(call.group(), GotResponse::No),
+            (_, Ok(_)) => permit.failed(call.group(), GotResponse::Yes, || self.failure(&sent)),
+            (_, Err(_)) => permit.failed(call.group(), GotResponse::No, || self.failure(&sent)),
         };
         call.ended(&sent, &class);
         (sent, class, counted)
+    }
+
+    /// What fails where everything fails like this.
+    fn failure(&self, sent: &Sent) -> String {
+        let host = self.client.host();
+        match sent {
+            Ok(Response {
+                status: status @ 400..,
+                ..
+            }) => {
+                format!("{host} answers only with errors (HTTP {status})")
+            }
+            Ok(Response { status, .. }) => {
+                format!("{host} sends only responses that cannot be used (HTTP {status})")
+            }
+            Err(error) => format!("{host} is not answering ({error})"),
+        }
     }
 
     /// How many calls wait for their next attempt.

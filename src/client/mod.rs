@@ -101,6 +101,11 @@ impl Client {
         })
     }
 
+    /// The host, with its port where that is not the usual one.
+    pub fn host(&self) -> &str {
+        self.files.authority()
+    }
+
     /// `DELETE /v1/files/{fileId}`: deletes one file and all its versions for good. `[spec]`
     ///
     /// The ID is percent-encoded as one path segment: a raw `/` reaches no route and is

@@ -110,7 +110,9 @@ impl Limits {
             reason = expires() => reason,
             () = throttle.gave_up() => {
                 let max = seconds(self.max_outage);
-                format!("nothing succeeded for {max} (--max-outage)")
+                let what = Some(throttle.failing()).filter(|what| !what.is_empty());
+                let what = what.map(|what| format!(": {what}")).unwrap_or_default();
+                format!("nothing succeeded for {max} (--max-outage){what}")
             }
         };
         stop.trip(Reason::LimitReached(reason));

@@ -290,7 +290,7 @@ fn activity(
                 0 => "now".into(),
                 seconds => format!("in {seconds} s"),
             };
-            let words = format!("ImageKit is not answering, trying again {when}");
+            let words = format!("nothing succeeds, trying again {when}");
             vec![Span::new(words, Style::Bad)]
         }
         Some(Waiting::Paused { until, .. }) if until >= now + MIN_PAUSE => {

@@ -20,6 +20,8 @@ use tokio::select;
 use tokio::sync::Notify;
 use tokio::time::{Instant, sleep_until};
 
+use crate::human::seconds;
+
 pub use endpoint::Endpoint;
 pub use rate::{Rate, RateLimitHeaders};
 
@@ -104,6 +106,8 @@ struct State {
     /// An answer of any kind has come; until then one request at a time is sent.
     was_answered: bool,
     outage: Outage,
+    /// What failed last; empty if something has succeeded since.
+    failing: String,
     /// 429s without a stated end came, and no success since.
     is_endless: bool,
     /// A failure came when nothing had succeeded for too long: only what always fails is left.
@@ -131,6 +135,7 @@ impl Throttle {
                 in_flight: 0,
                 was_answered: false,
                 outage: Outage::default(),
+                failing: String::new(),
                 is_endless: false,
                 is_hopeless: false,
                 throttled: 0,
@@ -227,6 +232,11 @@ impl Throttle {
         }
     }
 
+    /// What failed last, in words; empty if something has succeeded since.
+    pub fn failing(&self) -> String {
+        self.state().failing.clone()
+    }
+
     /// Limits as ImageKit states them.
     pub fn seen_limits(&self) -> Vec<SeenLimit> {
         let state = self.state();
@@ -292,6 +302,7 @@ impl State {
         if self.outage.next_try().is_some() {
             tracing::warn!("ImageKit answers again");
         }
+        self.failing.clear();
         self.outage.succeeded();
         self.limiters[endpoint as usize].accepted(sent, Instant::now(), limits);
     }
@@ -349,8 +360,14 @@ impl Permit<'_> {
         self.throttle.failed.notify_waiters();
     }
 
-    /// A 5xx, a time-out, a broken connection; `group` is the group of IDs that it was about.
-    pub fn failed(self, group: u64, response: GotResponse) -> CountsAsAttempt {
+    /// A 5xx, a time-out, a broken connection; `group` is the group of IDs that it was about, `what` says what fails,
+    /// in the words of a log.
+    pub fn failed(
+        self,
+        group: u64,
+        response: GotResponse,
+        what: impl FnOnce() -> String,
+    ) -> CountsAsAttempt {
         let now = Instant::now();
         let mut state = self.throttle.state();
         state.was_answered |= response == GotResponse::Yes;
@@ -359,15 +376,13 @@ impl Permit<'_> {
             // Purges may fail while all else works: that is no outage of the API, and holds no deletion up.
             return CountsAsAttempt::Yes;
         }
+        state.failing = what();
         let is_outage = state.outage.failed(group, now, fastrand::f64());
         state.note_failure(now, self.throttle.max_outage);
         if is_outage && !was_outage {
-            let what = match response {
-                GotResponse::Yes => "the server answers only with errors",
-                GotResponse::No => "the server is not answering",
-            };
+            let (what, max) = (&state.failing, seconds(self.throttle.max_outage));
             tracing::warn!(
-                "{what}; trying one request at a time for up to --max-outage; check --base-url if this is not a passing fault"
+                "{what}; trying one request at a time for up to {max} (--max-outage); check --base-url if this is not a passing fault"
             );
         }
         drop(state);
