@@ -445,7 +445,7 @@ fn a_page_that_cannot_be_written_in_the_end_leaves_the_report_and_keeps_the_run_
     scene.wait_for_requests(1);
     fs::remove_dir(scene.path("sub")).unwrap();
     let ran = Ran::new(child.wait_with_output().unwrap(), scene.folder.path());
-    ran.exits(1)
+    ran.exits(5)
         .says("cannot write the page sub/page.html")
         .says("--from-report ids.report.csv");
     assert_eq!(scene.report().count("deleted"), 3);

@@ -226,6 +226,110 @@ fn a_reader_that_stops_reading_does_not_hold_the_end_up() {
     let child = Scene::start(&mut command);
     let output = child.wait_with_output().unwrap();
     let ran = Ran::new(output, scene.folder.path());
-    ran.exits(1).says("--summary-json");
+    ran.exits(5).says("--summary-json");
     assert_eq!(scene.report().count("deleted"), 5);
+}
+
+/// A run some of whose outputs are lost in its midst: their folder is taken away once it has begun.
+fn run_that_loses(outputs: &[&str], more: &str) -> (Scene, Ran) {
+    let scene = Scene::with_files(Script::plain(), &ids(300)).option("--rate 10 --batch-size 20");
+    fs::create_dir(scene.path("lost")).unwrap();
+    let mut command = scene.command();
+    for (option, name) in [
+        ("--html", "page.html"),
+        ("--metrics-file", "run.prom"),
+        ("--summary-json", "run.json"),
+    ] {
+        let folder = if outputs.contains(&option) {
+            "lost"
+        } else {
+            "."
+        };
+        command.args([option, &format!("{folder}/{name}")]);
+    }
+    let child = Scene::start(command.args(more.split_whitespace()));
+    scene.wait_for_requests(2);
+    fs::remove_dir_all(scene.path("lost")).unwrap();
+    let ran = Ran::new(child.wait_with_output().unwrap(), scene.folder.path());
+    (scene, ran)
+}
+
+#[test]
+fn an_output_that_is_lost_at_the_end_is_exit_code_5_everywhere_and_nothing_else_is_lost() {
+    for outputs in [
+        &["--html"][..],
+        &["--metrics-file"],
+        &["--summary-json"],
+        &["--html", "--metrics-file", "--summary-json"],
+    ] {
+        for more in ["", "--quiet", "--max-duration 1s"] {
+            let (scene, ran) = run_that_loses(outputs, more);
+            ran.exits(5).says("report is not affected");
+            if more.is_empty() {
+                assert_eq!(scene.true_report_of(&ids(300)).count("deleted"), 300);
+            }
+            let names = [
+                ("--html", "cannot write the page lost/page.html"),
+                (
+                    "--metrics-file",
+                    "cannot write the metrics for --metrics-file",
+                ),
+                (
+                    "--summary-json",
+                    "cannot write the summary for --summary-json",
+                ),
+            ];
+            for (option, words) in names {
+                let said = ran.stderr.matches(&format!("error: {words}")).count();
+                assert_eq!(
+                    said,
+                    usize::from(outputs.contains(&option)),
+                    "{}",
+                    ran.stderr
+                );
+            }
+            if !outputs.contains(&"--metrics-file") {
+                let metrics = fs::read_to_string(scene.path("run.prom")).unwrap();
+                assert!(metrics.contains("_exit_code 5\n"), "{metrics}");
+            }
+            if !outputs.contains(&"--summary-json") {
+                let summary = fs::read_to_string(scene.path("run.json")).unwrap();
+                assert!(summary.contains("\"exit_code\": 5,"), "{summary}");
+            }
+        }
+    }
+}
+
+#[test]
+fn metrics_that_fail_in_the_midst_are_a_warning_and_those_of_a_refused_run_change_nothing() {
+    let full = "--metrics-file /dev/full";
+    let scene = scene();
+    let ran = scene.run_with(full);
+    ran.exits(5)
+        .says("warning: cannot write the metrics")
+        .says("the run continues");
+    assert_eq!(ran.stderr.matches("the run continues").count(), 1);
+    ran.says("error: cannot write the metrics");
+    assert_eq!(scene.report().count("deleted"), 5);
+    // Refused for another reason, which the summary tells, too.
+    let ran = scene.run_with(&format!("{full} --summary-json s.json"));
+    ran.exits(2).says("--resume");
+    let summary = fs::read_to_string(scene.path("s.json")).unwrap();
+    assert!(summary.contains("\"exit_code\": 2,"), "{summary}");
+}
+
+#[test]
+fn a_page_that_does_not_fit_on_the_disk_is_exit_code_5() {
+    let scene = scene();
+    for options in ["", "--from-report ids.report.csv"] {
+        let mut command = scene.command_in("ulimit -f 12; exec \"$@\" -j 1 -b 5 --html page.html");
+        if !options.is_empty() {
+            command = scene.command_in(&format!("ulimit -f 12; \"$1\" --html page.html {options}"));
+        }
+        let ran = Ran::new(command.output().unwrap(), scene.folder.path());
+        ran.exits(5)
+            .says("cannot write the page page.html: File too large");
+        assert_eq!(scene.report().count("deleted"), 5);
+        assert!(!scene.path("page.html").exists());
+    }
 }

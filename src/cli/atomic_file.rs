@@ -18,10 +18,16 @@ use imagekit_bulk_delete::secret;
 use rustix::fs::OFlags;
 use rustix::process::geteuid;
 use tempfile::{Builder, NamedTempFile};
+use thiserror::Error;
 
 /// Who reads a pipe gets this long to make room in it, and is asked this often.
 const PATIENCE: Duration = Duration::from_secs(5);
 const ROOM_EACH: Duration = Duration::from_millis(5);
+
+/// It could be opened, and cannot be written (exit 5).
+#[derive(Debug, Error)]
+#[error(transparent)]
+pub(crate) struct OutputLost(pub(crate) io::Error);
 
 /// What is written.
 #[derive(Debug)]
@@ -125,17 +131,29 @@ impl AtomicFile {
             }
             Self::Stream(stream) => write_while_read(stream, text.as_bytes()),
             Self::Replaced { path, mode, old } => {
-                let mut file = beside(path, *mode)?;
-                if let Some(old) = old {
-                    file.as_file().set_permissions(old.clone())?;
-                }
-                file.write_all(text.as_bytes())?;
-                file.as_file().sync_all()?;
-                file.persist(path)?;
-                Ok(())
+                replace(path, *mode, old.as_ref(), text.as_bytes())
+                    .map_err(|error| without_path(&error))
             }
         }
     }
+}
+
+fn replace(path: &Path, mode: u32, old: Option<&Permissions>, bytes: &[u8]) -> io::Result<()> {
+    let mut file = beside(path, mode)?;
+    if let Some(old) = old {
+        file.as_file().set_permissions(old.clone())?;
+    }
+    file.write_all(bytes)?;
+    file.as_file().sync_all()?;
+    file.persist(path)?;
+    Ok(())
+}
+
+/// Without the temporary file's name, which nobody knows.
+fn without_path(error: &io::Error) -> io::Error {
+    let text = error.to_string();
+    let (what, _) = text.split_once(" at path ").unwrap_or((&text, ""));
+    io::Error::new(error.kind(), what)
 }
 
 /// A pipe that nobody reads must not hold up the end of the run.

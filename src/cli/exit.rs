@@ -7,9 +7,11 @@ use imagekit_bulk_delete::report::OpenError;
 use imagekit_bulk_delete::source::SourceError;
 use imagekit_bulk_delete::stop::Reason;
 
+use super::atomic_file::OutputLost;
+
 /// Every record is settled.
 pub(crate) const SETTLED: u8 = 0;
-/// The run completed; some records are failed, unknown or invalid, or an output could not be written.
+/// The run completed; some records are failed, unknown or invalid, or a purge failed.
 pub(crate) const TROUBLE: u8 = 1;
 /// Usage or set-up error, or declined: nothing was deleted.
 pub(crate) const USAGE: u8 = 2;
@@ -53,16 +55,16 @@ pub(crate) fn of_error(error: &Error) -> u8 {
         INPUT_BROKEN
     } else if matches!(list, Some(ListError::Broken(_))) {
         REFUSED_OR_STRANGER
-    } else if matches!(list, Some(ListError::Sheet(_))) {
+    } else if matches!(list, Some(ListError::Sheet(_))) || error.is::<OutputLost>() {
         REPORT_BROKEN
     } else {
         USAGE
     }
 }
 
-/// The code of a run whose outputs could not all be written.
-pub(crate) fn with_trouble(code: u8) -> u8 {
-    code.max(TROUBLE)
+/// The code of a run that lost an output. One that deleted nothing is still refused for its own reason.
+pub(crate) fn with_lost_output(code: u8) -> u8 {
+    if code == USAGE { USAGE } else { REPORT_BROKEN }
 }
 
 /// An error and its causes, as far as it does not name them itself.

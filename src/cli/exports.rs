@@ -21,7 +21,7 @@ use serde_json::Value;
 use tokio::task::spawn_blocking;
 use tokio::time::{MissedTickBehavior, interval};
 
-use super::atomic_file::{AtomicFile, METRICS, PAGE, SUMMARY};
+use super::atomic_file::{AtomicFile, METRICS, OutputLost, PAGE, SUMMARY};
 use super::exit;
 use super::options::Cli;
 use super::paths::Paths;
@@ -109,7 +109,7 @@ impl<'a> Exports<'a> {
                 self.progress.error(&format!(
                     "{error:#}\nthe report is not affected; make the page from it with --html PATH --from-report {report}"
                 ));
-                exit::with_trouble(code)
+                exit::with_lost_output(code)
             }
         }
     }
@@ -123,25 +123,33 @@ impl<'a> Exports<'a> {
         }
     }
 
-    /// Writes metrics and summary of a run that has ended; its exit code.
-    pub(crate) fn write(&self, summary: &Summary<'_>) -> u8 {
+    /// Writes metrics and summary of a run that has ended; its exit code. Both tell it, also where one of them is lost.
+    pub(crate) fn write(&self, mut summary: Summary<'_>) -> u8 {
         self.is_written.set(true);
+        let stats = summary.stats;
         let metrics_file = self.metrics.as_ref().and_then(|file| locked(file).take());
-        if let Some(file) = metrics_file
-            && let Err(error) = file.write(&metrics(summary.stats, Some(summary.exit_code)))
-        {
-            self.warn_of_metrics(&error);
+        let write_metrics = |code| match &metrics_file {
+            Some(file) => file.write(&metrics(stats, Some(code))),
+            None => Ok(()),
+        };
+        if let Err(error) = write_metrics(summary.exit_code) {
+            summary.exit_code = self.lost("metrics for --metrics-file", &error, &summary);
         }
-        let written = self.summary.as_ref();
-        match written.map_or(Ok(()), |file| file.write(&summary.json()?)) {
-            Ok(()) => summary.exit_code,
-            Err(error) => {
-                self.progress.error(&format!(
-                    "cannot write the summary for --summary-json: {error}"
-                ));
-                exit::with_trouble(summary.exit_code)
-            }
+        let file = self.summary.as_ref();
+        if let Err(error) = file.map_or(Ok(()), |file| file.write(&summary.json()?)) {
+            summary.exit_code = self.lost("summary for --summary-json", &error, &summary);
+            // If they are lost as well, that was said.
+            let _ = write_metrics(summary.exit_code);
         }
+        summary.exit_code
+    }
+
+    /// Says that an output is lost; the exit code from now on.
+    fn lost(&self, what: &str, error: &io::Error, summary: &Summary<'_>) -> u8 {
+        self.progress.error(&format!(
+            "cannot write the {what}: {error}; the report is not affected"
+        ));
+        exit::with_lost_output(summary.exit_code)
     }
 
     /// Reports a run that ended before it began, unless an end was reported already. Another run that holds the report
@@ -151,7 +159,7 @@ impl<'a> Exports<'a> {
             return;
         }
         stats.end();
-        self.write(&Summary {
+        self.write(Summary {
             asked: &self.asked,
             stats,
             ending: &Ending::Refused(reason.to_owned()),
@@ -185,7 +193,7 @@ fn make_page(paths: &Paths, file: &AtomicFile, run: Option<&EndedRun<'_>>) -> Re
         Some(Destination::File(path)) => path.to_string_lossy(),
         _ => "stdout".into(),
     };
-    let written = file.write(&page.html);
+    let written = file.write(&page.html).map_err(OutputLost);
     written.with_context(|| format!("cannot write the page {name}"))?;
     let records = counted(page.records, "record", "records");
     Ok(format!("page: {name} ({records})"))

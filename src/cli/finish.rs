@@ -28,7 +28,7 @@ impl Finish<'_> {
     pub(crate) fn close(&self, job: Job) -> Result<u8> {
         let ending = job.close()?;
         if let Ending::Stopped(reason @ Reason::Unreachable(_)) = &ending {
-            self.exports.write(&Summary {
+            self.exports.write(Summary {
                 asked: &self.exports.asked,
                 stats: self.stats,
                 ending: &ending,
@@ -68,6 +68,6 @@ impl Finish<'_> {
             resume_command: is_resumable.then(resume),
         };
         self.progress.summary(&summary);
-        self.exports.write(&summary)
+        self.exports.write(summary)
     }
 }

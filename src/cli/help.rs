@@ -48,7 +48,7 @@ pub(super) const EXIT_CODES: &[(&str, &str)] = &[
     ),
     (
         "5",
-        "the report cannot be written, or does not add up: resumable",
+        "the report or another output cannot be written, or the report does not add up: resumable",
     ),
     ("6", "the input broke while it was read: resumable"),
     ("75", "another run holds the report"),

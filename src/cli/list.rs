@@ -106,7 +106,7 @@ impl Run<'_> {
     fn export(&self, ending: &Ending) -> u8 {
         let report = self.paths.report_name();
         let is_left = *ending == Ending::Completed || self.paths.report == Destination::Stdout;
-        self.exports.write(&Summary {
+        self.exports.write(Summary {
             asked: &self.exports.asked,
             stats: &self.stats,
             ending,
