@@ -9,8 +9,9 @@ use indicatif::ProgressStyle;
 /// Between two spans on one line.
 const GAP: &str = ", ";
 
-/// Takes away what stands from the cursor's line on.
-pub(super) const CLEAR: &str = "\x1b[G\x1b[J";
+/// Takes away what stands from the cursor's line on. Not from the first column, where tmux would keep it, as what a
+/// cleared screen showed.
+pub(super) const CLEAR: &str = "\r \x1b[J\r";
 
 /// By so much more are lines indented that go on with the one before.
 const INDENT: usize = 2;
@@ -79,15 +80,16 @@ pub(super) fn wrapped(spans: &[Span], columns: usize, colours: Colours) -> Strin
     text
 }
 
-/// Lines that change in place: a template for indicatif, from texts of our own that hold no braces. It leaves the cursor
-/// where it began. The last line is filled up to the edge, or indicatif would fill it behind the cursor.
+/// Lines that change in place: a template for indicatif, from texts of our own that hold no braces. It clears what is
+/// below and leaves the cursor where it began. The last line is filled up to the edge, or indicatif would fill it behind
+/// the cursor.
 pub(super) fn in_place(lines: &[String]) -> ProgressStyle {
     let lines = lines.join("\n");
     let back = match lines.matches('\n').count() {
         0 => String::new(),
         rows => format!("\x1b[{rows}A"),
     };
-    ProgressStyle::with_template(&format!("{CLEAR}{lines}{{wide_msg}}{back}\x1b[G"))
+    ProgressStyle::with_template(&format!("\x1b[G{lines}{{wide_msg}}\x1b[J{back}\x1b[G"))
         .expect("its only keys are a bar and a message")
 }
 
