@@ -326,8 +326,8 @@ impl<E: FnMut(&Listed)> Lister<'_, E> {
                     tracing::warn!("a page of the list got no response; asking again ({why})");
                 }
                 Err(Unanswered::Stopped | Unanswered::Unwanted) => return Err(ListError::Stopped),
-                Err(Unanswered::KeyRefused(told)) => {
-                    self.api.stop().trip(Reason::KeyRefused(told));
+                Err(Unanswered::KeyRefused(words)) => {
+                    self.api.stop().trip(Reason::KeyRefused(words));
                     return Err(ListError::Stopped);
                 }
             }
@@ -373,12 +373,12 @@ fn rows(response: &Response) -> Result<Vec<Row>, ListError> {
 }
 
 fn row(file: FileInfo) -> Result<Row, ListError> {
-    let created_at = file.created_at.as_deref().and_then(timestamp);
-    let Some(created_at) = created_at else {
-        let (id, told) = (&file.file_id, file.created_at.as_deref());
+    let text = file.created_at.as_deref();
+    let Some(created_at) = text.and_then(timestamp) else {
         return Err(ListError::Broken(format!(
-            "the file {id} has no createdAt that can be read ({})",
-            told.unwrap_or("none")
+            "the file {} has no createdAt that can be read ({})",
+            file.file_id,
+            text.unwrap_or("none")
         )));
     };
     Ok(Row { file, created_at })

@@ -113,7 +113,7 @@ impl Lookup {
             }
             Err(Unanswered::Unwanted) => {}
             Err(Unanswered::Stopped) => return Err(LookupError::Stopped),
-            Err(Unanswered::KeyRefused(told)) => return Err(LookupError::KeyRefused(told)),
+            Err(Unanswered::KeyRefused(words)) => return Err(LookupError::KeyRefused(words)),
         }
         Ok(())
     }
@@ -138,7 +138,7 @@ impl Lookup {
             }),
             Err(Unanswered::GivenUp(why)) => Ok(Known::Unclear(why)),
             Err(Unanswered::Stopped | Unanswered::Unwanted) => Err(LookupError::Stopped),
-            Err(Unanswered::KeyRefused(told)) => Err(LookupError::KeyRefused(told)),
+            Err(Unanswered::KeyRefused(words)) => Err(LookupError::KeyRefused(words)),
         }
     }
 }

@@ -189,11 +189,11 @@ impl PurgeCache {
         let (in_flight, landed) = (Cell::new(false), Notify::new());
         let send = async |client: &Client| {
             in_flight.set(true);
-            let exchange = client.purge(url).await;
-            self.watch(&exchange);
+            let sent = client.purge(url).await;
+            self.watch(&sent);
             in_flight.set(false);
             landed.notify_one();
-            exchange
+            sent
         };
         let is_end = |response: &Response| self.is_end(response);
         let asked = select! {
@@ -249,8 +249,8 @@ impl PurgeCache {
     }
 
     /// Where none goes through for long the rest is left to a resume.
-    fn watch(&self, exchange: &Sent) {
-        let is_failure = exchange
+    fn watch(&self, sent: &Sent) {
+        let is_failure = sent
             .as_ref()
             .map_or(true, |response| response.status >= 500);
         if !is_failure {

@@ -162,7 +162,7 @@ impl Scene {
     /// A run over the first IDs, two a request; the last `lost` requests are never answered.
     fn run(&mut self, count: u64, lost: Option<usize>) -> Opened {
         let mut opened = self.open().unwrap();
-        let journal = opened.report.journal();
+        let journal = opened.report.journal().unwrap();
         let mut in_flight: Vec<Intent> = Vec::new();
         let first: Vec<String> = (0..count).map(id).collect();
         let groups: Vec<&[String]> = first.chunks(2).collect();

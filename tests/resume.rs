@@ -119,7 +119,7 @@ impl Job1 {
     /// A run over all IDs, two a request, that notes each moment and never ends.
     fn run(&mut self, all: &[String], fails: impl Fn(usize) -> bool) {
         let mut opened = open(self.folder.path()).unwrap();
-        let journal = opened.report.journal();
+        let journal = opened.report.journal().unwrap();
         let mut intents: Vec<Intent> = Vec::new();
         for (number, pair) in all.chunks(2).enumerate() {
             let targets: Vec<Target> = pair.iter().map(|id| target(id, 1)).collect();

@@ -110,10 +110,10 @@ impl Checked {
                 bail!("{reason}");
             }
             let stopped = format!("stopped: {reason}; nothing was deleted; checked {asked}");
-            progress.must_know(self.in_words(stopped).trim_end());
+            progress.must_know(self.describe(stopped).trim_end());
             return Ok(exit::of_reason(&reason));
         }
-        let text = self.in_words(format!("checked {asked} (nothing was deleted)"));
+        let text = self.describe(format!("checked {asked} (nothing was deleted)"));
         progress.notice(&format!("{text}written to: {}", self.name));
         if self.totals.asked + self.totals.invalid + self.excluded == 0 {
             progress.must_know("warning: the input has no records");
@@ -130,7 +130,7 @@ impl Checked {
         })
     }
 
-    fn in_words(&self, mut text: String) -> String {
+    fn describe(&self, mut text: String) -> String {
         let totals = &self.totals;
         if totals.asked > 0 {
             text.push_str(": ");

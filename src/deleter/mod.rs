@@ -50,7 +50,7 @@ pub type Decisions = RefCell<Decided>;
 #[derive(Debug)]
 pub struct Deleter {
     api: Rc<Api>,
-    journal: Journal,
+    journal: Option<Journal>,
     route: BatchRoute,
     /// IDs that were sent, and are neither decided nor known to be untouched.
     in_doubt: Cell<u64>,
@@ -67,9 +67,9 @@ enum Unsent {
 }
 
 impl Deleter {
-    /// A deleter that sends through `api`, at most `batch_size` IDs per request, after `journal` holds the intent. A
-    /// batch size of 1 uses the single-file endpoint throughout.
-    pub fn new(api: Rc<Api>, journal: Journal, batch_size: usize) -> Self {
+    /// A deleter that sends through `api`, at most `batch_size` IDs per request, after `journal` holds the intent, if
+    /// there is one. A batch size of 1 uses the single-file endpoint throughout.
+    pub fn new(api: Rc<Api>, journal: Option<Journal>, batch_size: usize) -> Self {
         Self {
             api,
             journal,
@@ -185,7 +185,10 @@ impl Deleter {
     /// Puts the IDs on disk before they are sent, unless they stand there already.
     fn intend(&self, batch: &mut Batch) -> Result<(), Unsent> {
         if batch.intent.is_none() {
-            match self.journal.intend(&batch.targets()) {
+            let journal = self.journal.as_ref();
+            match journal.map_or(Ok(Intent::none()), |journal| {
+                journal.intend(&batch.targets())
+            }) {
                 Ok(intent) => batch.intent = Some(Rc::new(intent)),
                 Err(error) => {
                     self.report_broken(&error);

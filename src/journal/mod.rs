@@ -10,10 +10,10 @@ mod slot;
 
 use std::cell::RefCell;
 use std::collections::BTreeSet;
-use std::fs::File;
 use std::io;
 use std::os::unix::fs::FileExt;
 use std::rc::Rc;
+use std::sync::Arc;
 
 use thiserror::Error;
 
@@ -78,18 +78,17 @@ pub struct JournalError {
     source: io::Error,
 }
 
-/// Holds the IDs in flight. Clones share one file.
+/// The state of a run under way, which holds the IDs in flight. Clones share one file.
 #[derive(Debug, Clone)]
-pub struct Journal(Option<Rc<Shared>>);
+pub struct Journal(Rc<Shared>);
 
 #[derive(Debug)]
 struct Shared {
     name: String,
-    file: File,
-    stride: usize,
+    state: Arc<StateFile>,
     /// Longer URLs are not written down.
     max_url: usize,
-    run: u64,
+    header: RefCell<StateHeader>,
     slots: RefCell<Slots>,
 }
 
@@ -98,91 +97,82 @@ struct Slots {
     /// Free slots below `used`.
     free: BTreeSet<usize>,
     used: usize,
-    /// How far the report reaches now.
-    extent: Extent,
     bytes: Vec<u8>,
 }
 
 impl Journal {
-    /// A journal that writes nothing, for a report on stdout, which cannot be resumed.
-    pub fn none() -> Self {
-        Self(None)
-    }
-
     /// Begins a journal in a locked file: the header, and IDs that are in doubt without a row. URLs are written down
     /// up to `max_url` bytes: once a file is gone, nobody can tell its URL any more.
     pub(crate) fn begin(
         name: String,
-        file: File,
-        header: &StateHeader,
+        state: Arc<StateFile>,
+        header: StateHeader,
         max_url: usize,
         in_doubt: &[InFlight],
     ) -> Result<Self, JournalError> {
-        let slots = Slots {
-            extent: header.extent,
-            ..Slots::default()
-        };
-        let journal = Self(Some(Rc::new(Shared {
+        let journal = Self(Rc::new(Shared {
             name,
-            file,
-            stride: header.stride,
+            state,
             max_url,
-            run: header.run,
-            slots: slots.into(),
-        })));
-        journal.rewrite(header, in_doubt)?;
+            header: header.into(),
+            slots: RefCell::default(),
+        }));
+        journal.rewrite(|_| (), in_doubt)?;
         Ok(journal)
     }
 
-    /// Hears how far the report reaches now.
-    pub(crate) fn advance(&self, extent: Extent) {
-        if let Some(shared) = &self.0 {
-            shared.slots.borrow_mut().extent = extent;
-        }
+    /// How far the report reaches now.
+    pub(crate) fn extent(&self) -> Extent {
+        self.0.header.borrow().extent
+    }
+
+    /// Whether whatever has no row may have been deleted.
+    pub(crate) fn is_all_in_doubt(&self) -> bool {
+        self.0.header.borrow().is_all_in_doubt
+    }
+
+    /// Hears of rows that were added to the report.
+    pub(crate) fn add_rows(&self, rows: &[u8]) {
+        self.0.header.borrow_mut().extent.add(rows);
     }
 
     /// Puts the IDs on disk (with the kernel) before they are sent.
     pub fn intend(&self, targets: &[&Target]) -> Result<Intent, JournalError> {
-        let Some(shared) = &self.0 else {
-            return Ok(Intent { slot: None });
-        };
+        let shared = &self.0;
         let mut slots = shared.slots.borrow_mut();
         let (slot, is_new) = match slots.free.pop_first() {
             Some(slot) => (slot, false),
             None => (slots.used, true),
         };
-        let written = shared.write_in_flight(slot, is_new, &mut slots, targets);
+        let written = shared.write_in_flight(slot, is_new, &mut slots.bytes, targets);
         if let (Err(_), true) = (&written, is_new) {
             // The end mark stood there.
-            let _ = shared
-                .file
-                .write_all_at(&shared.end(slot), shared.place(slot));
+            let _ = shared.write(slot, &shared.end(slot));
         }
         written.map_err(|source| shared.error(source))?;
         slots.used += usize::from(is_new);
-        Ok(Intent {
-            slot: Some((Rc::clone(shared), slot)),
-        })
+        Ok(Intent(Some((Rc::clone(shared), slot))))
     }
 
     /// Writes the state anew, with nothing in flight. Torn, it is damaged, which leaves more in doubt and not less.
     pub(crate) fn rewrite(
         &self,
-        header: &StateHeader,
+        change: impl FnOnce(&mut StateHeader),
         in_doubt: &[InFlight],
     ) -> Result<(), JournalError> {
-        let Some(shared) = &self.0 else { return Ok(()) };
+        let shared = &self.0;
+        change(&mut shared.header.borrow_mut());
         let write = || {
-            let mut bytes = header.encode()?;
+            let mut bytes = shared.header.borrow().encode()?;
             let doubts = shared.doubts(in_doubt);
             for (number, (kind, text)) in doubts.iter().enumerate() {
                 bytes.extend_from_slice(&shared.slot(number, *kind, Extent::EMPTY, text));
-                bytes.resize(ROOM + (number + 1) * shared.stride, 0);
+                bytes.resize(ROOM + (number + 1) * shared.stride(), 0);
             }
             bytes.extend_from_slice(&shared.end(doubts.len()));
-            shared.file.write_all_at(&bytes, 0)?;
-            shared.file.set_len(bytes.len() as u64)?;
-            shared.file.sync_data()?;
+            shared.state.file.write_all_at(&bytes, 0)?;
+            shared.state.file.set_len(bytes.len() as u64)?;
+            shared.state.file.sync_data()?;
             let mut slots = shared.slots.borrow_mut();
             slots.free.clear();
             slots.used = doubts.len();
@@ -192,21 +182,23 @@ impl Journal {
     }
 
     /// Writes the header anew and leaves the slots as they are.
-    pub(crate) fn rewrite_header(&self, header: &StateHeader) -> Result<(), JournalError> {
-        let Some(shared) = &self.0 else { return Ok(()) };
-        let write = || {
-            shared.file.write_all_at(&header.encode()?, 0)?;
-            shared.file.sync_data()
-        };
-        write().map_err(|source| shared.error(source))
+    pub(crate) fn rewrite_header(
+        &self,
+        change: impl FnOnce(&mut StateHeader),
+    ) -> Result<(), JournalError> {
+        let Shared { header, state, .. } = &*self.0;
+        change(&mut header.borrow_mut());
+        let written = header.borrow().encode().and_then(|block| {
+            state.file.write_all_at(&block, 0)?;
+            state.file.sync_data()
+        });
+        written.map_err(|source| self.0.error(source))
     }
 
     /// The IDs that stand in slots now.
     pub(crate) fn in_slots(&self) -> Result<Vec<InFlight>, JournalError> {
-        let Some(shared) = &self.0 else {
-            return Ok(Vec::new());
-        };
-        let bytes = file::read(&shared.file).map_err(|source| shared.error(source))?;
+        let bytes = file::read(&self.0.state.file);
+        let bytes = bytes.map_err(|source| self.0.error(source))?;
         Ok(inspect(&bytes).in_flight)
     }
 }
@@ -216,25 +208,25 @@ impl Shared {
         &self,
         slot: usize,
         is_new: bool,
-        slots: &mut Slots,
+        bytes: &mut Vec<u8>,
         targets: &[&Target],
     ) -> io::Result<()> {
-        let bytes = &mut slots.bytes;
+        let (stride, extent) = (self.stride(), self.header.borrow().extent);
         bytes.clear();
         bytes.resize(PREFIX, 0);
         for target in targets {
             let (id, origin) = (target.file_id.as_str(), &target.origin);
             write_line(bytes, id, origin.line, self.kept(origin.url.as_deref()));
         }
-        seal(bytes, self.run, slot, Kind::InFlight, slots.extent);
-        if bytes.len() > self.stride {
+        seal(bytes, self.run(), slot, Kind::InFlight, extent);
+        if bytes.len() > stride {
             return Err(io::Error::other("more IDs than a slot holds"));
         }
         if is_new {
-            bytes.resize(self.stride, 0);
+            bytes.resize(stride, 0);
             bytes.extend_from_slice(&self.end(slot + 1));
         }
-        self.file.write_all_at(bytes, self.place(slot))
+        self.write(slot, bytes)
     }
 
     /// The slots that hold these IDs: what they are, and their texts.
@@ -250,7 +242,7 @@ impl Shared {
             write_line(&mut line, &one.file_id, one.line, url);
             match slots.last_mut() {
                 Some((last, text))
-                    if *last == kind && PREFIX + text.len() + line.len() <= self.stride =>
+                    if *last == kind && PREFIX + text.len() + line.len() <= self.stride() =>
                 {
                     text.append(&mut line);
                 }
@@ -266,7 +258,7 @@ impl Shared {
 
     fn slot(&self, number: usize, kind: Kind, extent: Extent, text: &[u8]) -> Vec<u8> {
         let mut bytes = [&[0; PREFIX], text].concat();
-        seal(&mut bytes, self.run, number, kind, extent);
+        seal(&mut bytes, self.run(), number, kind, extent);
         bytes
     }
 
@@ -275,8 +267,17 @@ impl Shared {
         self.slot(number, Kind::End, Extent::EMPTY, b"")
     }
 
-    fn place(&self, slot: usize) -> u64 {
-        (ROOM + slot * self.stride) as u64
+    fn stride(&self) -> usize {
+        self.header.borrow().stride
+    }
+
+    fn run(&self) -> u64 {
+        self.header.borrow().run
+    }
+
+    fn write(&self, slot: usize, bytes: &[u8]) -> io::Result<()> {
+        let place = ROOM + slot * self.stride();
+        self.state.file.write_all_at(bytes, place as u64)
     }
 
     fn error(&self, source: io::Error) -> JournalError {
@@ -289,26 +290,30 @@ impl Shared {
 
 /// IDs that stand on disk as perhaps in flight. Dropping it makes the slot free for others, no more.
 #[derive(Debug)]
-pub struct Intent {
-    slot: Option<(Rc<Shared>, usize)>,
-}
+pub struct Intent(Option<(Rc<Shared>, usize)>);
 
 impl Intent {
+    /// One that stands nowhere, for a report on stdout, which cannot be resumed.
+    pub(crate) fn none() -> Self {
+        Self(None)
+    }
+
     /// Takes the IDs off the disk: nothing was sent, or nothing can have been deleted.
     pub fn withdraw(self) -> Result<(), JournalError> {
-        let Some((shared, slot)) = &self.slot else {
+        let Some((shared, slot)) = &self.0 else {
             return Ok(());
         };
-        let extent = shared.slots.borrow().extent;
+        let extent = shared.header.borrow().extent;
         let empty = shared.slot(*slot, Kind::Empty, extent, b"");
-        let cleared = shared.file.write_all_at(&empty, shared.place(*slot));
-        cleared.map_err(|source| shared.error(source))
+        shared
+            .write(*slot, &empty)
+            .map_err(|source| shared.error(source))
     }
 }
 
 impl Drop for Intent {
     fn drop(&mut self) {
-        if let Some((shared, slot)) = &self.slot {
+        if let Some((shared, slot)) = &self.0 {
             shared.slots.borrow_mut().free.insert(*slot);
         }
     }

@@ -132,7 +132,7 @@ fn read_line(line: &str, sent_at: u64, doubt: Doubt) -> Option<InFlight> {
 mod tests {
     use std::sync::Arc;
 
-    use super::super::{Journal, MAX_URL_BYTES, Owner, ROOM, inspect, stride};
+    use super::super::{Journal, MAX_URL_BYTES, Owner, ROOM, StateFile, inspect, stride};
     use super::*;
     use crate::target::{FileId, MAX_ID_BYTES, Origin, Target};
 
@@ -171,8 +171,18 @@ mod tests {
 
     fn begun(doubts: &[InFlight]) -> (tempfile::NamedTempFile, Journal) {
         let file = tempfile::NamedTempFile::new().unwrap();
-        let handle = file.reopen().unwrap();
-        let begun = Journal::begin("state".into(), handle, &header(), MAX_URL_BYTES, doubts);
+        let state = StateFile {
+            file: file.reopen().unwrap(),
+            path: file.path().into(),
+            old: None,
+        };
+        let begun = Journal::begin(
+            "state".into(),
+            state.into(),
+            header(),
+            MAX_URL_BYTES,
+            doubts,
+        );
         (file, begun.unwrap())
     }
 
@@ -205,10 +215,12 @@ mod tests {
             3,
             "a decided group's slot is stale, not cleared"
         );
-        journal.advance(reached(99));
+        let mut further = reached(7);
+        further.add(&[b'x'; 92]);
+        journal.add_rows(&[b'x'; 92]);
         let third = journal.intend(&[&target("d", 4)]).unwrap();
         assert_eq!(in_flight(&file), [("d".into(), 4, 99), ("c".into(), 3, 7)]);
-        assert_eq!(found(&file).extents, [reached(7), reached(99)]);
+        assert_eq!(found(&file).extents, [reached(7), further]);
         second.withdraw().unwrap();
         third.withdraw().unwrap();
         assert_eq!(in_flight(&file), []);
@@ -254,7 +266,7 @@ mod tests {
         let _next = journal.intend(&[&target("b", 1)]).unwrap();
         assert_eq!(found(&file).in_doubt, doubts);
         assert_eq!(in_flight(&file), [("b".into(), 1, 7)]);
-        journal.rewrite(&header(), &doubts[..1]).unwrap();
+        journal.rewrite(|_| (), &doubts[..1]).unwrap();
         assert_eq!(found(&file).in_doubt, doubts[..1]);
         assert_eq!(in_flight(&file), []);
     }
@@ -263,9 +275,7 @@ mod tests {
     fn slots_of_another_run_are_none_of_this_one() {
         let (file, journal) = begun(&[]);
         let _intent = journal.intend(&[&target("a", 1)]).unwrap();
-        let mut other = header();
-        other.run += 1;
-        journal.rewrite_header(&other).unwrap();
+        journal.rewrite_header(|header| header.run += 1).unwrap();
         assert!(inspect(&std::fs::read(file.path()).unwrap()).is_damaged);
     }
 

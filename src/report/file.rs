@@ -3,10 +3,10 @@
 use std::fs::File;
 use std::io;
 use std::os::unix::fs::MetadataExt;
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use super::open::Place;
 use crate::files::is_in_place;
 use crate::journal::StateFile;
 
@@ -14,7 +14,7 @@ use crate::journal::StateFile;
 #[derive(Debug)]
 pub struct ReportFile {
     pub(super) file: File,
-    pub(super) path: PathBuf,
+    pub(super) place: Place,
     /// Bytes that were written.
     pub(super) len: AtomicU64,
     pub(super) state: Arc<StateFile>,
@@ -28,7 +28,7 @@ impl ReportFile {
         if self.held()? < written {
             return Err(cut());
         }
-        if !is_in_place(&self.file, &self.path) {
+        if !is_in_place(&self.file, &self.place.path) {
             return Err(gone());
         }
         if self.state.is_in_place() {

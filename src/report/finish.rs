@@ -4,9 +4,9 @@
 use std::fs::File;
 
 use super::compact::Copy;
-use super::open::{Place, Undo, take_away};
+use super::open::Undo;
 use super::{
-    Counts, PurgeCounts, Report, ReportError, ReportFile, ResumeIndex, Sink, end_mark, evidence,
+    Counts, OnDisk, PurgeCounts, Report, ReportError, ResumeIndex, Sink, end_mark, evidence,
 };
 use crate::journal::{InFlight, StateHeader};
 use crate::outcome::{Outcome, Purge, Status};
@@ -63,7 +63,8 @@ impl Report {
             if reason.is_none() && rows != records {
                 return Err(ReportError::DoesNotAddUp { rows, records });
             }
-            self.close(index, reason, &finished)
+            self.on_disk()
+                .map_or(Ok(()), |on_disk| on_disk.close(index, reason, &finished))
         });
         (finished, closed)
     }
@@ -79,7 +80,8 @@ impl Report {
     fn account_without_doubt(&self, index: &ResumeIndex) -> Finished {
         let mut account = index.account();
         account.unwritten = self.unwritten();
-        for sent in self.left_in_flight().unwrap_or_default() {
+        let left = self.on_disk().map(OnDisk::left_in_flight);
+        for sent in left.and_then(Result::ok).unwrap_or_default() {
             let status = index.status(&sent.file_id);
             if let Some(status) = status.filter(|status| !status.settles_id()) {
                 let count = &mut account.counts[status as usize];
@@ -91,118 +93,20 @@ impl Report {
 
     /// Gives an opened report up before anything was sent: leaves what was there before, and no more. What earlier runs
     /// left in doubt stays so.
-    pub fn discard(mut self, index: &ResumeIndex) -> Result<(), ReportError> {
-        let Sink::File(out) = &self.sink else {
+    pub fn discard(self, index: &ResumeIndex) -> Result<(), ReportError> {
+        let Sink::File(on_disk) = self.sink else {
             return Ok(());
         };
-        if let Undo::Resumed { .. } = self.undo
-            && self.extent.bytes > self.begin.1
-        {
+        let (file, journal) = (&on_disk.file, &on_disk.journal);
+        let is_resumed = matches!(on_disk.undo, Undo::Resumed { .. });
+        if is_resumed && journal.extent().bytes > on_disk.begin.1 {
             // Rows of records that are never sent were written: they stand.
-            self.header.is_at_rest = true;
-            self.header.extent = self.extent;
-            return Ok(self.journal.rewrite(&self.header, &index.in_doubt())?);
+            return Ok(journal.rewrite(|header| header.is_at_rest = true, &index.in_doubt())?);
         }
-        let undone = match &self.undo {
-            Undo::Created { backup } => take_away(&out.path, backup.as_deref()),
-            Undo::Resumed { end_mark } => {
-                if let (Some(mark), None) = (end_mark, &out.state.old) {
-                    end_mark::set(&out.file, *mark);
-                }
-                Ok(())
-            }
-        };
+        let undone = on_disk.undo.apply(&file.file, &file.place);
         undone
-            .and_then(|()| out.state.restore())
-            .map_err(|source| self.error(source))
-    }
-
-    fn close(
-        &mut self,
-        index: &mut ResumeIndex,
-        reason: Option<&Reason>,
-        finished: &Finished,
-    ) -> Result<(), ReportError> {
-        let Some(out) = self.file() else {
-            return Ok(());
-        };
-        out.check_end()
-            .and_then(|()| out.flush())
-            .map_err(|source| self.error(source))?;
-        let mut in_doubt = index.in_doubt();
-        if reason.is_some() {
-            // Any graver doubt has an `unknown` row.
-            let left = self.left_in_flight()?.into_iter();
-            in_doubt.extend(left.map(|sent| InFlight {
-                doubt: Doubt::Weak,
-                ..sent
-            }));
-        }
-        self.header = StateHeader {
-            is_at_rest: true,
-            was_key_refused: matches!(reason, Some(Reason::KeyRefused(_))),
-            extent: self.extent,
-            ..self.header.clone()
-        };
-        self.journal.rewrite(&self.header, &in_doubt)?;
-        let rows = finished.counts.iter().sum::<u64>() + finished.kept_rows;
-        let compacted = if index.needs_compaction() {
-            Some(self.compact(&out, index, rows)?)
-        } else {
-            None
-        };
-        let is_doubtful = !in_doubt.is_empty() || self.header.is_all_in_doubt;
-        if reason.is_some() || !finished.is_settled() || is_doubtful {
-            return Ok(());
-        }
-        // The job is settled: its end mark takes the place of its state.
-        end_mark::set(compacted.as_ref().unwrap_or(&out.file), self.extent);
-        out.state.remove().map_err(|source| ReportError::Write {
-            name: format!("{}.state", self.name),
-            source,
-        })
-    }
-
-    /// IDs that this run sent and that have no row of it.
-    fn left_in_flight(&self) -> Result<Vec<InFlight>, ReportError> {
-        let Sink::File(out) = &self.sink else {
-            return Ok(Vec::new());
-        };
-        let in_flight = self.journal.in_slots()?;
-        let report = File::open(&out.path).or_else(|_| out.file.try_clone());
-        report
-            .and_then(|report| evidence::without_row(report, self.begin, &in_flight))
-            .map_err(|source| self.error(source))
-    }
-
-    /// Replaces the report by a copy with one row for each record; the state knows both while that is done.
-    fn compact(
-        &mut self,
-        out: &ReportFile,
-        index: &mut ResumeIndex,
-        rows: u64,
-    ) -> Result<File, ReportError> {
-        let place = Place {
-            path: out.path.clone(),
-            name: self.name.clone(),
-        };
-        let copy = Copy::make(&place, index).map_err(|source| self.error(source))?;
-        if copy.rows != rows {
-            return Err(ReportError::DoesNotAddUp {
-                rows: copy.rows,
-                records: rows,
-            });
-        }
-        self.extent = copy.extent;
-        self.header.compacted = Some(copy.extent);
-        self.journal.rewrite_header(&self.header)?;
-        let file = copy
-            .replace(&out.path)
-            .map_err(|source| self.error(source))?;
-        self.header.compacted = None;
-        self.header.extent = self.extent;
-        self.journal.rewrite_header(&self.header)?;
-        Ok(file)
+            .and_then(|()| file.state.restore())
+            .map_err(|source| on_disk.error(source))
     }
 
     /// Writes what still waits for its purge, and the header if no row was ever written.
@@ -228,5 +132,79 @@ impl Report {
             Sink::Stdout { held, .. } => held.len() as u64,
             Sink::File(_) => 0,
         }
+    }
+}
+
+impl OnDisk {
+    fn close(
+        &self,
+        index: &mut ResumeIndex,
+        reason: Option<&Reason>,
+        finished: &Finished,
+    ) -> Result<(), ReportError> {
+        let (file, journal) = (&self.file, &self.journal);
+        file.check_end()
+            .and_then(|()| file.flush())
+            .map_err(|source| self.error(source))?;
+        let mut in_doubt = index.in_doubt();
+        if reason.is_some() {
+            // Any graver doubt has an `unknown` row.
+            let left = self.left_in_flight()?.into_iter();
+            in_doubt.extend(left.map(|sent| InFlight {
+                doubt: Doubt::Weak,
+                ..sent
+            }));
+        }
+        let rest = |header: &mut StateHeader| {
+            header.is_at_rest = true;
+            header.was_key_refused = matches!(reason, Some(Reason::KeyRefused(_)));
+        };
+        journal.rewrite(rest, &in_doubt)?;
+        let rows = finished.counts.iter().sum::<u64>() + finished.kept_rows;
+        let compacted = if index.needs_compaction() {
+            Some(self.compact(index, rows)?)
+        } else {
+            None
+        };
+        let is_doubtful = !in_doubt.is_empty() || journal.is_all_in_doubt();
+        if reason.is_some() || !finished.is_settled() || is_doubtful {
+            return Ok(());
+        }
+        // The job is settled: its end mark takes the place of its state.
+        end_mark::set(compacted.as_ref().unwrap_or(&file.file), journal.extent());
+        file.state.remove().map_err(|source| ReportError::Write {
+            name: format!("{}.state", file.place.name),
+            source,
+        })
+    }
+
+    /// IDs that this run sent and that have no row of it.
+    fn left_in_flight(&self) -> Result<Vec<InFlight>, ReportError> {
+        let in_flight = self.journal.in_slots()?;
+        let report = File::open(&self.file.place.path).or_else(|_| self.file.file.try_clone());
+        report
+            .and_then(|report| evidence::without_row(report, self.begin, &in_flight))
+            .map_err(|source| self.error(source))
+    }
+
+    /// Replaces the report by a copy with one row for each record; the state knows both while that is done.
+    fn compact(&self, index: &mut ResumeIndex, rows: u64) -> Result<File, ReportError> {
+        let (place, journal) = (&self.file.place, &self.journal);
+        let copy = Copy::make(place, index).map_err(|source| self.error(source))?;
+        if copy.rows != rows {
+            return Err(ReportError::DoesNotAddUp {
+                rows: copy.rows,
+                records: rows,
+            });
+        }
+        let extent = copy.extent;
+        journal.rewrite_header(|header| header.compacted = Some(extent))?;
+        let replaced = copy.replace(&place.path);
+        let file = replaced.map_err(|source| self.error(source))?;
+        journal.rewrite_header(|header| {
+            header.compacted = None;
+            header.extent = extent;
+        })?;
+        Ok(file)
     }
 }

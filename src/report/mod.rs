@@ -22,7 +22,7 @@ use std::fs::File;
 use std::io::{self, Write};
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::Ordering;
 
 use thiserror::Error;
 
@@ -36,8 +36,8 @@ pub use read::{Rows, is_report};
 pub use resume::{inspect, rehearse};
 pub(crate) use row::{Quote, cell, harmless};
 
-use crate::files;
-use crate::journal::{Extent, InFlight, Journal, JournalError, StateHeader};
+use crate::files::sync_folder;
+use crate::journal::{InFlight, Journal, JournalError, StateHeader};
 use crate::outcome::{Outcome, Purge, Status};
 use open::{Opening, Undo};
 
@@ -94,24 +94,16 @@ pub struct AppendError {
 /// The report of a run that goes on.
 #[derive(Debug)]
 pub struct Report {
-    name: String,
     sink: Sink,
     buffer: String,
     ends: Vec<usize>,
     stamp: row::Stamp,
     is_purging: bool,
-    /// How far the rows reach.
-    extent: Extent,
-    /// Where this run's rows begin: a byte of the file, and the bytes of rows before it.
-    begin: (u64, u64),
-    journal: Journal,
-    header: StateHeader,
-    undo: Undo,
 }
 
 #[derive(Debug)]
 enum Sink {
-    File(Arc<ReportFile>),
+    File(OnDisk),
     /// The header is written with the first rows, so that a run that never began leaves nothing.
     Stdout {
         is_header_due: bool,
@@ -120,27 +112,37 @@ enum Sink {
     },
 }
 
+/// A report in a file, with what makes it resumable.
+#[derive(Debug)]
+struct OnDisk {
+    file: Arc<ReportFile>,
+    journal: Journal,
+    /// Where this run's rows begin: a byte of the file, and the bytes of rows before it.
+    begin: (u64, u64),
+    undo: Undo,
+}
+
 impl Report {
-    fn to_stdout(settings: &ReportSettings<'_>) -> Self {
+    fn new(settings: &ReportSettings<'_>, sink: Sink) -> Self {
         Self {
-            name: "stdout".into(),
-            sink: Sink::Stdout {
-                is_header_due: true,
-                held: BTreeMap::new(),
-            },
+            sink,
             buffer: String::new(),
             ends: Vec::new(),
             stamp: row::Stamp::default(),
             is_purging: settings.max_purges.is_some(),
-            extent: Extent::EMPTY,
-            begin: (0, 0),
-            journal: Journal::none(),
-            header: settings.new_header(),
-            undo: Undo::Created { backup: None },
         }
     }
 
-    /// A report whose next row goes to the file's end; the state says from now on that a run is under way.
+    fn to_stdout(settings: &ReportSettings<'_>) -> Self {
+        let sink = Sink::Stdout {
+            is_header_due: true,
+            held: BTreeMap::new(),
+        };
+        Self::new(settings, sink)
+    }
+
+    /// A report whose next row goes to the file's end; the state says from now on that a run is under way. If that
+    /// fails, `undo` is done.
     fn to_file(
         opening: &Opening<'_>,
         file: File,
@@ -148,54 +150,52 @@ impl Report {
         header: StateHeader,
         in_doubt: &[InFlight],
     ) -> Result<Self, OpenError> {
-        let (settings, place, state) = (opening.settings, &opening.place, &opening.state);
-        let begin = file.metadata().map_err(place.io())?.len();
-        let journal = Journal::begin(
-            format!("{}.state", place.name),
-            state.file.try_clone().map_err(place.io())?,
-            &header,
-            settings.max_url(),
-            in_doubt,
-        )?;
-        files::sync_folder(&place.path).map_err(place.io())?;
-        Ok(Self {
-            sink: Sink::File(Arc::new(ReportFile {
-                file,
-                path: place.path.clone(),
-                len: AtomicU64::new(begin),
-                state: Arc::clone(state),
-            })),
-            name: place.name.clone(),
-            extent: header.extent,
-            begin: (begin, header.extent.bytes),
+        let (settings, place) = (opening.settings, &opening.place);
+        let begin = || -> Result<_, OpenError> {
+            begin_with_header(&file).map_err(place.io())?;
+            let len = file.metadata().map_err(place.io())?.len();
+            let (name, rows) = (format!("{}.state", place.name), header.extent.bytes);
+            let state = Arc::clone(&opening.state);
+            let journal = Journal::begin(name, state, header, settings.max_url(), in_doubt)?;
+            sync_folder(&place.path).map_err(place.io())?;
+            Ok((journal, (len, rows)))
+        };
+        let (journal, begin) = begin().inspect_err(|_| drop(undo.apply(&file, place)))?;
+        let file = ReportFile {
+            file,
+            place: place.clone(),
+            len: begin.0.into(),
+            state: Arc::clone(&opening.state),
+        };
+        let on_disk = OnDisk {
+            file: file.into(),
             journal,
-            header,
+            begin,
             undo,
-            ..Self::to_stdout(settings)
-        })
+        };
+        Ok(Self::new(settings, Sink::File(on_disk)))
     }
 
-    /// The report's name for people.
-    pub fn name(&self) -> &str {
-        &self.name
+    fn on_disk(&self) -> Option<&OnDisk> {
+        match &self.sink {
+            Sink::File(on_disk) => Some(on_disk),
+            Sink::Stdout { .. } => None,
+        }
     }
 
-    /// The journal that goes with it.
-    pub fn journal(&self) -> Journal {
-        self.journal.clone()
+    /// The journal that goes with it; `None` for stdout, which cannot be resumed.
+    pub fn journal(&self) -> Option<Journal> {
+        self.on_disk().map(|on_disk| on_disk.journal.clone())
+    }
+
+    /// Its file, to be flushed on another thread; `None` for stdout.
+    pub fn file(&self) -> Option<Arc<ReportFile>> {
+        self.on_disk().map(|on_disk| Arc::clone(&on_disk.file))
     }
 
     /// Whether this run purges what it deletes.
     pub fn is_purging(&self) -> bool {
         self.is_purging
-    }
-
-    /// Its file, to be flushed on another thread; `None` for stdout.
-    pub fn file(&self) -> Option<Arc<ReportFile>> {
-        match &self.sink {
-            Sink::File(out) => Some(Arc::clone(out)),
-            Sink::Stdout { .. } => None,
-        }
     }
 
     /// Appends rows: the kernel has them when this returns. Where it takes only some, the error says how many stand.
@@ -239,7 +239,8 @@ impl Report {
         }
         let (taken, result) = self.write_buffer();
         let rows = self.ends.partition_point(|end| *end <= taken);
-        if self.is_purging || matches!(self.undo, Undo::Resumed { .. }) {
+        let is_resumed = |on_disk: &OnDisk| matches!(on_disk.undo, Undo::Resumed { .. });
+        if self.is_purging || self.on_disk().is_some_and(is_resumed) {
             index.note_written(&outcomes[..rows]);
         } else {
             index.count_written(&outcomes[..rows]);
@@ -265,8 +266,8 @@ impl Report {
     fn write_buffer(&mut self) -> (usize, io::Result<()>) {
         let bytes = self.buffer.as_bytes();
         let (taken, result) = match &self.sink {
-            Sink::File(out) => match out.check_end() {
-                Ok(()) => write_as_far_as_it_goes(&mut &out.file, bytes),
+            Sink::File(OnDisk { file, .. }) => match file.check_end() {
+                Ok(()) => write_as_far_as_it_goes(&mut &file.file, bytes),
                 Err(error) => (0, Err(error)),
             },
             Sink::Stdout { .. } => {
@@ -277,24 +278,41 @@ impl Report {
         };
         let is_taken = |end: &&usize| **end <= taken;
         let whole = self.ends.iter().rev().find(is_taken).copied().unwrap_or(0);
-        if let Sink::File(out) = &self.sink {
-            let len = out.len.fetch_add(whole as u64, Ordering::AcqRel) + whole as u64;
-            self.extent.add(&bytes[..whole]);
-            self.journal.advance(self.extent);
+        if let Sink::File(OnDisk { file, journal, .. }) = &self.sink {
+            let len = file.len.fetch_add(whole as u64, Ordering::AcqRel) + whole as u64;
+            journal.add_rows(&bytes[..whole]);
             if whole < taken {
                 // Half a row is repaired by the next run too, if this fails as well.
-                let _ = out.file.set_len(len);
+                let _ = file.file.set_len(len);
             }
         }
         (whole, result)
     }
 
     fn error(&self, source: io::Error) -> ReportError {
-        ReportError::Write {
-            name: self.name.clone(),
-            source,
+        match &self.sink {
+            Sink::File(on_disk) => on_disk.error(source),
+            Sink::Stdout { .. } => ReportError::Write {
+                name: "stdout".into(),
+                source,
+            },
         }
     }
+}
+
+impl OnDisk {
+    fn error(&self, source: io::Error) -> ReportError {
+        let name = self.file.place.name.clone();
+        ReportError::Write { name, source }
+    }
+}
+
+/// Writes the header of a report that has none yet.
+fn begin_with_header(mut file: &File) -> io::Result<()> {
+    if file.metadata()?.len() == 0 {
+        file.write_all(row::HEADER.as_bytes())?;
+    }
+    Ok(())
 }
 
 fn write_as_far_as_it_goes(sink: &mut impl Write, bytes: &[u8]) -> (usize, io::Result<()>) {

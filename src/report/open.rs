@@ -4,7 +4,7 @@
 //! because the report itself is replaced when it is compacted.
 
 use std::fs::{self, File, OpenOptions};
-use std::io::{self, Read, Write};
+use std::io::{self, Read};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -14,7 +14,7 @@ use thiserror::Error;
 
 use super::read::Kind;
 use super::row::HEADER;
-use super::{Counts, Destination, PendingPurges, Report, ReportError, ResumeIndex};
+use super::{Counts, Destination, PendingPurges, Report, ReportError, ResumeIndex, end_mark};
 use crate::files::{sync_folder, through_links, with_suffix};
 use crate::journal::{
     self, Extent, JournalError, MAX_URL_BYTES, Owner, StateContents, StateError, StateFile,
@@ -185,6 +185,23 @@ pub(super) enum Undo {
     Resumed { end_mark: Option<Extent> },
 }
 
+impl Undo {
+    pub(super) fn apply(&self, report: &File, place: &Place) -> io::Result<()> {
+        match self {
+            Self::Created { backup: None } => fs::remove_file(&place.path),
+            Self::Created {
+                backup: Some(backup),
+            } => fs::rename(backup, &place.path),
+            Self::Resumed { end_mark } => {
+                if let Some(mark) = end_mark {
+                    end_mark::set(report, *mark);
+                }
+                Ok(())
+            }
+        }
+    }
+}
+
 /// Opens a report and locks its job, before anything is sent.
 pub fn open(settings: &ReportSettings<'_>) -> Result<Opened, OpenError> {
     let Destination::File(path) = settings.destination else {
@@ -203,7 +220,7 @@ pub fn open(settings: &ReportSettings<'_>) -> Result<Opened, OpenError> {
 }
 
 /// Where a report lies, and its name for people.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(super) struct Place {
     pub(super) path: PathBuf,
     pub(super) name: String,
@@ -355,12 +372,13 @@ impl Opening<'_> {
             _ => false,
         };
         let (file, backup) = place.create(existing)?;
-        let undo = Undo::Created {
-            backup: backup.clone(),
+        let header = StateHeader {
+            is_all_in_doubt: is_lost,
+            is_at_rest: false,
+            ..self.settings.new_header()
         };
-        let begun = self.begin(file, undo, is_lost);
-        let report = begun.inspect_err(|_| drop(take_away(&place.path, backup.as_deref())))?;
-        let mut opened = opened(report);
+        let undo = Undo::Created { backup };
+        let mut opened = opened(Report::to_file(self, file, undo, header, &[])?);
         if is_lost {
             opened.index.is_all_in_doubt = true;
             opened.notices.push(self.doubt_notice(&format!(
@@ -369,16 +387,6 @@ impl Opening<'_> {
             )));
         }
         Ok(opened)
-    }
-
-    fn begin(&self, mut file: File, undo: Undo, is_lost: bool) -> Result<Report, OpenError> {
-        file.write_all(HEADER.as_bytes()).map_err(self.place.io())?;
-        let header = StateHeader {
-            is_all_in_doubt: is_lost,
-            is_at_rest: false,
-            ..self.settings.new_header()
-        };
-        Report::to_file(self, file, undo, header, &[])
     }
 
     pub(super) fn doubt_notice(&self, why: &str) -> String {
@@ -435,12 +443,4 @@ pub(super) fn set_aside(path: &Path) -> io::Result<PathBuf> {
         }
     }
     Err(io::Error::other("there are too many backups of it"))
-}
-
-/// Takes a new file away, and puts back the one whose place it took.
-pub(super) fn take_away(path: &Path, backup: Option<&Path>) -> io::Result<()> {
-    match backup {
-        Some(backup) => fs::rename(backup, path),
-        None => fs::remove_file(path),
-    }
 }

@@ -21,7 +21,7 @@ use super::open::{Existing, OpenError, Opened, Opening, Place, Undo};
 use super::purges::Tracker;
 use super::read::{self, End, Kind, Reader};
 use super::row::{self, HEADER};
-use super::{PendingPurges, Report, ResumeIndex, end_mark};
+use super::{PendingPurges, Report, ResumeIndex, begin_with_header, end_mark};
 use crate::files::{is_planted, with_suffix};
 use crate::id_set::Slots;
 use crate::journal::{self, Extent, InFlight, REHEARSAL_HOST, StateHeader};
@@ -101,16 +101,15 @@ impl Opening<'_> {
         match read::kind(&file).map_err(place.io())? {
             Kind::Ours => {}
             Kind::Empty => {
-                self.write_header(&mut file)?;
                 // Without a state or a mark it is a file that somebody made for us, not a report that was emptied.
                 evidence.end_mark.get_or_insert(Extent::EMPTY);
             }
             Kind::TornHeader if evidence.state.is_some() => {
                 file.set_len(0).map_err(place.io())?;
-                self.write_header(&mut file)?;
             }
             kind => return Err(place.no_report(kind)),
         }
+        begin_with_header(&file).map_err(place.io())?;
         let again = File::open(&place.path).map_err(place.io())?;
         let mut loaded = Loaded::read(place, again, evidence, self.settings.max_purges)?;
         if loaded.is_rehearsal && self.settings.owner.host != REHEARSAL_HOST {
@@ -142,13 +141,7 @@ impl Opening<'_> {
         loaded.index.urls = urls;
         let in_doubt = loaded.index.in_doubt();
         let undo = Undo::Resumed { end_mark };
-        let again = file.try_clone().map_err(place.io())?;
-        let report = Report::to_file(self, file, undo, header, &in_doubt);
-        let report = report.inspect_err(|_| {
-            if let Some(mark) = end_mark {
-                end_mark::set(&again, mark);
-            }
-        })?;
+        let report = Report::to_file(self, file, undo, header, &in_doubt)?;
         let mut notices = loaded.notices;
         notices.extend(loaded.why.as_deref().map(|why| self.doubt_notice(why)));
         Ok(Opened {
@@ -158,10 +151,6 @@ impl Opening<'_> {
             pending_purges,
             notices,
         })
-    }
-
-    fn write_header(&self, file: &mut File) -> Result<(), OpenError> {
-        file.write_all(HEADER.as_bytes()).map_err(self.place.io())
     }
 
     /// Takes a torn row off the end; its bytes are kept.
