@@ -489,6 +489,36 @@ fn purges_show_how_far_they_are_and_how_long_they_will_take() {
 }
 
 #[test]
+fn speeds_are_those_of_the_deletions_also_while_purges_go_on_beside_them() {
+    let all = ids(20_000);
+    let rows = all.iter().enumerate();
+    let rows = rows.map(|(number, id)| format!("{id},https://ik.imagekit.io/x/{number}.jpg\n"));
+    let scene = Scene::new(Script::rehearsal())
+        .input("ids.txt", format!("id,url\n{}", rows.collect::<String>()))
+        .option("--purge-cache --max-purges 20000");
+    scene.server.ledger().put_all(all);
+    let mut terminal = Terminal::run(&scene, 100, "", &[]);
+    terminal.listen_until(|this| this.line_with("running 6 s").is_some() && this.is_at_rest());
+    let number = |words: &str| -> f64 {
+        let line = terminal.line_with(words).unwrap();
+        let (before, _) = line.split_once(words).unwrap();
+        let digits = before.trim_end().rsplit(' ').next().unwrap();
+        digits.replace(',', "").parse().unwrap()
+    };
+    let (done, ids) = (number("/20,000"), number(" IDs/s"));
+    assert!(
+        ids > done / 6.0 / 3.0 && ids < done / 6.0 * 3.0,
+        "{}",
+        terminal.contents()
+    );
+    // Five a second, and twenty at first, with hundreds of purges beside them.
+    assert!(number(" requests/s") < 20.0, "{}", terminal.contents());
+    terminal.shows("purging ");
+    terminal.press(CTRL_C);
+    assert_eq!(terminal.end().0, 130);
+}
+
+#[test]
 fn where_ids_are_checked_one_by_one_the_progress_says_so() {
     // No batch says what became of its IDs.
     let script = Script {

@@ -200,9 +200,9 @@ impl Api {
         call: &mut C,
         is_retry: IsRetry,
     ) -> (Sent, Class<C::Answer>, CountsAsAttempt) {
-        self.traffic.borrow_mut().sent(call.endpoint(), is_retry);
+        self.traffic.borrow_mut().sent(is_retry);
         let sent = call.send(&self.client).await;
-        self.traffic.borrow_mut().answered(&sent);
+        self.traffic.borrow_mut().answered(call.endpoint(), &sent);
         self.watch_reachability(&sent);
         let class = call.classify(&sent);
         let counted = match (&class, &sent) {

@@ -16,8 +16,8 @@ pub struct Traffic {
     pub requests: u64,
     /// Requests that named an ID again.
     pub retries: u64,
-    /// Requests that deleted one ID by the single-file endpoint.
-    pub singles: u64,
+    /// Requests that were answered or failed, by endpoint.
+    by_endpoint: [u64; Endpoint::ALL.len()],
     /// Requests that were answered or failed, by HTTP status; [`NO_ANSWER`] for those without one. A server cannot make
     /// this grow past the thousand statuses that HTTP has.
     pub by_status: BTreeMap<u16, u64>,
@@ -26,18 +26,23 @@ pub struct Traffic {
 impl Traffic {
     /// Requests that were answered or failed.
     pub fn ended(&self) -> u64 {
-        self.by_status.values().sum()
+        self.by_endpoint.iter().sum()
+    }
+
+    /// Those to an endpoint.
+    pub fn ended_at(&self, endpoint: Endpoint) -> u64 {
+        self.by_endpoint[endpoint as usize]
     }
 
     /// Counts a request that leaves now.
-    pub(super) fn sent(&mut self, endpoint: Endpoint, is_retry: IsRetry) {
+    pub(super) fn sent(&mut self, is_retry: IsRetry) {
         self.requests += 1;
         self.retries += u64::from(is_retry == IsRetry::Yes);
-        self.singles += u64::from(endpoint == Endpoint::Delete);
     }
 
     /// Counts what came of it.
-    pub(super) fn answered(&mut self, sent: &Sent) {
+    pub(super) fn answered(&mut self, endpoint: Endpoint, sent: &Sent) {
+        self.by_endpoint[endpoint as usize] += 1;
         let status = sent.as_ref().map_or(NO_ANSWER, |response| response.status);
         *self.by_status.entry(status).or_default() += 1;
     }

@@ -3,7 +3,7 @@
 use std::iter;
 use std::time::Duration;
 
-use imagekit_bulk_delete::human::{counted, grouped, limit, seconds};
+use imagekit_bulk_delete::human::{self, counted, grouped, seconds};
 use imagekit_bulk_delete::job::{Expected, RunStats};
 use imagekit_bulk_delete::outcome::{Purge, Status};
 use imagekit_bulk_delete::throttle::{Endpoint, Waiting};
@@ -26,6 +26,9 @@ const MIN_PAUSE: Duration = Duration::from_millis(300);
 /// A batch, as against single calls, shows by how many records a request settles.
 const MIN_BATCH: f64 = 1.5;
 
+/// Whose requests a second are shown.
+const SHOWN: [Endpoint; 3] = [Endpoint::DeleteBatch, Endpoint::Delete, Endpoint::Purge];
+
 /// What a speed remembers: long enough to be steady, and for requests as short as the limit beside them.
 const STEADY: Duration = Duration::from_secs(15);
 const RECENT: Duration = Duration::from_secs(4);
@@ -45,33 +48,32 @@ pub(super) struct View {
 #[derive(Debug)]
 pub(super) struct Speeds {
     records: Speed,
-    requests: Speed,
-    /// Requests that named one ID each.
-    singles: Speed,
     purges: Speed,
+    /// To each endpoint that is shown.
+    requests: [Speed; SHOWN.len()],
 }
 
 impl Speeds {
     pub(super) fn new(now: Instant) -> Self {
         Self {
             records: Speed::new(now, STEADY),
-            requests: Speed::new(now, RECENT),
-            singles: Speed::new(now, RECENT),
             purges: Speed::new(now, STEADY),
+            requests: SHOWN.map(|_| Speed::new(now, RECENT)),
         }
     }
 
     fn look(&mut self, stats: &RunStats, is_waiting: bool, now: Instant) {
         let purged = Purge::ALL.map(|purge| stats.purged(purge)).iter().sum();
         let (decided, traffic) = (stats.decided(), stats.traffic());
-        let counts = [
+        let progress = [
             // Until the first are decided, requests are sent and nothing comes of them yet.
             (&mut self.records, decided, is_waiting || decided == 0),
-            (&mut self.requests, traffic.ended(), is_waiting),
-            (&mut self.singles, traffic.singles, is_waiting),
             (&mut self.purges, purged, false),
         ];
-        for (speed, count, is_passed_over) in counts {
+        let requests = self.requests.iter_mut().zip(SHOWN);
+        let requests =
+            requests.map(|(speed, endpoint)| (speed, traffic.ended_at(endpoint), is_waiting));
+        for (speed, count, is_passed_over) in progress.into_iter().chain(requests) {
             if is_passed_over {
                 speed.pass_over(now, count);
             } else {
@@ -83,7 +85,10 @@ impl Speeds {
     /// IDs a second, but no more than the limit that holds lets through: a burst at the start promises too much.
     #[expect(clippy::cast_precision_loss, reason = "a speed to look at")]
     fn ids(&self, stats: &RunStats, rate: impl Fn(Endpoint) -> f64) -> Option<f64> {
-        let ids_per_request = stats.decided() as f64 / stats.traffic().ended().max(1) as f64;
+        let traffic = stats.traffic();
+        let deletions =
+            traffic.ended_at(Endpoint::DeleteBatch) + traffic.ended_at(Endpoint::Delete);
+        let ids_per_request = stats.decided() as f64 / deletions.max(1) as f64;
         let endpoint = if ids_per_request > MIN_BATCH {
             Endpoint::DeleteBatch
         } else {
@@ -93,11 +98,18 @@ impl Speeds {
         Some(self.records.per_second()?.min(by_limit))
     }
 
-    /// Whether most requests of the last seconds named one ID each, after others that named more.
+    /// Requests a second to these endpoints.
+    fn requests(&self, endpoints: &[Endpoint]) -> Option<f64> {
+        let speeds = SHOWN.iter().zip(&self.requests);
+        let speeds = speeds.filter(|(endpoint, _)| endpoints.contains(endpoint));
+        speeds.map(|(_, speed)| speed.per_second()).sum()
+    }
+
+    /// Whether most deletions of the last seconds named one ID each, after others that named more.
     fn is_one_by_one(&self, stats: &RunStats) -> bool {
-        let recent = self.singles.per_second().zip(self.requests.per_second());
-        recent.is_some_and(|(singles, all)| singles * 2.0 > all)
-            && stats.traffic().ended() > stats.traffic().singles
+        let singles = self.requests(&[Endpoint::Delete]);
+        singles > self.requests(&[Endpoint::DeleteBatch])
+            && stats.traffic().ended_at(Endpoint::DeleteBatch) > 0
     }
 }
 
@@ -301,14 +313,22 @@ fn activity(
     }
 }
 
+/// How many requests end a second, and the limit that is theirs.
 fn pace(stats: &RunStats, speeds: &Speeds) -> Vec<Span> {
-    let requests = speeds.requests.per_second();
+    let is_one_by_one = speeds.is_one_by_one(stats);
+    let endpoints = match stats.underway() {
+        0 if stats.purges_due() > 0 => &[Endpoint::Purge][..],
+        _ if is_one_by_one => &[Endpoint::Delete],
+        _ => &[Endpoint::DeleteBatch, Endpoint::Delete],
+    };
+    let requests = speeds.requests(endpoints).filter(|speed| *speed > 0.0);
     let requests = requests.map(|requests| format!("{} requests/s", rounded(requests)));
-    let why = speeds
-        .is_one_by_one(stats)
-        .then(|| "checking IDs one by one".to_owned());
-    let limits = stats.limits().into_iter().take(1);
-    let limit = limits.map(|seen| format!("limit seen {}", limit(&seen)));
+    let why = is_one_by_one.then(|| "checking IDs one by one".to_owned());
+    let limits = stats.limits();
+    let limit = limits
+        .iter()
+        .find(|seen| endpoints.contains(&seen.endpoint));
+    let limit = limit.map(|seen| format!("limit seen {}", human::limit(seen)));
     let all = requests.into_iter().chain(why).chain(limit);
     all.map(Span::plain).collect()
 }

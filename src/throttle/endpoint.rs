@@ -31,7 +31,7 @@ pub enum Endpoint {
 }
 
 impl Endpoint {
-    pub(super) const ALL: [Self; 5] = [
+    pub(crate) const ALL: [Self; 5] = [
         Self::Delete,
         Self::DeleteBatch,
         Self::List,
