@@ -4,7 +4,6 @@ use std::path::PathBuf;
 use std::rc::Rc;
 
 use anyhow::{Result, bail};
-use imagekit_bulk_delete::api::Api;
 use imagekit_bulk_delete::job::{InputCount, Job, RunStats, Settings};
 use imagekit_bulk_delete::report::{self, OpenError, Opened, ReportSettings};
 use imagekit_bulk_delete::source::{ExceptLists, RecordStream};
@@ -138,16 +137,28 @@ impl Run<'_> {
             let expected = total::expected(cli, total, &inputs.sources, progress);
             self.stats.expect(expected);
             opened.index = inputs.index;
-            let count = total.map_or(InputCount::Uncounted, |_| InputCount::Counted);
-            Ok(((inputs.sources.stream()?, inputs.except), count))
+            Ok((inputs.sources.stream()?, inputs.except, total.is_some()))
         });
-        match begun {
-            Ok((records, count)) => self.go(records, opened, api, count, signals).await,
+        let (records, except, is_counted) = match begun {
+            Ok(begun) => begun,
             Err(error) => {
                 opened.report.discard(&opened.index)?;
-                Err(error)
+                return Err(error);
             }
-        }
+        };
+        self.stats.connect(Rc::clone(&api));
+        let settings = Settings {
+            batch_size: cli.speed.batch_size,
+            concurrency: cli.speed.concurrency,
+            limits: limits(cli),
+            input: if is_counted {
+                InputCount::Counted
+            } else {
+                InputCount::Uncounted
+            },
+        };
+        let job = Job::new(opened, api, settings, Rc::clone(&self.stats));
+        self.go(job, records, except, signals).await
     }
 
     /// Where the question is asked; `None` if nothing is asked.
@@ -185,21 +196,12 @@ impl Run<'_> {
 
     async fn go(
         &self,
-        (mut records, mut except): (RecordStream, ExceptLists),
-        opened: Opened,
-        api: Rc<Api>,
-        count: InputCount,
+        mut job: Job,
+        mut records: RecordStream,
+        mut except: ExceptLists,
         signals: Signals,
     ) -> Result<u8> {
         let (cli, progress, stats) = (self.cli, self.progress, &self.stats);
-        stats.connect(Rc::clone(&api));
-        let settings = Settings {
-            batch_size: cli.speed.batch_size,
-            concurrency: cli.speed.concurrency,
-            limits: limits(cli),
-            input: count,
-        };
-        let mut job = Job::new(opened, api, settings, Rc::clone(stats));
         let reserve = process::reserve_files();
         let left_at_once = select! {
             biased;

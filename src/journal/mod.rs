@@ -23,7 +23,7 @@ pub use header::{Owner, REHEARSAL_HOST};
 
 use crate::target::{Doubt, MAX_ID_BYTES, Target};
 use header::{Block, ROOM};
-use slot::{Kind, PREFIX, read_slots, seal, write_line};
+use slot::{PREFIX, SlotKind, read_slots, seal, write_line};
 
 /// Room for a line number, tabs and a line break.
 const ID_EXTRA: usize = 24;
@@ -33,7 +33,7 @@ pub(crate) const MAX_URL_BYTES: usize = 2048;
 
 /// An ID that was in flight, or is in doubt without a row.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub(crate) struct InFlight {
+pub(crate) struct SentId {
     pub(crate) file_id: String,
     pub(crate) line: u64,
     pub(crate) url: Option<String>,
@@ -43,7 +43,7 @@ pub(crate) struct InFlight {
     pub(crate) doubt: Doubt,
 }
 
-impl InFlight {
+impl SentId {
     /// An ID that may have been deleted, of which nothing else is known.
     pub(crate) fn in_doubt(file_id: &str) -> Self {
         Self {
@@ -60,9 +60,9 @@ pub(crate) struct StateContents {
     /// Whose job it is and how it was left; `None` where that cannot be read.
     pub(crate) header: Option<StateHeader>,
     /// IDs that were in flight.
-    pub(crate) in_flight: Vec<InFlight>,
+    pub(crate) in_flight: Vec<SentId>,
     /// IDs in doubt that have no row to say so.
-    pub(crate) in_doubt: Vec<InFlight>,
+    pub(crate) in_doubt: Vec<SentId>,
     /// How far the report reached at one time or another, by place.
     pub(crate) extents: Vec<Extent>,
     /// Something of it is lost or changed.
@@ -108,7 +108,7 @@ impl Journal {
         state: Arc<StateFile>,
         header: StateHeader,
         max_url: usize,
-        in_doubt: &[InFlight],
+        in_doubt: &[SentId],
     ) -> Result<Self, JournalError> {
         let journal = Self(Rc::new(Shared {
             name,
@@ -158,7 +158,7 @@ impl Journal {
     pub(crate) fn rewrite(
         &self,
         change: impl FnOnce(&mut StateHeader),
-        in_doubt: &[InFlight],
+        in_doubt: &[SentId],
     ) -> Result<(), JournalError> {
         let shared = &self.0;
         change(&mut shared.header.borrow_mut());
@@ -196,7 +196,7 @@ impl Journal {
     }
 
     /// The IDs that stand in slots now.
-    pub(crate) fn in_slots(&self) -> Result<Vec<InFlight>, JournalError> {
+    pub(crate) fn in_slots(&self) -> Result<Vec<SentId>, JournalError> {
         let bytes = file::read(&self.0.state.file);
         let bytes = bytes.map_err(|source| self.0.error(source))?;
         Ok(inspect(&bytes).in_flight)
@@ -218,7 +218,7 @@ impl Shared {
             let (id, origin) = (target.file_id.as_str(), &target.origin);
             write_line(bytes, id, origin.line, self.kept(origin.url.as_deref()));
         }
-        seal(bytes, self.run(), slot, Kind::InFlight, extent);
+        seal(bytes, self.run(), slot, SlotKind::InFlight, extent);
         if bytes.len() > stride {
             return Err(io::Error::other("more IDs than a slot holds"));
         }
@@ -230,12 +230,12 @@ impl Shared {
     }
 
     /// The slots that hold these IDs: what they are, and their texts.
-    fn doubts(&self, in_doubt: &[InFlight]) -> Vec<(Kind, Vec<u8>)> {
-        let mut slots: Vec<(Kind, Vec<u8>)> = Vec::new();
+    fn doubts(&self, in_doubt: &[SentId]) -> Vec<(SlotKind, Vec<u8>)> {
+        let mut slots: Vec<(SlotKind, Vec<u8>)> = Vec::new();
         for one in in_doubt {
             let kind = match one.doubt {
-                Doubt::Weak => Kind::InWeakDoubt,
-                Doubt::None | Doubt::Ambiguous => Kind::InDoubt,
+                Doubt::Weak => SlotKind::InWeakDoubt,
+                Doubt::None | Doubt::Ambiguous => SlotKind::InDoubt,
             };
             let mut line = Vec::new();
             let url = self.kept(one.url.as_deref());
@@ -256,7 +256,7 @@ impl Shared {
         url.filter(|url| url.len() <= self.max_url)
     }
 
-    fn slot(&self, number: usize, kind: Kind, extent: Extent, text: &[u8]) -> Vec<u8> {
+    fn slot(&self, number: usize, kind: SlotKind, extent: Extent, text: &[u8]) -> Vec<u8> {
         let mut bytes = [&[0; PREFIX], text].concat();
         seal(&mut bytes, self.run(), number, kind, extent);
         bytes
@@ -264,7 +264,7 @@ impl Shared {
 
     /// The mark behind the last slot.
     fn end(&self, number: usize) -> Vec<u8> {
-        self.slot(number, Kind::End, Extent::EMPTY, b"")
+        self.slot(number, SlotKind::End, Extent::EMPTY, b"")
     }
 
     fn stride(&self) -> usize {
@@ -304,7 +304,7 @@ impl Intent {
             return Ok(());
         };
         let extent = shared.header.borrow().extent;
-        let empty = shared.slot(*slot, Kind::Empty, extent, b"");
+        let empty = shared.slot(*slot, SlotKind::Empty, extent, b"");
         shared
             .write(*slot, &empty)
             .map_err(|source| shared.error(source))
@@ -329,7 +329,7 @@ pub(crate) fn stride(ids: usize, max_url: usize) -> usize {
 pub(crate) fn unbegun(header: &StateHeader) -> io::Result<Vec<u8>> {
     let mut bytes = header.encode()?;
     let mut end = [0; PREFIX];
-    seal(&mut end, header.run, 0, Kind::End, Extent::EMPTY);
+    seal(&mut end, header.run, 0, SlotKind::End, Extent::EMPTY);
     bytes.extend_from_slice(&end);
     Ok(bytes)
 }

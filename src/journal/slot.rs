@@ -1,6 +1,6 @@
 //! A slot of the state: its bytes, with a checksum that holds in its place and its run only, and the IDs in it.
 
-use super::{Extent, InFlight, StateContents, StateHeader};
+use super::{Extent, SentId, StateContents, StateHeader};
 use crate::target::Doubt;
 
 /// Before a slot's text: the report's extent (8 + 4), what the slot is (4), the text's length (4), a checksum (4).
@@ -8,7 +8,7 @@ pub(super) const PREFIX: usize = 24;
 
 /// What a slot is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Kind {
+pub(super) enum SlotKind {
     /// Nothing; what was in it was never sent, or taken back.
     Empty = 1,
     /// IDs that a request names.
@@ -36,15 +36,15 @@ pub(super) fn read_slots(slots: &[u8], header: &StateHeader) -> StateContents {
             continue;
         };
         let doubt = match kind {
-            Kind::End => break,
-            Kind::InDoubt => Doubt::Ambiguous,
-            Kind::InWeakDoubt => Doubt::Weak,
-            Kind::InFlight | Kind::Empty => Doubt::None,
+            SlotKind::End => break,
+            SlotKind::InDoubt => Doubt::Ambiguous,
+            SlotKind::InWeakDoubt => Doubt::Weak,
+            SlotKind::InFlight | SlotKind::Empty => Doubt::None,
         };
         let listed = text
             .lines()
             .map(|line| read_line(line, extent.bytes, doubt));
-        let listed: Option<Vec<InFlight>> = listed.collect();
+        let listed: Option<Vec<SentId>> = listed.collect();
         found.is_damaged |= listed.is_none();
         if doubt == Doubt::None {
             found.in_flight.extend(listed.unwrap_or_default());
@@ -57,7 +57,7 @@ pub(super) fn read_slots(slots: &[u8], header: &StateHeader) -> StateContents {
 }
 
 /// Fills in a slot's prefix; the text stands behind it already.
-pub(super) fn seal(bytes: &mut [u8], run: u64, number: usize, kind: Kind, extent: Extent) {
+pub(super) fn seal(bytes: &mut [u8], run: u64, number: usize, kind: SlotKind, extent: Extent) {
     let text_len = u32::try_from(bytes.len() - PREFIX).unwrap_or(u32::MAX);
     bytes[..8].copy_from_slice(&extent.bytes.to_le_bytes());
     bytes[8..12].copy_from_slice(&extent.crc.to_le_bytes());
@@ -68,7 +68,7 @@ pub(super) fn seal(bytes: &mut [u8], run: u64, number: usize, kind: Kind, extent
 }
 
 /// What a slot says; `None` if it is not as it was written, or not by this run, or not in this place.
-fn open(slot: &[u8], run: u64, number: usize) -> Option<(Kind, Extent, &str)> {
+fn open(slot: &[u8], run: u64, number: usize) -> Option<(SlotKind, Extent, &str)> {
     let int = |from: usize| {
         Some(u32::from_le_bytes(
             slot.get(from..from + 4)?.try_into().ok()?,
@@ -80,11 +80,11 @@ fn open(slot: &[u8], run: u64, number: usize) -> Option<(Kind, Extent, &str)> {
         return None;
     }
     let kinds = [
-        Kind::Empty,
-        Kind::InFlight,
-        Kind::InDoubt,
-        Kind::InWeakDoubt,
-        Kind::End,
+        SlotKind::Empty,
+        SlotKind::InFlight,
+        SlotKind::InDoubt,
+        SlotKind::InWeakDoubt,
+        SlotKind::End,
     ];
     let kind = int(12)?;
     let kind = kinds.into_iter().find(|known| *known as u32 == kind)?;
@@ -116,9 +116,9 @@ pub(super) fn write_line(bytes: &mut Vec<u8>, file_id: &str, line: u64, url: Opt
     bytes.push(b'\n');
 }
 
-fn read_line(line: &str, sent_at: u64, doubt: Doubt) -> Option<InFlight> {
+fn read_line(line: &str, sent_at: u64, doubt: Doubt) -> Option<SentId> {
     let mut parts = line.splitn(3, '\t');
-    Some(InFlight {
+    Some(SentId {
         file_id: parts.next()?.into(),
         line: parts.next()?.parse().ok()?,
         url: parts.next().map(Into::into),
@@ -149,10 +149,10 @@ mod tests {
         }
     }
 
-    fn in_doubt(id: &str) -> InFlight {
-        InFlight {
+    fn in_doubt(id: &str) -> SentId {
+        SentId {
             line: 3,
-            ..InFlight::in_doubt(id)
+            ..SentId::in_doubt(id)
         }
     }
 
@@ -169,7 +169,7 @@ mod tests {
         Extent { bytes, crc: 5 }
     }
 
-    fn begun(doubts: &[InFlight]) -> (tempfile::NamedTempFile, Journal) {
+    fn begun(doubts: &[SentId]) -> (tempfile::NamedTempFile, Journal) {
         let file = tempfile::NamedTempFile::new().unwrap();
         let state = StateFile {
             file: file.reopen().unwrap(),
@@ -256,7 +256,7 @@ mod tests {
 
     #[test]
     fn doubts_stay_however_many_they_are_and_whatever_is_sent_after_them() {
-        let mut doubts: Vec<InFlight> = (0..500).map(|n| in_doubt(&format!("id-{n}"))).collect();
+        let mut doubts: Vec<SentId> = (0..500).map(|n| in_doubt(&format!("id-{n}"))).collect();
         for weak in doubts.iter_mut().step_by(7) {
             weak.doubt = Doubt::Weak;
         }

@@ -8,7 +8,7 @@ use std::path::Path;
 
 use super::ResumeIndex;
 use super::open::Place;
-use super::read::{BLOCK, End, Reader};
+use super::read::{BLOCK, ReadEnd, Reader};
 use super::row::HEADER;
 use crate::files::sync_folder;
 use crate::journal::Extent;
@@ -57,7 +57,7 @@ impl Copy {
             self.extent.add(placed.bytes);
             self.rows += 1;
         }
-        if reader.end() != End::Whole {
+        if reader.end() != ReadEnd::Whole {
             return Err(io::Error::other("a row in it cannot be read"));
         }
         to.flush()?;

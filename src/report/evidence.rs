@@ -10,7 +10,7 @@ use std::io;
 
 use super::end_mark;
 use super::read::{self, Placed, Reader};
-use crate::journal::{self, Extent, InFlight, REHEARSAL_HOST, StateContents, StateHeader};
+use crate::journal::{self, Extent, REHEARSAL_HOST, SentId, StateContents, StateHeader};
 use crate::outcome::Status;
 
 /// What there is besides the rows, and what the rows that were read say to it.
@@ -126,7 +126,7 @@ impl Evidence {
 /// Which IDs in flight have a row that tells what became of them.
 pub(super) struct Landing {
     /// By ID, and whether such a row was met.
-    sent: HashMap<String, (InFlight, bool)>,
+    sent: HashMap<String, (SentId, bool)>,
     /// No row before this place can be one.
     begin: u64,
     /// Behind this place every row is of an ID in flight, unless the state is an older one; `None` where that is not
@@ -136,8 +136,8 @@ pub(super) struct Landing {
 }
 
 impl Landing {
-    fn new(in_flight: &[InFlight], horizon: Option<u64>) -> Self {
-        let mut sent: HashMap<String, (InFlight, bool)> = HashMap::new();
+    fn new(in_flight: &[SentId], horizon: Option<u64>) -> Self {
+        let mut sent: HashMap<String, (SentId, bool)> = HashMap::new();
         for one in in_flight {
             let kept = sent.entry(one.file_id.clone());
             let (kept, _) = kept.or_insert_with(|| (one.clone(), false));
@@ -171,7 +171,7 @@ impl Landing {
     }
 
     /// IDs in flight without such a row.
-    pub(super) fn left(self) -> Vec<InFlight> {
+    pub(super) fn left(self) -> Vec<SentId> {
         let left = self
             .sent
             .into_values()
@@ -185,8 +185,8 @@ impl Landing {
 pub(super) fn without_row(
     report: File,
     (begin, behind): (u64, u64),
-    in_flight: &[InFlight],
-) -> io::Result<Vec<InFlight>> {
+    in_flight: &[SentId],
+) -> io::Result<Vec<SentId>> {
     let mut landing = Landing::new(in_flight, None);
     let first = landing.begin.max(behind);
     if in_flight.is_empty() {

@@ -8,7 +8,7 @@ use super::open::Undo;
 use super::{
     Counts, OnDisk, PurgeCounts, Report, ReportError, ResumeIndex, Sink, end_mark, evidence,
 };
-use crate::journal::{InFlight, StateHeader};
+use crate::journal::{SentId, StateHeader};
 use crate::outcome::{Outcome, Purge, Status};
 use crate::stop::Reason;
 use crate::target::Doubt;
@@ -150,7 +150,7 @@ impl OnDisk {
         if reason.is_some() {
             // Any graver doubt has an `unknown` row.
             let left = self.left_in_flight()?.into_iter();
-            in_doubt.extend(left.map(|sent| InFlight {
+            in_doubt.extend(left.map(|sent| SentId {
                 doubt: Doubt::Weak,
                 ..sent
             }));
@@ -179,7 +179,7 @@ impl OnDisk {
     }
 
     /// IDs that this run sent and that have no row of it.
-    fn left_in_flight(&self) -> Result<Vec<InFlight>, ReportError> {
+    fn left_in_flight(&self) -> Result<Vec<SentId>, ReportError> {
         let in_flight = self.journal.in_slots()?;
         let report = File::open(&self.file.place.path).or_else(|_| self.file.file.try_clone());
         report

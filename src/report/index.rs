@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use super::{Counts, Finished, PurgeCounts};
 use crate::id_set::{Count, Flag, Flags, IdSet, Slot, Slots};
-use crate::journal::InFlight;
+use crate::journal::SentId;
 use crate::outcome::{Outcome, Purge, Status};
 use crate::target::{Doubt, Origin, Record, Rejected, Target};
 
@@ -50,7 +50,7 @@ pub struct ResumeIndex {
     /// Rows that a later one replaced.
     superseded: u64,
     /// IDs in doubt that have no `unknown` row to say so.
-    in_doubt: HashMap<Box<str>, InFlight>,
+    in_doubt: HashMap<Box<str>, SentId>,
     /// URLs that only rows of earlier runs know.
     pub(super) urls: HashMap<Box<str>, Box<str>>,
     /// Rows may have been lost: whatever is not settled may have been deleted.
@@ -148,7 +148,7 @@ impl ResumeIndex {
     }
 
     /// Takes in rows of earlier runs, in the order of the file.
-    pub(super) fn load_all(&mut self, batch: &Batch) {
+    pub(super) fn load_all(&mut self, batch: &RowBatch) {
         // One right after the other, so that they wait for memory together.
         for row in batch.rows.iter().filter(|row| row.status.is_own()) {
             self.ids.entry_at(row.slot);
@@ -225,19 +225,19 @@ impl ResumeIndex {
             }
         } else if old_status == Status::Unknown && status != Status::Unknown {
             // Its row says so no longer.
-            self.keep_doubt(InFlight::in_doubt(file_id));
+            self.keep_doubt(SentId::in_doubt(file_id));
         }
     }
 
     /// Keeps an ID in doubt that has no row to say so; not if it is settled.
-    pub(super) fn keep_doubt(&mut self, sent: InFlight) {
+    pub(super) fn keep_doubt(&mut self, sent: SentId) {
         if !self.status(&sent.file_id).is_some_and(Status::settles_id) {
             self.in_doubt.insert(sent.file_id.as_str().into(), sent);
         }
     }
 
     /// IDs in doubt that have no row to say so.
-    pub(super) fn in_doubt(&self) -> Vec<InFlight> {
+    pub(super) fn in_doubt(&self) -> Vec<SentId> {
         let says_so = |status: Status| status.settles_id() || status == Status::Unknown;
         let left = self.in_doubt.values();
         left.filter(|sent| !self.status(&sent.file_id).is_some_and(says_so))
@@ -339,14 +339,14 @@ impl ResumeIndex {
 
 /// Rows that are taken in together; its room is used again.
 #[derive(Debug, Default)]
-pub(super) struct Batch {
+pub(super) struct RowBatch {
     /// One after the other.
     ids: String,
-    rows: Vec<BatchRow>,
+    rows: Vec<LoadedRow>,
 }
 
 #[derive(Debug)]
-struct BatchRow {
+struct LoadedRow {
     slot: Slot,
     /// Where its ID ends.
     end: usize,
@@ -354,12 +354,12 @@ struct BatchRow {
     purge: Option<Purge>,
 }
 
-impl Batch {
+impl RowBatch {
     /// Adds a row.
     pub(super) fn add(&mut self, slots: &Slots, row: (&str, Status, Option<Purge>)) {
         let (file_id, status, purge) = row;
         self.ids.push_str(file_id);
-        self.rows.push(BatchRow {
+        self.rows.push(LoadedRow {
             slot: slots.of(file_id),
             end: self.ids.len(),
             status,
@@ -505,7 +505,7 @@ mod tests {
     #[test]
     fn the_account_is_of_the_last_rows_however_many_there_were() {
         let mut index = ResumeIndex::default();
-        let (slots, mut batch) = (index.slots(), Batch::default());
+        let (slots, mut batch) = (index.slots(), RowBatch::default());
         for _ in 0..40 {
             batch.add(&slots, ("a", Status::Failed, None));
             batch.add(&slots, ("b", Status::Duplicate, None));

@@ -37,7 +37,7 @@ pub use resume::{inspect, rehearse};
 pub(crate) use row::{Quote, cell, harmless};
 
 use crate::files::sync_folder;
-use crate::journal::{InFlight, Journal, JournalError, StateHeader};
+use crate::journal::{Journal, JournalError, SentId, StateHeader};
 use crate::outcome::{Outcome, Purge, Status};
 use open::{Opening, Undo};
 
@@ -148,7 +148,7 @@ impl Report {
         file: File,
         undo: Undo,
         header: StateHeader,
-        in_doubt: &[InFlight],
+        in_doubt: &[SentId],
     ) -> Result<Self, OpenError> {
         let (settings, place) = (opening.settings, &opening.place);
         let begin = || -> Result<_, OpenError> {

@@ -12,7 +12,7 @@ use std::sync::Arc;
 use rustix::fs::{CWD, RenameFlags, renameat_with};
 use thiserror::Error;
 
-use super::read::Kind;
+use super::read::FileKind;
 use super::row::HEADER;
 use super::{Counts, Destination, PendingPurges, Report, ReportError, ResumeIndex, end_mark};
 use crate::files::{sync_folder, through_links, with_suffix};
@@ -267,9 +267,9 @@ impl Place {
     }
 
     /// Why a file that begins so cannot be continued.
-    pub(super) fn no_report(&self, kind: Kind) -> OpenError {
+    pub(super) fn no_report(&self, kind: FileKind) -> OpenError {
         match kind {
-            Kind::Resaved => OpenError::Resaved(self.name.clone()),
+            FileKind::Resaved => OpenError::Resaved(self.name.clone()),
             _ => OpenError::NotOurs(self.name.clone()),
         }
     }

@@ -21,7 +21,7 @@ pub(super) const BOM: &[u8] = "\u{feff}".as_bytes();
 
 /// What the first bytes of a file say.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Kind {
+pub(super) enum FileKind {
     /// A report of ours.
     Ours,
     /// Nothing at all.
@@ -35,7 +35,7 @@ pub(super) enum Kind {
 }
 
 /// Looks at the first bytes of a file.
-pub(super) fn kind(file: &File) -> io::Result<Kind> {
+pub(super) fn kind(file: &File) -> io::Result<FileKind> {
     let mut first = Vec::new();
     let mut reader = file;
     reader.seek(SeekFrom::Start(0))?;
@@ -44,15 +44,15 @@ pub(super) fn kind(file: &File) -> io::Result<Kind> {
         .read_to_end(&mut first)?;
     let header = without_boms(&first);
     Ok(if header.starts_with(HEADER.as_bytes()) {
-        Kind::Ours
+        FileKind::Ours
     } else if first.is_empty() {
-        Kind::Empty
+        FileKind::Empty
     } else if HEADER.as_bytes().starts_with(header) {
-        Kind::TornHeader
+        FileKind::TornHeader
     } else if is_resaved(header) {
-        Kind::Resaved
+        FileKind::Resaved
     } else {
-        Kind::Foreign
+        FileKind::Foreign
     })
 }
 
@@ -73,12 +73,12 @@ pub fn is_report(path: &Path) -> bool {
     is_file
         && File::open(path)
             .and_then(|file| kind(&file))
-            .is_ok_and(|kind| kind == Kind::Ours)
+            .is_ok_and(|kind| kind == FileKind::Ours)
 }
 
 /// How a reading ended.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub(super) enum End {
+pub(super) enum ReadEnd {
     /// Behind a whole row.
     #[default]
     Whole,
@@ -116,7 +116,7 @@ pub(super) struct Reader {
     pub(super) extent: Extent,
     /// Somebody put blank lines or BOMs between them.
     pub(super) is_untidy: bool,
-    end: Option<End>,
+    end: Option<ReadEnd>,
 }
 
 impl Reader {
@@ -152,7 +152,7 @@ impl Reader {
         loop {
             (begin, number) = (self.at, self.number + 1);
             if self.next_line()? == 0 {
-                self.end = Some(End::Whole);
+                self.end = Some(ReadEnd::Whole);
                 return Ok(None);
             }
             if !is_blank(without_boms(&self.line)) {
@@ -184,8 +184,8 @@ impl Reader {
     }
 
     /// How it ended; to be asked after the last row.
-    pub(super) fn end(&self) -> End {
-        self.end.clone().unwrap_or(End::Whole)
+    pub(super) fn end(&self) -> ReadEnd {
+        self.end.clone().unwrap_or(ReadEnd::Whole)
     }
 
     fn next_line(&mut self) -> io::Result<usize> {
@@ -223,7 +223,7 @@ impl Reader {
     }
 
     /// What it means that no row begins here: with a whole row behind it, the report was damaged.
-    fn look_behind(&mut self, begin: u64, number: u64) -> io::Result<End> {
+    fn look_behind(&mut self, begin: u64, number: u64) -> io::Result<ReadEnd> {
         let cells = self.cells.read_torn(without_boms(&self.line));
         self.input.seek(SeekFrom::Start(begin))?;
         self.at = begin;
@@ -232,11 +232,11 @@ impl Reader {
             let quotes = line.iter().take_while(|byte| **byte == b'"').count();
             let is_row = self.cells.read(line).is_ok() || self.cells.read(&line[quotes..]).is_ok();
             if is_row {
-                return Ok(End::Broken { line: number });
+                return Ok(ReadEnd::Broken { line: number });
             }
         }
         let sent = sent(&cells);
-        Ok(End::Torn { begin, sent })
+        Ok(ReadEnd::Torn { begin, sent })
     }
 }
 
@@ -286,12 +286,12 @@ impl Rows {
         let file = File::open(path)?;
         let shown = path.display();
         let text = match kind(&file)? {
-            Kind::Ours => {
+            FileKind::Ours => {
                 return Ok(Self {
                     reader: Reader::new(file)?,
                 });
             }
-            Kind::Resaved => format!(
+            FileKind::Resaved => format!(
                 "{shown}, line 1: an editor or a spreadsheet saved this report with other line ends, quotes or delimiters; restore it from a copy"
             ),
             _ => format!("{shown} is not a report of this program"),
@@ -301,7 +301,7 @@ impl Rows {
 
     /// Whether they ended at something that is no row, not at the end of the file.
     pub fn is_cut(&self) -> bool {
-        self.reader.end() != End::Whole
+        self.reader.end() != ReadEnd::Whole
     }
 }
 
@@ -313,7 +313,7 @@ impl Iterator for Rows {
         match self.reader.next() {
             Ok(Some(placed)) => Some(placed.row.outcome().ok_or_else(gone_wrong)),
             Ok(None) => match self.reader.end() {
-                End::Broken { line } if !was_over => {
+                ReadEnd::Broken { line } if !was_over => {
                     let text = format!("line {line} is not a row of a report");
                     Some(Err(io::Error::new(io::ErrorKind::InvalidData, text)))
                 }

@@ -16,15 +16,15 @@ use std::thread::{self, Scope};
 use rustix::fs::OFlags;
 
 use super::evidence::Evidence;
-use super::index::Batch;
+use super::index::RowBatch;
 use super::open::{Existing, OpenError, Opened, Opening, Place, Undo};
 use super::purges::Tracker;
-use super::read::{self, End, Kind, Reader};
+use super::read::{self, FileKind, ReadEnd, Reader};
 use super::row::{self, HEADER};
 use super::{PendingPurges, Report, ResumeIndex, begin_with_header, end_mark};
 use crate::files::{is_planted, with_suffix};
 use crate::id_set::Slots;
-use crate::journal::{self, Extent, InFlight, REHEARSAL_HOST, StateHeader};
+use crate::journal::{self, Extent, REHEARSAL_HOST, SentId, StateHeader};
 use crate::outcome::{Outcome, Purge, Status};
 use crate::target::Origin;
 
@@ -46,8 +46,8 @@ pub fn inspect(
     let state = journal::peek(&place.state_path()).map_err(|error| place.state_error(error))?;
     let evidence = Evidence::of(state.as_deref(), &file);
     match read::kind(&file).map_err(place.io())? {
-        Kind::Ours => {}
-        Kind::Empty => return Ok((ResumeIndex::default(), PendingPurges::default())),
+        FileKind::Ours => {}
+        FileKind::Empty => return Ok((ResumeIndex::default(), PendingPurges::default())),
         kind => return Err(place.no_report(kind)),
     }
     let loaded = Loaded::read(&place, file, evidence, max_purges)?;
@@ -99,12 +99,12 @@ impl Opening<'_> {
         let end_mark = evidence.end_mark;
         self.check_owner(evidence.header())?;
         match read::kind(&file).map_err(place.io())? {
-            Kind::Ours => {}
-            Kind::Empty => {
+            FileKind::Ours => {}
+            FileKind::Empty => {
                 // Without a state or a mark it is a file that somebody made for us, not a report that was emptied.
                 evidence.end_mark.get_or_insert(Extent::EMPTY);
             }
-            Kind::TornHeader if evidence.state.is_some() => {
+            FileKind::TornHeader if evidence.state.is_some() => {
                 file.set_len(0).map_err(place.io())?;
             }
             kind => return Err(place.no_report(kind)),
@@ -155,7 +155,8 @@ impl Opening<'_> {
 
     /// Takes a torn row off the end; its bytes are kept.
     fn cut_torn(&self, file: &File, loaded: &mut Loaded) -> Result<(), OpenError> {
-        let End::Torn { begin, sent } = std::mem::replace(&mut loaded.end, End::Whole) else {
+        let ReadEnd::Torn { begin, sent } = std::mem::replace(&mut loaded.end, ReadEnd::Whole)
+        else {
             return Ok(());
         };
         let torn = with_suffix(&self.place.path, ".torn");
@@ -168,7 +169,7 @@ impl Opening<'_> {
         ));
         let known = |file_id: &String| loaded.doubts.iter().any(|sent| sent.file_id == *file_id);
         if let Some(file_id) = sent.filter(|file_id| !known(file_id)) {
-            loaded.doubts.push(InFlight::in_doubt(&file_id));
+            loaded.doubts.push(SentId::in_doubt(&file_id));
         }
         Ok(())
     }
@@ -203,11 +204,11 @@ struct Loaded {
     index: ResumeIndex,
     tracker: Tracker,
     extent: Extent,
-    end: End,
+    end: ReadEnd,
     /// A row of it came from the sandbox, and it is no practice.
     is_rehearsal: bool,
     /// IDs that may have been in flight.
-    doubts: Vec<InFlight>,
+    doubts: Vec<SentId>,
     /// Why whatever has no row is in doubt.
     why: Option<String>,
     notices: Vec<String>,
@@ -245,7 +246,7 @@ impl Loaded {
         loaded.index.is_untidy = reader.is_untidy;
         loaded.end = reader.end();
         let name = || place.name.clone();
-        if let End::Broken { line } = loaded.end {
+        if let ReadEnd::Broken { line } = loaded.end {
             return Err(OpenError::Damaged { name: name(), line });
         }
         if let Some(line) = evidence.changed_before(loaded.extent) {
@@ -264,9 +265,9 @@ impl Loaded {
 
 /// Hands rows to the thread that takes them in, and gets their room back.
 struct Loading {
-    batch: Batch,
-    full: SyncSender<Batch>,
-    empty: Receiver<Batch>,
+    batch: RowBatch,
+    full: SyncSender<RowBatch>,
+    empty: Receiver<RowBatch>,
 }
 
 impl Loading {
@@ -274,7 +275,7 @@ impl Loading {
         scope: &'scope Scope<'scope, '_>,
         index: &'scope mut ResumeIndex,
     ) -> io::Result<Self> {
-        let (full, batches) = sync_channel::<Batch>(BATCHES_AHEAD);
+        let (full, batches) = sync_channel::<RowBatch>(BATCHES_AHEAD);
         let (emptied, empty) = channel();
         let loading = move || {
             for mut batch in batches {
@@ -290,7 +291,7 @@ impl Loading {
             io::Error::new(error.kind(), why)
         })?;
         Ok(Self {
-            batch: Batch::default(),
+            batch: RowBatch::default(),
             full,
             empty,
         })
@@ -334,7 +335,7 @@ fn check_owner(place: &Place, report: &File) -> Result<(), OpenError> {
     Ok(())
 }
 
-fn interrupted(sent: &InFlight) -> Outcome {
+fn interrupted(sent: &SentId) -> Outcome {
     let origin = Origin {
         line: sent.line,
         input: Arc::from(""),
