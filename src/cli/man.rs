@@ -16,97 +16,38 @@ const USAGE: &str = "imagekit-bulk-delete [OPTION]... [INPUT]...
 imagekit-bulk-delete --sandbox-listen ADDR
 imagekit-bulk-delete --generate WHAT";
 
-const ENVIRONMENT: &[(&str, &str)] = &[
-    (
-        "IMAGEKIT_PRIVATE_KEY",
-        "The private key, unless --private-key-file is given.",
-    ),
-    (
-        "IMAGE_KIT_BASE_URL",
-        "Base URL of the API, unless --base-url is given.",
-    ),
-    (
-        "HTTPS_PROXY, NO_PROXY",
-        "The proxy to use, and the hosts to reach without it. This machine is never reached through a proxy.",
-    ),
-    (
-        "SSL_CERT_FILE, SSL_CERT_DIR",
-        "Certificates to trust instead of the system's.",
-    ),
-    ("NO_COLOR", "If set and not empty, print no colours."),
-    (
-        "TMPDIR",
-        "Where piped input is stored while its records are counted.",
-    ),
-];
+const ENVIRONMENT: &str = "\
+IMAGEKIT_PRIVATE_KEY: The private key, unless --private-key-file is given.
+IMAGE_KIT_BASE_URL: Base URL of the API, unless --base-url is given.
+HTTPS_PROXY, NO_PROXY: The proxy to use, and the hosts to reach without it. This machine is never reached through a proxy.
+SSL_CERT_FILE, SSL_CERT_DIR: Certificates to trust instead of the system's.
+NO_COLOR: If set and not empty, print no colours.
+TMPDIR: Where piped input is stored while its records are counted.";
 
-const FILES: &[(&str, &str)] = &[
-    (
-        "<input>.report.csv",
-        "The report, in the working directory or where --report says: one row per record. It is valid input for another run.",
-    ),
-    (
-        "<report>.state",
-        "The IDs in flight, and the lock that keeps a second run out. It is removed once everything is settled; do not delete it earlier.",
-    ),
-    (
-        "<report>.bak, .bak.2, ...",
-        "Reports that --overwrite replaced.",
-    ),
-    (
-        "<report>.torn",
-        "The cut-off end of a report that --resume repaired.",
-    ),
-    (
-        "<report>.sandbox.csv",
-        "The report of a rehearsal with --sandbox.",
-    ),
-];
+const FILES: &str = "\
+<input>.report.csv: The report, in the working directory or where --report says: one row per record. It is valid input for another run.
+<report>.state: The IDs in flight, and the lock that keeps a second run out. It is removed once everything is settled; do not delete it earlier.
+<report>.bak, .bak.2, ...: Reports that --overwrite replaced.
+<report>.torn: The cut-off end of a report that --resume repaired.
+<report>.sandbox.csv: The report of a rehearsal with --sandbox.";
 
 /// The report's columns.
-const COLUMNS: &[(&str, &str)] = &[
-    ("file_id", "The ID as read, trimmed."),
-    ("status", "See STATUSES."),
-    (
-        "http_status",
-        "Status code of the last response; empty if there was none.",
-    ),
-    (
-        "error",
-        "A stable code for grouping: not_found, invalid_id, not_a_file, rejected, server_error, timeout, connection, bad_response, duplicate, excluded or interrupted. Empty for deleted.",
-    ),
-    (
-        "attempts",
-        "Requests of this run that named the ID, whatever came back; a batch counts once for each of its IDs.",
-    ),
-    (
-        "duration_ms",
-        "Milliseconds from the first attempt of this run to the decision.",
-    ),
-    ("finished_at", "When it was decided, UTC."),
-    (
-        "request_id",
-        "ImageKit's x-ik-requestId of the deciding response, by which their support finds the request.",
-    ),
-    (
-        "line, input",
-        "Where the record is: the line as an editor shows it, and the name of the input.",
-    ),
-    ("message", "The reason, in words."),
-    (
-        "url",
-        "From the input's url column, or looked up for the purge.",
-    ),
-    (
-        "purge, purge_request_id",
-        "With --purge-cache: requested, failed, no_url or over_limit, and ImageKit's ID of the purge.",
-    ),
-];
+const COLUMNS: &str = "\
+file_id: The ID as read, trimmed.
+status: See STATUSES.
+http_status: Status code of the last response; empty if there was none.
+error: A stable code for grouping: not_found, invalid_id, not_a_file, rejected, server_error, timeout, connection, bad_response, duplicate, excluded or interrupted. Empty for deleted.
+attempts: Requests of this run that named the ID, whatever came back; a batch counts once for each of its IDs.
+duration_ms: Milliseconds from the first attempt of this run to the decision.
+finished_at: When it was decided, UTC.
+request_id: ImageKit's x-ik-requestId of the deciding response, by which their support finds the request.
+line, input: Where the record is: the line as an editor shows it, and the name of the input.
+message: The reason, in words.
+url: From the input's url column, or looked up for the purge.
+purge, purge_request_id: With --purge-cache: requested, failed, no_url or over_limit, and ImageKit's ID of the purge.";
 
-const DURATIONS: &[(&str, &str)] = &[(
-    "90s, 10m, 1h30m",
-    "Options that take a DURATION accept these forms. A bare number is in seconds.",
-)];
+const DURATIONS: &str = "\
+90s, 10m, 1h30m: Options that take a DURATION accept these forms. A bare number is in seconds.";
 
 /// The page in roff, ready for man(1).
 pub(super) fn page(command: Command) -> io::Result<String> {
@@ -141,27 +82,27 @@ fn options(man: &Man) -> io::Result<String> {
 
 fn more_sections() -> Roff {
     let mut roff = Roff::new();
-    let statuses = Status::ALL.map(|status| (status.as_str(), status.meaning()));
+    let statuses = Status::ALL.map(|status| format!("{}: {}\n", status.as_str(), status.meaning()));
     list(&mut roff, "DURATIONS", DURATIONS);
-    list(&mut roff, "STATUSES", &statuses);
+    list(&mut roff, "STATUSES", &statuses.concat());
     list(&mut roff, "REPORT COLUMNS", COLUMNS);
     list(&mut roff, "EXIT STATUS", help::EXIT_CODES);
     list(&mut roff, "ENVIRONMENT", ENVIRONMENT);
     list(&mut roff, "FILES", FILES);
     roff.control("SH", ["EXAMPLES"]);
-    for (what, command) in help::EXAMPLES {
+    for (what, command) in help::pairs(help::EXAMPLES) {
         roff.control("TP", []);
         roff.text([roman(format!("{what}:"))]);
-        roff.text([bold(*command)]);
+        roff.text([bold(command)]);
     }
     roff
 }
 
-fn list(roff: &mut Roff, heading: &str, entries: &[(&str, &str)]) {
+fn list(roff: &mut Roff, heading: &str, entries: &str) {
     roff.control("SH", [heading]);
-    for (name, meaning) in entries {
+    for (name, meaning) in help::pairs(entries) {
         roff.control("TP", []);
-        roff.text([italic(*name)]);
-        roff.text([roman(*meaning)]);
+        roff.text([italic(name)]);
+        roff.text([roman(meaning)]);
     }
 }
