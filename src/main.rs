@@ -21,7 +21,7 @@ fn main() -> ExitCode {
     match cli::run(&mut cli) {
         Ok(code) => ExitCode::from(code),
         Err(error) => {
-            Progress::new(&cli.display).error(&cli::in_words(&error));
+            Progress::new(&cli.display).error(&cli::describe(&error));
             ExitCode::from(cli::exit_code_of(&error))
         }
     }

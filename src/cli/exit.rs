@@ -68,7 +68,7 @@ pub(crate) fn with_lost_output(code: u8) -> u8 {
 }
 
 /// An error and its causes, as far as it does not name them itself.
-pub(crate) fn in_words(error: &Error) -> String {
+pub(crate) fn describe(error: &Error) -> String {
     let mut words = String::new();
     for cause in error.chain().map(ToString::to_string) {
         if words.is_empty() {

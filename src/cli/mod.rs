@@ -29,7 +29,7 @@ mod signals;
 mod total;
 mod usage;
 
-pub(crate) use exit::{in_words, of_error as exit_code_of};
+pub(crate) use exit::{describe, of_error as exit_code_of};
 pub(crate) use options::{Cli, Display, LogFormat, ProgressMode};
 pub(crate) use run::run;
 pub(crate) use usage::print;

@@ -90,7 +90,7 @@ async fn list_or_delete(cli: &Cli, paths: &Paths, progress: &Progress) -> Result
             exports.write_refusal(&run.stats, "ended by a signal before it began", *code);
         }
         Err(error) => {
-            exports.write_refusal(&run.stats, &exit::in_words(error), exit::of_error(error));
+            exports.write_refusal(&run.stats, &exit::describe(error), exit::of_error(error));
         }
     }
     ended

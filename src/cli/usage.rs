@@ -19,9 +19,9 @@ pub(crate) fn print(help_or_error: &clap::Error) -> io::Result<()> {
     if !help_or_error.use_stderr() {
         return help_or_error.print();
     }
-    let text = help_or_error.render().to_string();
-    let first = text.split("\n\n").next().unwrap_or_default();
-    let told = match help_or_error.kind() {
+    let rendered = help_or_error.render().to_string();
+    let first = rendered.split("\n\n").next().unwrap_or_default();
+    let text = match help_or_error.kind() {
         _ if is_about_a_key(help_or_error) => NO_KEY_OPTION.into(),
         ErrorKind::ArgumentConflict => {
             // clap's usage line would suggest another command, one that deletes perhaps.
@@ -29,16 +29,16 @@ pub(crate) fn print(help_or_error: &clap::Error) -> io::Result<()> {
             format!("{first}{separator}leave out the one or the other\n")
         }
         _ if asks_for_json() => first.into(),
-        _ if secret::is_in(&text) => text,
+        _ if secret::is_in(&rendered) => rendered,
         _ => return help_or_error.print(),
     };
     if asks_for_json() {
-        let words: Vec<&str> = told.split_whitespace().skip(1).collect();
+        let words: Vec<&str> = text.split_whitespace().skip(1).collect();
         let json = Cli::parse_from(["", "--log-format", "json"]);
         Progress::new(&json.display).error(&words.join(" "));
         return Ok(());
     }
-    io::stderr().write_all(secret::scrub(&told).as_bytes())
+    io::stderr().write_all(secret::scrub(&text).as_bytes())
 }
 
 /// Whether the log is to be JSON, by a command line that was not understood.

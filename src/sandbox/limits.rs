@@ -101,7 +101,7 @@ impl Window {
         self.interval / u32::try_from(self.limit).unwrap_or(u32::MAX).max(1)
     }
 
-    fn told(&self, reset: Duration) -> LimitState {
+    fn state(&self, reset: Duration) -> LimitState {
         LimitState {
             limit: self.limit,
             interval: self.interval,
@@ -114,16 +114,16 @@ impl Window {
 pub fn pass(windows: &mut [Window], now: Instant) -> Result<Option<LimitState>, LimitState> {
     let waits = windows.iter_mut().map(|window| {
         let wait = window.wait(now);
-        window.told(wait)
+        window.state(wait)
     });
     if let Some(exceeded) = waits
-        .filter(|told| !told.reset.is_zero())
-        .max_by_key(|told| told.reset)
+        .filter(|state| !state.reset.is_zero())
+        .max_by_key(|state| state.reset)
     {
         return Err(exceeded);
     }
     for window in windows.iter_mut() {
         window.take(now);
     }
-    Ok(windows.first().map(|window| window.told(Duration::ZERO)))
+    Ok(windows.first().map(|window| window.state(Duration::ZERO)))
 }

@@ -255,11 +255,11 @@ fn can_be_an_id(id: &str) -> bool {
     !id.is_empty() && id.len() <= 256 && !id.contains('/') && !id.contains(is_strange)
 }
 
-fn with_limit_headers(answer: Answer, told: LimitState) -> Answer {
+fn with_limit_headers(answer: Answer, limit: LimitState) -> Answer {
     // A wait that is cut to whole milliseconds would end too early.
-    let reset = told.reset.as_nanos().div_ceil(1_000_000);
+    let reset = limit.reset.as_nanos().div_ceil(1_000_000);
     answer
-        .header("x-ratelimit-limit", &told.limit)
-        .header("x-ratelimit-interval", &told.interval.as_millis())
+        .header("x-ratelimit-limit", &limit.limit)
+        .header("x-ratelimit-interval", &limit.interval.as_millis())
         .header("x-ratelimit-reset", &reset)
 }

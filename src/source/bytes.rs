@@ -236,7 +236,7 @@ fn text_of(raw: Stream, patience: Patience) -> io::Result<Stream> {
         None => raw,
     };
     let (first, text) = peek(text, SNIFFED, patience)?;
-    if let Some(foreign) = Foreign::tell(&first) {
+    if let Some(foreign) = Foreign::detect(&first) {
         return Err(io::Error::other(foreign));
     }
     Ok(Box::new(WithoutNuls {

@@ -57,13 +57,13 @@ impl ExceptLists {
                     "{list} holds no ID and would protect nothing; leave the option out if nothing is to be kept"
                 )));
             }
-            loaded.tell(&list, ids, [odd, unusable]);
+            loaded.note(&list, ids, [odd, unusable]);
             loaded.lists.push(list);
         }
         Ok(loaded)
     }
 
-    fn tell(&mut self, list: &Sources, ids: u64, [odd, unusable]: [u64; 2]) {
+    fn note(&mut self, list: &Sources, ids: u64, [odd, unusable]: [u64; 2]) {
         let notices = list.notices().iter();
         self.notices
             .extend(notices.map(|notice| format!("--except: {notice}")));

@@ -127,7 +127,7 @@ const SIGNATURES: &[(usize, &[u8], Foreign)] = &[
 
 impl Foreign {
     /// What a text is by its first bytes, decompressed; `None` if it may be a list.
-    pub(super) fn tell(first: &[u8]) -> Option<Self> {
+    pub(super) fn detect(first: &[u8]) -> Option<Self> {
         let content = without_padding(first);
         let known = SIGNATURES.iter().find(|(offset, bytes, _)| {
             [first, content].iter().any(|text| {
