@@ -26,7 +26,6 @@ pub(super) struct ParsedRequest {
 pub(super) enum Route {
     Delete(String),
     DeleteBatch(Vec<String>),
-    BadBatch(&'static str),
     Purge,
     List,
     Details(String),
@@ -94,16 +93,9 @@ fn authorization(headers: &HeaderMap) -> Option<String> {
     decoded.split_once(':').map(|(key, _)| key.to_owned())
 }
 
+/// What is no list of texts is as none, and refused.
 fn batch(body: &Value) -> Route {
-    match body.get("fileIds") {
-        None => Route::BadBatch("fileIds parameter is missing."),
-        Some(Value::Array(ids)) if ids.is_empty() => Route::BadBatch("fileIds is empty."),
-        Some(Value::Array(ids)) => Route::DeleteBatch(
-            ids.iter()
-                .filter_map(Value::as_str)
-                .map(str::to_owned)
-                .collect(),
-        ),
-        Some(_) => Route::BadBatch("fileIds should be an Array."),
-    }
+    let ids = body.get("fileIds").and_then(Value::as_array);
+    let ids = ids.into_iter().flatten().filter_map(Value::as_str);
+    Route::DeleteBatch(ids.map(str::to_owned).collect())
 }

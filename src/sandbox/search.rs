@@ -17,11 +17,15 @@ pub(super) enum Search {
     All(Vec<Search>),
     Any(Vec<Search>),
     Not(Box<Search>),
-    Is {
-        field: &'static Property,
-        operator: String,
-        values: Vec<Value>,
-    },
+    Is(Condition),
+}
+
+/// A property held against values.
+#[derive(Debug, Clone)]
+pub(super) struct Condition {
+    property: &'static Property,
+    operator: String,
+    values: Vec<Value>,
 }
 
 /// What a search can look at.
@@ -51,19 +55,19 @@ pub(super) enum Value {
 
 const COMPARED: &str = "= < <= > >= IN";
 
-const FIELDS: &[Property] = &[
-    field("name", ValueKind::Text, "= : IN"),
-    field("path", ValueKind::Folder, "= : IN"),
-    field("type", ValueKind::Text, "= IN"),
-    field("id", ValueKind::Text, "= IN"),
-    field("format", ValueKind::Text, "= IN"),
-    field("tags", ValueKind::Text, "IN HAS EXISTS"),
-    field("size", ValueKind::Bytes, COMPARED),
-    field("createdAt", ValueKind::Time, COMPARED),
-    field("updatedAt", ValueKind::Time, COMPARED),
+const PROPERTIES: &[Property] = &[
+    property("name", ValueKind::Text, "= : IN"),
+    property("path", ValueKind::Folder, "= : IN"),
+    property("type", ValueKind::Text, "= IN"),
+    property("id", ValueKind::Text, "= IN"),
+    property("format", ValueKind::Text, "= IN"),
+    property("tags", ValueKind::Text, "IN"),
+    property("size", ValueKind::Bytes, COMPARED),
+    property("createdAt", ValueKind::Time, COMPARED),
+    property("updatedAt", ValueKind::Time, COMPARED),
 ];
 
-const fn field(name: &'static str, kind: ValueKind, operators: &'static str) -> Property {
+const fn property(name: &'static str, kind: ValueKind, operators: &'static str) -> Property {
     Property {
         name,
         kind,
@@ -88,19 +92,7 @@ impl Search {
             Self::All(parts) => parts.iter().all(|part| part.matches(file)),
             Self::Any(parts) => parts.iter().any(|part| part.matches(file)),
             Self::Not(part) => !part.matches(file),
-            Self::Is {
-                field,
-                operator,
-                values,
-            } => {
-                let found = field.values_of(file);
-                let matches = |found| {
-                    values
-                        .iter()
-                        .any(|value| field.holds(found, operator, value))
-                };
-                found.iter().any(matches) || operator == "EXISTS" && !found.is_empty()
-            }
+            Self::Is(condition) => condition.matches(file),
         }
     }
 
@@ -110,15 +102,8 @@ impl Search {
         let parts = match self {
             Self::All(parts) => parts.iter().map(Self::since).max(),
             Self::Any(parts) => parts.iter().map(Self::since).min(),
-            Self::Is {
-                field,
-                operator,
-                values,
-            } if field.name == "createdAt" && operator == ">=" => match values[..] {
-                [Value::Number(since)] => Some(since),
-                _ => None,
-            },
-            Self::Is { .. } | Self::Not(_) => None,
+            Self::Is(condition) => condition.since(),
+            Self::Not(_) => None,
         };
         parts.unwrap_or(i64::MIN)
     }
@@ -128,7 +113,7 @@ impl Search {
         match self {
             Self::All(parts) => parts.iter().find_map(Self::ids),
             Self::Any(parts) if parts.len() == 1 => parts[0].ids(),
-            Self::Is { field, values, .. } if field.name == "id" => Some(values),
+            Self::Is(condition) if condition.property.name == "id" => Some(&condition.values),
             _ => None,
         }
     }
@@ -139,6 +124,38 @@ impl Value {
         match self {
             Self::Text(text) => Some(text),
             Self::Number(_) => None,
+        }
+    }
+}
+
+impl Condition {
+    fn matches(&self, file: &File) -> bool {
+        let values = self.property.values_of(file);
+        let is_wanted = |value| self.values.iter().any(|wanted| self.holds(value, wanted));
+        values.iter().any(is_wanted)
+    }
+
+    fn holds(&self, value: &Value, wanted: &Value) -> bool {
+        match (self.operator.as_str(), value, wanted) {
+            ("<", ..) => value < wanted,
+            ("<=", ..) => value <= wanted,
+            (">", ..) => value > wanted,
+            (">=", ..) => value >= wanted,
+            (":", Value::Text(value), Value::Text(wanted)) => {
+                let rest = value.strip_prefix(wanted.trim_end_matches('/'));
+                // A folder's beginning is not another folder's.
+                rest.is_some_and(|rest| {
+                    self.property.name != "path" || rest.is_empty() || rest.starts_with('/')
+                })
+            }
+            _ => value == wanted,
+        }
+    }
+
+    fn since(&self) -> Option<i64> {
+        match (self.property.name, self.operator.as_str(), &self.values[..]) {
+            ("createdAt", ">=", [Value::Number(since)]) => Some(*since),
+            _ => None,
         }
     }
 }
@@ -156,25 +173,6 @@ impl Property {
             "size" => vec![Value::Number(file.size.cast_signed())],
             // To the second. [docs]
             _ => vec![Value::Number(file.created_at.as_second())],
-        }
-    }
-
-    fn holds(&self, found: &Value, operator: &str, wanted: &Value) -> bool {
-        match (operator, found, wanted) {
-            ("<", ..) => found < wanted,
-            ("<=", ..) => found <= wanted,
-            (">", ..) => found > wanted,
-            (">=", ..) => found >= wanted,
-            (":", Value::Text(found), Value::Text(wanted)) => {
-                let rest = found.strip_prefix(wanted.trim_end_matches('/'));
-                // A folder's beginning is not another folder's.
-                rest.is_some_and(|rest| {
-                    !matches!(self.kind, ValueKind::Folder)
-                        || rest.is_empty()
-                        || rest.starts_with('/')
-                })
-            }
-            _ => found == wanted,
         }
     }
 }
@@ -295,31 +293,30 @@ impl QueryParser {
             return self.expect(")").map(|()| inner);
         }
         let name = self.next("a field")?.text;
-        let field = FIELDS.iter().find(|field| field.name == name);
-        let field = field.ok_or_else(|| format!("unknown field {name}"))?;
+        let property = PROPERTIES.iter().find(|property| property.name == name);
+        let property = property.ok_or_else(|| format!("unknown field {name}"))?;
         let is_negated = self.takes("NOT");
         let Token {
             text: operator,
             is_quoted,
         } = self.next("an operator")?;
-        if is_quoted || field.operators.split(' ').all(|known| known != operator) {
+        if is_quoted || property.operators.split(' ').all(|known| known != operator) {
             return Err(format!("{operator} is not supported for {name}"));
         }
         let values = match operator.as_str() {
-            "EXISTS" => Vec::new(),
             "IN" => {
                 self.expect("[")?;
-                let values = self.joined(",", |parser| parser.value(field))?;
+                let values = self.joined(",", |parser| parser.value(property))?;
                 self.expect("]")?;
                 values
             }
-            _ => vec![self.value(field)?],
+            _ => vec![self.value(property)?],
         };
-        let condition = Search::Is {
-            field,
+        let condition = Search::Is(Condition {
+            property,
             operator,
             values,
-        };
+        });
         Ok(if is_negated {
             Search::Not(Box::new(condition))
         } else {
@@ -327,10 +324,10 @@ impl QueryParser {
         })
     }
 
-    fn value(&mut self, field: &Property) -> Result<Value, String> {
+    fn value(&mut self, property: &Property) -> Result<Value, String> {
         let text = self.next("a value")?.text;
-        let value = field.kind.read(&text, self.now);
-        value.ok_or_else(|| format!("invalid value {text} for {}", field.name))
+        let value = property.kind.read(&text, self.now);
+        value.ok_or_else(|| format!("invalid value {text} for {}", property.name))
     }
 
     fn next(&mut self, what: &str) -> Result<Token, String> {

@@ -134,7 +134,7 @@ impl Server {
     fn windows(&mut self, request: &ParsedRequest) -> Option<&mut Vec<Window>> {
         match request.route {
             Route::Delete(_) => Some(&mut self.script.limits),
-            Route::DeleteBatch(_) | Route::BadBatch(_) => Some(&mut self.batch_limits),
+            Route::DeleteBatch(_) => Some(&mut self.batch_limits),
             Route::List | Route::Details(_) => Some(&mut self.script.read_limits),
             Route::Purge | Route::None => None,
         }
@@ -144,14 +144,10 @@ impl Server {
         match &request.route {
             Route::Delete(id) if self.ledger.delete(id) => Answer::no_content(),
             Route::Details(id) if self.ledger.exists(id) => self.details(id),
-            Route::Delete(id) | Route::Details(id) if !can_be_an_id(id) => {
-                Answer::message(400, "Your request contains invalid fileId parameter.")
-            }
             Route::Delete(_) | Route::Details(_) => {
                 Answer::message(404, "The requested file does not exist.")
             }
             Route::DeleteBatch(ids) => self.delete_batch(ids),
-            Route::BadBatch(message) => Answer::message(400, message),
             Route::Purge => self.purge(&request.body),
             Route::List => match self.list(&request.query) {
                 Ok(files) => Answer::json(200, &Value::Array(files)),
@@ -167,6 +163,9 @@ impl Server {
     }
 
     fn delete_batch(&self, ids: &[String]) -> Answer {
+        if ids.is_empty() {
+            return Answer::message(400, "fileIds parameter is missing.");
+        }
         if ids.len() > MAX_BATCH {
             let message = format!("fileIds cannot have more than {MAX_BATCH} items.");
             return Answer::message(400, &message);
@@ -247,12 +246,6 @@ fn is_purgeable(url: &str) -> bool {
     scheme.starts_with("http")
         && after.is_empty()
         && (name.contains('.') || before.matches('/').count() >= 2 || before.len() >= 15)
-}
-
-/// What ImageKit takes for an ID is not documented beyond "a string". `[inferred]`
-fn can_be_an_id(id: &str) -> bool {
-    let is_strange = |character: char| character.is_whitespace() || character.is_control();
-    !id.is_empty() && id.len() <= 256 && !id.contains('/') && !id.contains(is_strange)
 }
 
 fn with_limit_headers(answer: Answer, limit: LimitState) -> Answer {
