@@ -612,7 +612,8 @@ fn what_a_stop_leaves_in_doubt_is_not_done() {
         faults_at: faults_at.collect(),
         ..Script::plain()
     };
-    let scene = Scene::with_files(script, &ids(6)).option("-b 1 -j 6 --rate unlimited");
+    let scene =
+        Scene::with_files(script, &ids(6)).option("-b 1 -j 6 --rate unlimited --max-delete 6");
     let mut terminal = Terminal::run(&scene, 100, "", &[]);
     terminal.shows(" retries");
     terminal.press(CTRL_C);

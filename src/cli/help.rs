@@ -18,7 +18,7 @@ pub(super) const EXIT_CODES: &str = "\
 2: usage or set-up error, or declined: nothing was deleted
 3: ImageKit refused the key, or the server is not ImageKit: resumable
 4: hit --max-failures, --max-not-found, --max-duration or --max-outage: resumable
-5: the report or another output cannot be written, or the report does not add up: resumable
+5: the report or another output cannot be written, or rows do not add up: resumable
 6: the input broke while it was read: resumable
 75: another run holds the report
 129, 130, 143: stopped by SIGHUP, Ctrl-C, SIGTERM: resumable";

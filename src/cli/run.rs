@@ -134,8 +134,7 @@ impl Run<'_> {
             }
         };
         let begun = ready.and_then(|(inputs, total)| {
-            let expected = total::expected(cli, total, &inputs.sources, progress);
-            self.stats.expect(expected);
+            self.stats.expect(total::of_run(cli, total, progress));
             opened.index = inputs.index;
             Ok((inputs.sources.stream()?, inputs.except, total.is_some()))
         });

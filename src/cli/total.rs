@@ -1,4 +1,4 @@
-//! How many records there will be: counted beforehand, estimated by size, or counted while the run goes on.
+//! How many records there will be: counted beforehand, or while the run goes on.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -14,23 +14,17 @@ use crate::progress::Progress;
 /// A run that is over by then needs no count.
 const COUNT_AFTER: Duration = Duration::from_secs(1);
 
-/// What is expected. Files are counted on a thread of their own, from handles of their own: reading a file once
-/// more is cheap beside deleting what it lists.
-pub(crate) fn expected(
-    cli: &Cli,
-    counted: Option<u64>,
-    sources: &Sources,
-    progress: &Progress,
-) -> Arc<Total> {
-    let expected = Arc::new(Total::estimated(sources.rough_records()));
-    if let Some(records) = counted {
-        expected.set(records);
-    } else if (progress.is_shown() || is_exported(cli))
+/// The total, as soon as it is known. Files are counted on a thread of their own, from handles of their own: reading a
+/// file once more is cheap beside deleting what it lists.
+pub(crate) fn of_run(cli: &Cli, counted: Option<u64>, progress: &Progress) -> Arc<Total> {
+    let total = Arc::new(counted.map_or_else(Total::new, Total::from));
+    if counted.is_none()
+        && (progress.is_shown() || is_exported(cli))
         && let (Ok(inputs), Ok(options)) = (cli.inputs(), cli.reading.options())
         && inputs.iter().all(is_file)
     {
-        let expected = Arc::clone(&expected);
-        // Where no thread can start, the total stays an estimate.
+        let total = Arc::clone(&total);
+        // Where no thread can start, nobody knows the total.
         let _ = Builder::new().spawn(move || {
             sleep(COUNT_AFTER);
             if let Ok(mut sources) = Sources::open(&inputs, &options)
@@ -38,11 +32,11 @@ pub(crate) fn expected(
                     .records()
                     .try_fold(0, |records, record| record.map(|_| records + 1))
             {
-                expected.set(records);
+                let _ = total.set(records);
             }
         });
     }
-    expected
+    total
 }
 
 /// Whether a file for other programs tells the total: that must not depend on what is shown.

@@ -71,38 +71,8 @@ pub struct Kept {
     pub unsettled: u64,
 }
 
-/// How many records the input has, as far as that is known. Filled in from another thread.
-#[derive(Debug, Default)]
-pub struct Total {
-    exact: OnceLock<u64>,
-    estimate: Option<u64>,
-}
-
-/// The total at one moment.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Expected {
-    /// Counted.
-    Exact(u64),
-    /// Estimated by the size of the files.
-    Estimate(u64),
-    /// Nobody knows.
-    Unknown,
-}
-
-impl Total {
-    /// A total that was not counted yet; `estimate` is by the size of the files, `None` where that cannot be told.
-    pub fn estimated(estimate: Option<u64>) -> Self {
-        Self {
-            exact: OnceLock::new(),
-            estimate,
-        }
-    }
-
-    /// The records were counted. Only the first count is kept.
-    pub fn set(&self, records: u64) {
-        let _ = self.exact.set(records);
-    }
-}
+/// How many records the input has, once they are counted: by another thread, perhaps.
+pub type Total = OnceLock<u64>;
 
 impl Moment {
     fn now() -> Self {
@@ -213,7 +183,7 @@ impl RunStats {
     /// All records were read and decided: their number is known now.
     pub(super) fn complete(&self) {
         let total = self.total.get_or_init(Arc::default);
-        total.set(self.admitted.get());
+        let _ = total.set(self.admitted.get());
     }
 
     /// The report was closed and holds this: from now on these are the numbers. `in_doubt` more IDs were sent and have
@@ -316,20 +286,15 @@ impl RunStats {
 
     /// Records that have neither a row nor were sent; `None` where the total is not known.
     pub fn not_begun(&self) -> Option<u64> {
-        let Expected::Exact(total) = self.expected() else {
-            return None;
-        };
-        Some(total.saturating_sub(self.rows() + self.in_doubt()))
+        let done = self.rows() + self.in_doubt();
+        self.total().map(|total| total.saturating_sub(done))
     }
 
     /// Records of the input: all of them where they were counted, else those that have a row or were sent; of a list
     /// its files.
     pub fn records(&self) -> u64 {
         let seen = self.rows() + self.in_doubt() + self.listed.get();
-        match self.expected() {
-            Expected::Exact(total) => total.max(seen),
-            Expected::Estimate(_) | Expected::Unknown => seen,
-        }
+        self.total().map_or(seen, |total| total.max(seen))
     }
 
     /// Rows of earlier runs whose record is no longer in the input; none while the run has not read all of it.
@@ -352,17 +317,10 @@ impl RunStats {
         self.failures.borrow()
     }
 
-    /// How many records there will be. An estimate that was passed is none any more.
-    pub fn expected(&self) -> Expected {
-        let Some(total) = self.total.get() else {
-            return Expected::Unknown;
-        };
-        let admitted = self.admitted.get();
-        match (total.exact.get(), total.estimate) {
-            (Some(exact), _) => Expected::Exact((*exact).max(admitted)),
-            (None, Some(estimate)) if estimate >= admitted => Expected::Estimate(estimate),
-            (None, _) => Expected::Unknown,
-        }
+    /// How many records there are; `None` while they are not counted.
+    pub fn total(&self) -> Option<u64> {
+        let total = self.total.get()?.get()?;
+        Some(self.admitted().max(*total))
     }
 
     /// Records taken in so far.
@@ -387,9 +345,7 @@ impl RunStats {
 
     /// Records that are still to be decided, without those that will only be passed over; `None` if nobody knows.
     pub fn left(&self) -> Option<u64> {
-        let (Expected::Exact(total) | Expected::Estimate(total)) = self.expected() else {
-            return None;
-        };
+        let total = self.total()?;
         let to_pass_over = self.earlier.get().saturating_sub(self.skipped.get());
         Some(total.saturating_sub(self.done() + to_pass_over))
     }

@@ -4,7 +4,7 @@ use std::iter;
 use std::time::Duration;
 
 use imagekit_bulk_delete::human::{self, counted, grouped, seconds};
-use imagekit_bulk_delete::job::{Expected, RunStats};
+use imagekit_bulk_delete::job::RunStats;
 use imagekit_bulk_delete::outcome::{Purge, Status};
 use imagekit_bulk_delete::throttle::{Endpoint, Waiting};
 use indicatif::ProgressStyle;
@@ -194,23 +194,19 @@ fn numbers(
         0
     };
     let done = stats.done().saturating_sub(in_doubt);
-    let (total, about) = match stats.expected() {
-        Expected::Unknown => (None, ""),
-        Expected::Exact(total) => (Some(total), ""),
-        Expected::Estimate(total) => (Some(total), "~"),
-    };
+    let total = stats.total();
     let mut numbers = match total {
         None => vec![format!("{} done", grouped(done))],
         Some(total) => vec![
             percent(done, total),
-            format!("{}/{about}{}", grouped(done), grouped(total)),
+            format!("{}/{}", grouped(done), grouped(total)),
         ],
     };
     if let Some(ids) = ids {
         numbers.push(format!("{} IDs/s", rounded(ids)));
         let left = stats.left().filter(|left| *left > 0);
         let left = left.and_then(|left| Some(time_for(left, ids)? + wait?));
-        numbers.extend(left.map(|left| format!("{about}{} left", whole(left))));
+        numbers.extend(left.map(|left| format!("{} left", whole(left))));
     }
     (total.map(|total| (done, total)), numbers)
 }

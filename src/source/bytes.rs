@@ -86,9 +86,9 @@ impl Bytes {
 pub(super) struct Plain {
     file: Arc<File>,
     /// Where its text begins.
-    pub(super) start: u64,
+    start: u64,
     /// Its length when it was opened; 0 also where the system makes it up while it is read (/proc).
-    pub(super) len: u64,
+    len: u64,
     /// When its content had changed last. The time of its inode says less: a rename changes that, too.
     modified: Option<SystemTime>,
 }
@@ -102,14 +102,6 @@ impl Plain {
             len: metadata.len(),
             modified: metadata.modified().ok(),
         })
-    }
-
-    /// Its first bytes.
-    pub(super) fn first(&self) -> io::Result<Vec<u8>> {
-        let mut first = vec![0; BLOCK];
-        let length = self.file.read_at(&mut first, self.start)?;
-        first.truncate(length);
-        Ok(first)
     }
 
     /// Fails where the file is not what it was when it was opened. Whoever only touches it is suspected, too: what

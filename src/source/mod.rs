@@ -5,7 +5,6 @@
 //! does it on a thread of its own.
 
 mod bytes;
-mod estimate;
 mod except;
 mod format;
 mod header;

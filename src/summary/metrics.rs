@@ -3,7 +3,7 @@
 use jiff::Timestamp;
 
 use crate::api::NO_ANSWER;
-use crate::job::{Expected, RunStats};
+use crate::job::RunStats;
 use crate::outcome::Status;
 
 const PREFIX: &str = "imagekit_bulk_delete";
@@ -29,10 +29,6 @@ pub fn metrics(stats: &RunStats, exit_code: Option<u8>) -> String {
 
 /// Gauges of one value each, those that there is a value for.
 fn plain_gauges(stats: &RunStats, exit_code: Option<u8>) -> String {
-    let expected = match stats.expected() {
-        Expected::Exact(total) => Some(total.to_string()),
-        Expected::Estimate(_) | Expected::Unknown => None,
-    };
     let gauges = [
         (
             "sandbox: 1 for a rehearsal in the sandbox; absent otherwise",
@@ -40,7 +36,7 @@ fn plain_gauges(stats: &RunStats, exit_code: Option<u8>) -> String {
         ),
         (
             "expected_records: Records of the input, where they were counted",
-            expected,
+            stats.total().map(|total| total.to_string()),
         ),
         (
             "throttled: Requests of this run that the rate limit refused (429)",

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::{FailureGroup, Summary};
 use crate::human::{counted, grouped, limit, nonzero, seconds};
-use crate::job::{Ending, Expected};
+use crate::job::Ending;
 use crate::outcome::{Purge, Status};
 use crate::secret;
 use crate::target::Origin;
@@ -78,9 +78,7 @@ impl Summary<'_> {
             ids if self.resume_command.is_none() => format!(", {} in doubt", grouped(ids)),
             ids => format!(", {} in doubt (--resume finds out)", grouped(ids)),
         };
-        if let (Expected::Exact(total), Some(not_begun)) =
-            (self.stats.expected(), self.stats.not_begun())
-        {
+        if let (Some(total), Some(not_begun)) = (self.stats.total(), self.stats.not_begun()) {
             let (total, not_begun) = (grouped(total), grouped(not_begun));
             format!("{decided} of {total} records decided{in_doubt}, {not_begun} not begun")
         } else {
