@@ -755,6 +755,21 @@ fn a_closed_stdout_stops_the_run() {
 }
 
 #[test]
+fn a_share_is_of_all_that_is_decided_by_earlier_runs_too() {
+    for (others, code) in [(50, 0), (60, 4)] {
+        let all = ids(1000 + others);
+        let scene = Scene::with_files(Script::plain(), &all[..1000]).option("--rate unlimited");
+        scene.run().exits(0);
+        std::fs::write(scene.path("ids.txt"), list(&all)).unwrap();
+        let ran = scene.run_with("--resume --batch-size 1 --max-not-found 5%");
+        assert_eq!(ran.code, code, "{others}: {}", ran.stderr);
+        if code == 4 {
+            ran.says("more than --max-not-found 5% (earlier runs included)");
+        }
+    }
+}
+
+#[test]
 fn caps_refuse_before_anything_is_sent_and_limits_stop_in_the_middle() {
     let all = ids(100);
     let scene = Scene::with_files(Script::plain(), &all).option(SINGLY);
@@ -780,7 +795,9 @@ fn caps_refuse_before_anything_is_sent_and_limits_stop_in_the_middle() {
     );
     let asked = scene.server.ledger().request_count();
     let again = scene.run_with("--resume --max-not-found 10");
-    again.exits(4).says("--max-not-found");
+    again
+        .exits(4)
+        .says("more than --max-not-found 10 (earlier runs included); look at");
     assert_eq!(scene.server.ledger().request_count(), asked);
     // Where nothing is left to send, no limit keeps a job from its end.
     scene.run_with("--resume").exits(0);

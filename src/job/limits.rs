@@ -45,7 +45,7 @@ impl Threshold {
 impl fmt::Display for Threshold {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Count(max) => write!(formatter, "{max}"),
+            Self::Count(max) => formatter.write_str(&grouped(*max)),
             Self::Percent(max) => write!(formatter, "{max}%"),
         }
     }
@@ -78,9 +78,14 @@ impl Limits {
         let exceeds = |max: Option<Threshold>, count, what| {
             let decided = stats.rows();
             let max = max.filter(|max| max.is_exceeded(count, decided))?;
+            let earlier = if stats.decided() < decided {
+                " (earlier runs included)"
+            } else {
+                ""
+            };
             let (count, decided) = (grouped(count), grouped(decided));
             Some(Reason::LimitReached(format!(
-                "{count} of {decided} {what} {max}"
+                "{count} of {decided} {what} {max}{earlier}; look at the report before you raise it"
             )))
         };
         exceeds(

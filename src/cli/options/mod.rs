@@ -203,13 +203,14 @@ pub(crate) struct Safety {
     pub(crate) expect_count: Option<u64>,
     /// Stop, resumable, when more than this failed or are unknown
     ///
-    /// A percentage such as 5% applies once 1000 records are decided.
+    /// A percentage such as 5% is of all records decided so far, and applies once 1000 are. Earlier runs of the job
+    /// count; what they left failed or unknown is tried again and counts as it turns out now.
     #[arg(long, value_name = "N|P%", value_parser = threshold, value_hint = ValueHint::Other)]
     pub(crate) max_failures: Option<Threshold>,
     /// Stop, resumable, when more than this were not found
     ///
-    /// With a list for the wrong account, most IDs are not found. A percentage such as 5% applies once 1000 records
-    /// are decided. IDs that earlier runs did not find count too: raise it to continue.
+    /// With a list for the wrong account, most IDs are not found. A percentage such as 5% is of all records decided so
+    /// far, and applies once 1000 are. IDs that earlier runs of the job did not find count: to continue, raise it.
     #[arg(long, value_name = "N|P%", value_parser = threshold, value_hint = ValueHint::Other)]
     pub(crate) max_not_found: Option<Threshold>,
     /// Stop, resumable, after this much time
