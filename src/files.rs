@@ -1,7 +1,7 @@
 //! What the file system says of a path: its folder, what it names through links, whether it still names a file.
 
 use std::fs::{self, File, Metadata};
-use std::io;
+use std::io::{self, Read, Seek, SeekFrom};
 use std::iter::successors;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
@@ -32,6 +32,14 @@ pub fn with_suffix(path: &Path, suffix: &str) -> PathBuf {
 pub fn through_links(path: &Path) -> impl Iterator<Item = PathBuf> + use<> {
     let named = |link: &PathBuf| Some(folder(link).join(fs::read_link(link).ok()?));
     successors(Some(path.to_owned()), named).take(MAX_LINKS)
+}
+
+/// The first bytes of a file, at most that many.
+pub fn first_bytes(mut file: &File, most: usize) -> io::Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    file.seek(SeekFrom::Start(0))?;
+    file.take(most as u64).read_to_end(&mut bytes)?;
+    Ok(bytes)
 }
 
 /// Whether both are of one file, whatever it is called.

@@ -189,7 +189,7 @@ fn check(moment: &Moment, all: &[String]) {
     let records = all.len() as u64;
     let (finished, closed) = opened.report.finish(&mut opened.index, None, records);
     closed.unwrap_or_else(|error| panic!("{}: {error}", moment.name));
-    assert_eq!(finished.kept_rows, 0, "{}", moment.name);
+    assert_eq!(finished.kept.rows, 0, "{}", moment.name);
     let report = Report::read(&job.folder.path().join("r.csv"));
     report.has_a_row_for_each_of(all);
     for row in &report.rows {

@@ -5,14 +5,14 @@
 //! before the run and written to.
 
 use std::fs::{self, File, Metadata, OpenOptions, Permissions};
-use std::io::{self, ErrorKind, Read as _, Write as _};
+use std::io::{self, ErrorKind, Write as _};
 use std::os::unix::fs::{FileTypeExt as _, MetadataExt as _, OpenOptionsExt as _, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail};
-use imagekit_bulk_delete::files::{folder, is_planted, through_links};
+use imagekit_bulk_delete::files::{first_bytes, folder, is_planted, through_links};
 use imagekit_bulk_delete::report::Destination;
 use imagekit_bulk_delete::secret;
 use rustix::fs::OFlags;
@@ -195,11 +195,7 @@ fn check_is_ours(path: &Path, metadata: &Metadata, export: &Export) -> Result<()
         bail!("it belongs to another user");
     }
     let Export { mark, name, .. } = export;
-    let mut begin = Vec::new();
-    File::open(path)?
-        .take(mark.len() as u64)
-        .read_to_end(&mut begin)
-        .context("it cannot be read")?;
+    let begin = first_bytes(&File::open(path)?, mark.len()).context("it cannot be read")?;
     if !begin.is_empty() && !begin.eq_ignore_ascii_case(mark.as_bytes()) {
         bail!("it exists and is not a {name}");
     }

@@ -44,7 +44,7 @@ use crate::target::{ID_FORMAT, Record, Rejected, Target};
 pub(crate) use grouping::{Backlog, Group, groups};
 use grouping::{MAX_BACKLOG, Spares};
 pub use limits::{Limits, Threshold};
-pub use stats::{Kept, RunKind, RunStats, Total};
+pub use stats::{RunKind, RunStats, Total};
 
 /// Rows survive a power cut to within this time.
 const FLUSH_EACH: Duration = Duration::from_secs(1);

@@ -12,7 +12,7 @@ use tokio::time::Instant;
 
 use crate::api::{Api, Traffic};
 use crate::outcome::{Outcome, Purge, Status};
-use crate::report::{Counts, Finished, PurgeCounts};
+use crate::report::{Counts, Finished, Kept, PurgeCounts};
 use crate::stop::Stop;
 use crate::summary::Failures;
 use crate::throttle::{SeenLimit, Throttle};
@@ -60,15 +60,6 @@ pub enum RunKind {
 struct Moment {
     at: Timestamp,
     instant: Instant,
-}
-
-/// Rows of earlier runs whose record is no longer in the input.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Kept {
-    /// All of them.
-    pub rows: u64,
-    /// Those that are `failed` or `unknown`.
-    pub unsettled: u64,
 }
 
 /// How many records the input has, once they are counted: by another thread, perhaps.
@@ -192,10 +183,7 @@ impl RunStats {
         self.add_in_doubt(in_doubt + finished.unwritten);
         self.rows.set(finished.counts);
         self.purges.set(finished.purges);
-        self.kept.set(Kept {
-            rows: finished.kept_rows,
-            unsettled: finished.kept_unsettled,
-        });
+        self.kept.set(finished.kept);
         self.end();
     }
 

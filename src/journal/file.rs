@@ -1,7 +1,7 @@
 //! The state file: created whole or not at all, locked, looked at before it is trusted, and put back.
 
 use std::fs::{self, File, OpenOptions, TryLockError};
-use std::io::{self, ErrorKind, Read, Seek, SeekFrom, Write};
+use std::io::{self, ErrorKind, Write};
 use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
@@ -9,7 +9,7 @@ use rustix::fs::OFlags;
 use thiserror::Error;
 
 use super::header::{self, Block, ROOM};
-use crate::files::{folder, is_in_place};
+use crate::files::{first_bytes, folder, is_in_place};
 
 /// How often another run may take the state away while we open it.
 const MAX_TRIES: u32 = 1000;
@@ -99,11 +99,8 @@ pub(crate) fn peek(path: &Path) -> Result<Option<Vec<u8>>, StateError> {
 }
 
 /// All of a file.
-pub(super) fn read(mut file: &File) -> io::Result<Vec<u8>> {
-    let mut content = Vec::new();
-    file.seek(SeekFrom::Start(0))?;
-    file.read_to_end(&mut content)?;
-    Ok(content)
+pub(super) fn read(file: &File) -> io::Result<Vec<u8>> {
+    first_bytes(file, usize::MAX)
 }
 
 fn try_lock(file: &File) -> Result<(), StateError> {
@@ -121,7 +118,7 @@ fn open(path: &Path) -> Result<Option<File>, StateError> {
         .write(true)
         .custom_flags(i32::try_from(flags.bits()).unwrap_or_default())
         .open(path);
-    let mut file = match opened {
+    let file = match opened {
         Ok(file) => file,
         Err(error) => {
             return match error.kind() {
@@ -133,14 +130,12 @@ fn open(path: &Path) -> Result<Option<File>, StateError> {
         }
     };
     let metadata = file.metadata()?;
-    let mut block = Vec::new();
-    if metadata.is_file() && metadata.nlink() <= 1 {
-        (&mut file).take(ROOM as u64).read_to_end(&mut block)?;
-        if header::decode(&block) != Block::Foreign {
-            return Ok(Some(file));
-        }
+    let may_be_ours = metadata.is_file() && metadata.nlink() <= 1;
+    if may_be_ours && header::decode(&first_bytes(&file, ROOM)?) != Block::Foreign {
+        Ok(Some(file))
+    } else {
+        Err(StateError::Foreign)
     }
-    Err(StateError::Foreign)
 }
 
 /// Creates a state with its content and its lock already on it; `None` if another run was faster.

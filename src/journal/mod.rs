@@ -304,7 +304,7 @@ impl Intent {
             return Ok(());
         };
         let extent = shared.header.borrow().extent;
-        let empty = shared.slot(*slot, SlotKind::Empty, extent, b"");
+        let empty = shared.slot(*slot, SlotKind::InFlight, extent, b"");
         shared
             .write(*slot, &empty)
             .map_err(|source| shared.error(source))

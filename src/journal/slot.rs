@@ -9,9 +9,7 @@ pub(super) const PREFIX: usize = 24;
 /// What a slot is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum SlotKind {
-    /// Nothing; what was in it was never sent, or taken back.
-    Empty = 1,
-    /// IDs that a request names.
+    /// IDs that a request names; none, where that was never sent or was taken back.
     InFlight = 2,
     /// IDs in doubt that have no row to say so.
     InDoubt = 3,
@@ -39,7 +37,7 @@ pub(super) fn read_slots(slots: &[u8], header: &StateHeader) -> StateContents {
             SlotKind::End => break,
             SlotKind::InDoubt => Doubt::Ambiguous,
             SlotKind::InWeakDoubt => Doubt::Weak,
-            SlotKind::InFlight | SlotKind::Empty => Doubt::None,
+            SlotKind::InFlight => Doubt::None,
         };
         let listed = text
             .lines()
@@ -80,7 +78,6 @@ fn open(slot: &[u8], run: u64, number: usize) -> Option<(SlotKind, Extent, &str)
         return None;
     }
     let kinds = [
-        SlotKind::Empty,
         SlotKind::InFlight,
         SlotKind::InDoubt,
         SlotKind::InWeakDoubt,

@@ -20,12 +20,19 @@ pub struct Finished {
     pub counts: Counts,
     /// Rows by what became of their purge.
     pub purges: PurgeCounts,
-    /// Rows of earlier runs whose record is no longer in the input; 0 where that was not read to its end.
-    pub kept_rows: u64,
-    /// Those of them that are `failed` or `unknown`: the record may come back, and the state stays for that.
-    pub kept_unsettled: u64,
+    /// What is kept beside; nothing where the input was not read to its end.
+    pub kept: Kept,
     /// Rows that waited for their purge and could not be written.
     pub unwritten: u64,
+}
+
+/// Rows of earlier runs whose record is no longer in the input.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Kept {
+    /// All of them.
+    pub rows: u64,
+    /// Those that are `failed` or `unknown`: the record may come back, and the state stays for that.
+    pub unsettled: u64,
 }
 
 impl Finished {
@@ -34,7 +41,7 @@ impl Finished {
         let records = [Status::Failed, Status::Unknown].map(|status| self.counts[status as usize]);
         let purges = [Purge::Failed, Purge::OverLimit].map(|purge| self.purges[purge as usize]);
         let unsettled: u64 = records.iter().chain(&purges).sum();
-        unsettled + self.kept_unsettled == 0
+        unsettled + self.kept.unsettled == 0
     }
 }
 
@@ -160,7 +167,7 @@ impl OnDisk {
             header.was_key_refused = matches!(reason, Some(Reason::KeyRefused(_)));
         };
         journal.rewrite(rest, &in_doubt)?;
-        let rows = finished.counts.iter().sum::<u64>() + finished.kept_rows;
+        let rows = finished.counts.iter().sum::<u64>() + finished.kept.rows;
         let compacted = if index.needs_compaction() {
             Some(self.compact(index, rows)?)
         } else {

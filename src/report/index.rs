@@ -419,9 +419,9 @@ impl Finished {
     /// Tells rows apart whose record is no longer in the input.
     fn keep(&mut self, status: Status, rows: u64) {
         self.counts[status as usize] -= rows;
-        self.kept_rows += rows;
+        self.kept.rows += rows;
         if matches!(status, Status::Failed | Status::Unknown) {
-            self.kept_unsettled += rows;
+            self.kept.unsettled += rows;
         }
     }
 }
@@ -522,7 +522,7 @@ mod tests {
         let superseded = (0..50).filter(|_| index.is_superseded("a")).count();
         assert_eq!(superseded, 41);
         let account = index.account_of_input();
-        assert_eq!((account.kept_rows, account.kept_unsettled), (81, 0));
+        assert_eq!((account.kept.rows, account.kept.unsettled), (81, 0));
         assert_eq!(account.counts, Counts::default());
     }
 }

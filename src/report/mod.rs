@@ -28,7 +28,7 @@ use thiserror::Error;
 
 pub(crate) use claim::{Claimed, claim};
 pub use file::ReportFile;
-pub use finish::Finished;
+pub use finish::{Finished, Kept};
 pub use index::{Admission, Counted, ResumeIndex};
 pub use open::{Existing, OpenError, Opened, ReportSettings, open};
 pub use purges::PendingPurges;

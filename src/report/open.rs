@@ -4,7 +4,7 @@
 //! because the report itself is replaced when it is compacted.
 
 use std::fs::{self, File, OpenOptions};
-use std::io::{self, Read};
+use std::io;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -15,7 +15,7 @@ use thiserror::Error;
 use super::read::FileKind;
 use super::row::HEADER;
 use super::{Counts, Destination, PendingPurges, Report, ReportError, ResumeIndex, end_mark};
-use crate::files::{sync_folder, through_links, with_suffix};
+use crate::files::{first_bytes, sync_folder, through_links, with_suffix};
 use crate::journal::{
     self, Extent, JournalError, MAX_URL_BYTES, Owner, StateContents, StateError, StateFile,
     StateHeader,
@@ -313,17 +313,13 @@ impl Place {
         let Ok(there) = self.path.symlink_metadata() else {
             return Ok(false);
         };
-        let mut begin = Vec::new();
         if there.is_file() {
-            let file = File::open(&self.path).map_err(self.io())?;
-            let mut file = file.take(header.len() as u64);
-            file.read_to_end(&mut begin).map_err(self.io())?;
+            let begin = File::open(&self.path).and_then(|file| first_bytes(&file, header.len()));
+            if header.as_bytes().starts_with(&begin.map_err(self.io())?) {
+                return Ok(true);
+            }
         }
-        if there.is_file() && header.as_bytes().starts_with(&begin) {
-            Ok(true)
-        } else {
-            Err(OpenError::NameTaken(self.name.clone()))
-        }
+        Err(OpenError::NameTaken(self.name.clone()))
     }
 
     /// Takes away what a run left that did not come to its end, and nothing else.

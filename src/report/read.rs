@@ -8,6 +8,7 @@ use std::io::{self, BufRead, BufReader, Read, Seek, SeekFrom};
 use std::path::Path;
 
 use super::row::{Cells, HEADER, NoRow, Row};
+use crate::files::first_bytes;
 use crate::journal::Extent;
 use crate::outcome::{Outcome, Status};
 use crate::target::{FileId, looks_like_imagekit};
@@ -36,12 +37,7 @@ pub(super) enum FileKind {
 
 /// Looks at the first bytes of a file.
 pub(super) fn kind(file: &File) -> io::Result<FileKind> {
-    let mut first = Vec::new();
-    let mut reader = file;
-    reader.seek(SeekFrom::Start(0))?;
-    reader
-        .take(2 * HEADER.len() as u64)
-        .read_to_end(&mut first)?;
+    let first = first_bytes(file, 2 * HEADER.len())?;
     let header = without_boms(&first);
     Ok(if header.starts_with(HEADER.as_bytes()) {
         FileKind::Ours
