@@ -359,7 +359,7 @@ fn what_cannot_be_listed_is_refused_with_words_and_leaves_nothing() {
     scene.server.ledger().put_all(ids(5));
     list(&scene, "nam = \"a\"", "--summary-json s.json")
         .exits(2)
-        .says("Invalid search query - unknown field nam");
+        .says("Invalid search query - the sandbox knows no field nam");
     let json = fs::read_to_string(scene.path("s.json")).unwrap();
     assert!(json.contains("\"exit_code\": 2") && json.contains("unknown field nam"));
     fs::remove_file(scene.path("s.json")).unwrap();

@@ -294,14 +294,14 @@ impl QueryParser {
         }
         let name = self.next("a field")?.text;
         let property = PROPERTIES.iter().find(|property| property.name == name);
-        let property = property.ok_or_else(|| format!("unknown field {name}"))?;
+        let property = property.ok_or_else(|| format!("the sandbox knows no field {name}"))?;
         let is_negated = self.takes("NOT");
         let Token {
             text: operator,
             is_quoted,
         } = self.next("an operator")?;
         if is_quoted || property.operators.split(' ').all(|known| known != operator) {
-            return Err(format!("{operator} is not supported for {name}"));
+            return Err(format!("the sandbox knows no {operator} for {name}"));
         }
         let values = match operator.as_str() {
             "IN" => {
