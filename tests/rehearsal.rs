@@ -65,6 +65,28 @@ fn a_report_that_the_real_command_could_not_have_refuses_the_rehearsal() {
     let foreign = scene();
     fs::write(foreign.path("ids.report.csv.state"), "foreign\n").unwrap();
     refused(&foreign, "--quiet", 2, "is not a file of this program");
+    fs::remove_file(foreign.path("ids.report.csv.state")).unwrap();
+    // A list or a check that would not be replaced.
+    for (name, look) in [
+        ("ids.check.csv", "--dry-run --check"),
+        ("imagekit-bulk-delete.list.csv", "--list size>0"),
+    ] {
+        let foreign = if name.starts_with("ids") {
+            scene()
+        } else {
+            scene().without("ids.txt").without("--yes")
+        };
+        fs::write(foreign.path(name), "an older one\n").unwrap();
+        refused(&foreign, look, 2, "use --overwrite to replace it");
+        fs::write(foreign.path(&format!("{name}.part")), "a download\n").unwrap();
+        let words = "is not a file of this program";
+        refused(&foreign, &format!("{look} --overwrite"), 2, words);
+        // What an earlier one left is no reason to refuse.
+        fs::write(foreign.path(&format!("{name}.part")), fixture::SHEET).unwrap();
+        foreign.run_with(&format!("{look} --overwrite")).exits(0);
+        let older = fs::read_to_string(foreign.path(name)).unwrap();
+        assert_eq!(older, "an older one\n");
+    }
     // A job of another host that is not settled.
     let script = Script {
         instead: instead::malformed(ids(1)),

@@ -7,6 +7,7 @@ use crate::client::FileInfo;
 use crate::lookup::Known;
 use crate::report::{
     Claimed, Destination, Existing, OpenError, Quote, ReportError, cell, claim, harmless,
+    rehearse_claim,
 };
 use crate::secret;
 use crate::target::Target;
@@ -43,6 +44,14 @@ impl Sheet {
         };
         sheet.flush()?;
         Ok(sheet)
+    }
+
+    /// Fails where [`create`](Self::create) would, and changes nothing.
+    pub fn rehearse(destination: &Destination, existing: Existing) -> Result<(), OpenError> {
+        match destination {
+            Destination::Stdout => Ok(()),
+            Destination::File(path) => rehearse_claim(path, existing, HEADER),
+        }
     }
 
     /// Takes the sheet away again: nothing was found out.

@@ -18,11 +18,14 @@ use super::exit;
 use super::list::give_up;
 use super::options::Cli;
 use super::paths::Paths;
-use super::prepare::{Inputs, check_caps, has_caps, limits, listen, open_sources};
+use super::prepare::{Inputs, check_caps, has_caps, limits, listen, open_sources, rehearse};
 use crate::progress::Progress;
 
 /// Asks for each distinct ID and writes what ImageKit says; the exit code.
 pub(crate) async fn check(cli: &Cli, paths: &Paths, progress: &Progress) -> Result<u8> {
+    if let Some(real) = &paths.real {
+        rehearse(cli, real, progress)?;
+    }
     let stop = Stop::new();
     // The sandbox serves as long as the account is held.
     let account = Account::open(cli, progress)?;

@@ -3,10 +3,11 @@
 use std::io::IsTerminal as _;
 
 use anyhow::{Context as _, Result, anyhow, bail};
+use imagekit_bulk_delete::check::Sheet;
 use imagekit_bulk_delete::client::BaseUrl;
 use imagekit_bulk_delete::human::{counted, grouped};
 use imagekit_bulk_delete::job::{Limits, RunKind};
-use imagekit_bulk_delete::report::{self, Destination, OpenError, ResumeIndex};
+use imagekit_bulk_delete::report::{self, Destination, ResumeIndex};
 use imagekit_bulk_delete::source::{ExceptLists, SourceError, Sources};
 use tokio::task::spawn_blocking;
 
@@ -187,19 +188,21 @@ pub(super) fn kind(cli: &Cli) -> RunKind {
 
 /// What would refuse the real command refuses its rehearsal.
 pub(super) fn rehearse(cli: &Cli, real: &Paths, progress: &Progress) -> Result<()> {
-    Exports::open(cli, real, progress)?;
-    let is_list = cli.look.list.is_some();
-    if !is_list && !cli.safety.yes && Terminal::open().is_none() {
+    let existing = account::existing(cli);
+    if !cli.look.check {
+        Exports::open(cli, real, progress)?;
+    }
+    if cli.look.check || cli.look.list.is_some() {
+        return Ok(Sheet::rehearse(&real.report, existing)?);
+    }
+    if !cli.safety.yes && Terminal::open().is_none() {
         progress.notice("warning: without --sandbox this command needs --yes, because there is no terminal to ask on");
     }
-    let Destination::File(report) = &real.report else {
-        return Ok(());
-    };
-    let host = BaseUrl::parse(&cli.connection.base_url)?;
-    match report::rehearse(report, account::existing(cli), host.as_str()) {
-        Err(OpenError::Exists(name)) if is_list => Err(OpenError::SheetExists(name).into()),
-        rehearsed => Ok(rehearsed?),
+    if let Destination::File(report) = &real.report {
+        let host = BaseUrl::parse(&cli.connection.base_url)?;
+        report::rehearse(report, existing, host.as_str())?;
     }
+    Ok(())
 }
 
 /// What the options say of ending early.

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use super::open::{Existing, OpenError, Place, set_aside};
 use crate::files::sync_folder;
-use crate::journal::{Owner, StateFile, StateHeader};
+use crate::journal::{self, Owner, StateFile, StateHeader};
 
 /// A new file under the lock of the name that it will have, readable by its owner alone.
 #[derive(Debug)]
@@ -26,9 +26,7 @@ pub(crate) fn claim(path: &Path, existing: Existing, header: &str) -> Result<Cla
     let part = place.part();
     let state = place.lock(&StateHeader::new(Owner::default(), 0))?;
     let create = || {
-        if existing != Existing::Overwrite && place.path.symlink_metadata().is_ok() {
-            return Err(OpenError::SheetExists(place.name.clone()));
-        }
+        check(&place, existing, header)?;
         part.remove_ours(header)?;
         part.create_new().map_err(part.io())
     };
@@ -44,6 +42,24 @@ pub(crate) fn claim(path: &Path, existing: Existing, header: &str) -> Result<Cla
             Err(error)
         }
     }
+}
+
+/// Fails where [`claim`] would, and changes nothing.
+pub(crate) fn rehearse_claim(
+    path: &Path,
+    existing: Existing,
+    header: &str,
+) -> Result<(), OpenError> {
+    let place = Place::of(path)?;
+    journal::check_lock(&place.state_path()).map_err(|error| place.state_error(error))?;
+    check(&place, existing, header)
+}
+
+fn check(place: &Place, existing: Existing, header: &str) -> Result<(), OpenError> {
+    if existing != Existing::Overwrite && place.path.symlink_metadata().is_ok() {
+        return Err(OpenError::SheetExists(place.name.clone()));
+    }
+    place.part().is_ours(header).map(drop)
 }
 
 impl Claimed {

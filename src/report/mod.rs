@@ -26,7 +26,7 @@ use std::sync::atomic::Ordering;
 
 use thiserror::Error;
 
-pub(crate) use claim::{Claimed, claim};
+pub(crate) use claim::{Claimed, claim, rehearse_claim};
 pub use file::ReportFile;
 pub use finish::{Finished, Kept};
 pub use index::{Admission, Counted, ResumeIndex};

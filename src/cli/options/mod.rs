@@ -172,7 +172,7 @@ pub(crate) struct Look {
     /// With --dry-run: ask ImageKit which files exist
     ///
     /// Only reads. Writes a row per ID to --report [default: <input>.check.csv] with type, path, size, age and URL;
-    /// that file is valid input for a run.
+    /// that file is valid input for a run. Until it is complete, its name ends in .part.
     #[arg(long, requires = "dry_run", conflicts_with = "resume")]
     pub(crate) check: bool,
     /// List the files that a search finds; delete nothing
