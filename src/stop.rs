@@ -21,8 +21,8 @@ pub enum Reason {
     /// What answers is not ImageKit (exit 3).
     #[error("the server is not ImageKit: {0}; check --base-url and the proxy")]
     NotImageKit(String),
-    /// The host was never reached; nothing was sent (exit 2).
-    #[error("the host cannot be reached: {0}; check --base-url, the network and the proxy")]
+    /// The host was never reached, in words; nothing was sent (exit 2).
+    #[error("{0}; check --base-url, the network and the proxy")]
     Unreachable(String),
     /// The input broke while it was read (exit 6).
     #[error("the input broke: {0}")]

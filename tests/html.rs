@@ -489,12 +489,10 @@ fn only_a_report_of_ours_becomes_a_page() {
     let folder = TempDir::new().unwrap();
     fs::write(folder.path().join("strange.csv"), "a,b\n1,2\n").unwrap();
     for report in ["strange.csv", "none.csv"] {
-        program(
-            folder.path(),
-            &["--html", "page.html", "--from-report", report],
-        )
-        .exits(2)
-        .says("no page can be made from");
+        let options = ["--html", "page.html", "--from-report", report];
+        let ran = program(folder.path(), &options);
+        ran.exits(2).says("no page can be made");
+        assert_eq!(ran.stderr.matches(report).count(), 1, "{}", ran.stderr);
     }
     program(folder.path(), &["--from-report", "strange.csv"])
         .exits(2)

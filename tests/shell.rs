@@ -132,7 +132,7 @@ fn a_port_that_is_taken_is_named() {
 #[test]
 fn what_is_refused_at_the_start_leaves_no_report() {
     let scene = Scene::with_files(Script::plain(), &ids(3)).option("--burst 5");
-    scene.run().exits(2).says("--burst goes with --rate N");
+    scene.run().exits(2).says("--burst needs --rate N");
     let no_certificates = Scene::with_files(Script::plain(), &ids(3))
         .variable("SSL_CERT_FILE", "/dev/null")
         .variable("SSL_CERT_DIR", "/dev/null");

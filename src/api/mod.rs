@@ -285,7 +285,10 @@ impl Api {
                 let failed = self.failed_connections.get() + 1;
                 self.failed_connections.set(failed);
                 if failed >= TRIES_TO_REACH {
-                    self.stop.trip(Reason::Unreachable(why.to_string()));
+                    let host = self.client.host();
+                    self.stop.trip(Reason::Unreachable(format!(
+                        "{host} cannot be reached: {why}"
+                    )));
                 }
             }
             Ok(_) | Err(SendError::Timeout(_) | SendError::Broken(_)) => {

@@ -43,7 +43,8 @@ impl Account {
                 max_idle: cli.speed.concurrency,
             })
         };
-        let real = connection(&cli.connection.base_url)?;
+        let real = connection(&cli.connection.base_url)
+            .context("--base-url (or IMAGE_KIT_BASE_URL) cannot be used")?;
         let key_file = cli.connection.private_key_file.as_deref();
         if cli.safety.sandbox {
             if key_file.is_some() || std::env::var_os(KEY_VARIABLE).is_some() {
@@ -141,8 +142,8 @@ pub(crate) async fn serve_sandbox(address: SocketAddr) -> Result<u8> {
         Err(error) if error.kind() == io::ErrorKind::AddrInUse => {
             bail!("{address} is already in use; choose another port")
         }
-        sandbox => sandbox
-            .context("cannot serve the sandbox; give --sandbox-listen 127.0.0.1:8080, say")?,
+        Err(error) => bail!("cannot serve the sandbox: {error}; try 127.0.0.1:8080"),
+        Ok(sandbox) => sandbox,
     };
     // Not through the progress, which shows no keys: this one opens nothing.
     let (url, key) = (sandbox.base_url(), Sandbox::key());

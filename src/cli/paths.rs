@@ -5,7 +5,7 @@
 use std::path::{Path, PathBuf};
 use std::{fs, iter};
 
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Result, bail};
 use imagekit_bulk_delete::files::{self, with_suffix};
 use imagekit_bulk_delete::report::{self, Destination};
 use imagekit_bulk_delete::secret;
@@ -144,10 +144,12 @@ impl Paths {
             }
             let target = fs::canonicalize(&path).unwrap_or_else(|_| path.clone());
             let folder = files::folder(&target);
-            tempfile::tempfile_in(folder).with_context(|| {
+            if let Err(error) = tempfile::tempfile_in(folder) {
                 let (folder, shown) = (folder.display(), path.display());
-                format!("cannot create {shown} in the folder {folder}; create the folder or make it writable, or give {option} another path")
-            })?;
+                bail!(
+                    "cannot create {shown} in the folder {folder}: {error}; create the folder or make it writable, or give {option} another path"
+                );
+            }
         }
         Ok(())
     }

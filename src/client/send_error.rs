@@ -16,6 +16,9 @@ const PROXY_PASSWORD: &str = "proxy authorization required";
 /// What it says of one that refuses for another reason.
 const TUNNEL: &str = "unsuccessful";
 
+/// What rustls says of a server that speaks plain HTTP.
+const NO_TLS: &str = "InvalidContentType";
+
 /// What rustls says before it says what is wrong with a certificate.
 const CERTIFICATE: &str = "invalid peer certificate: ";
 
@@ -71,6 +74,9 @@ fn words(cause: &(dyn Error + 'static)) -> String {
     let text = cause.to_string();
     if text.ends_with(TUNNEL) {
         return "the proxy did not make the connection (CONNECT)".into();
+    }
+    if text.contains(NO_TLS) {
+        return "it does not speak TLS (https)".into();
     }
     match text.strip_prefix(CERTIFICATE) {
         Some(why) => format!(

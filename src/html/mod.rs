@@ -11,7 +11,7 @@ mod format;
 mod page;
 
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use thiserror::Error;
 
@@ -42,10 +42,10 @@ pub struct Page {
 #[derive(Debug, Error)]
 pub enum PageError {
     /// The report cannot be read, is damaged, or is none of ours.
-    #[error("no page can be made from {path}: {source}; check that it is an undamaged report", path = path.display())]
+    #[error("no page can be made{from}: {source}; give --from-report the path of a whole report")]
     Report {
-        /// The report.
-        path: PathBuf,
+        /// From which report, if the cause does not say it.
+        from: String,
         /// Why.
         #[source]
         source: io::Error,
@@ -57,9 +57,15 @@ pub enum PageError {
 
 /// Makes a page of a report; `run` is what the run that wrote it knows, if it is that run which asks.
 pub fn page(report: &Path, run: Option<&EndedRun<'_>>) -> Result<Page, PageError> {
-    let figures = figures::Figures::read(report).map_err(|source| PageError::Report {
-        path: report.into(),
-        source,
+    let figures = figures::Figures::read(report).map_err(|source| {
+        let shown = report.display().to_string();
+        let is_named = source.to_string().contains(&shown);
+        let from = if is_named {
+            String::new()
+        } else {
+            format!(" from {shown}")
+        };
+        PageError::Report { from, source }
     })?;
     let name = report.file_name().unwrap_or(report.as_os_str());
     let has_state = run.is_none() && with_suffix(report, ".state").exists();

@@ -115,10 +115,9 @@ impl Layout {
                 (Header::Detect, column) => {
                     let second = second_id(parser, layout.id)?;
                     if second.is_none() && column.is_none() && FileId::parse(id).is_err() {
-                        let (line, text): (_, String) =
-                            (layout.first.line, id.chars().take(80).collect());
+                        let text: String = id.chars().take(80).collect();
                         return Err(SourceError::Unusable(format!(
-                            "{name} has only one line, line {line}, and it is not an ID: {text:?}; give a CSV file, or one ID per line"
+                            "{name} has only one line, and it is not an ID: {text:?}; give a CSV file, or one ID per line"
                         )));
                     }
                     may_be_header(id) && second.is_some_and(|id| is_hex_id(&id))
@@ -220,7 +219,7 @@ impl Layout {
                 Err(column_error(
                     name,
                     format!(
-                        "has no ID that looks like ImageKit's in column {column}, but column {better} has; give --column {better:?}"
+                        "has no ID that looks like ImageKit's in column {column:?}, but column {better:?} has; give --column {better:?}"
                     ),
                 ))
             }

@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::parser::{Parser, Row};
 use super::{Source, SourceError, shown};
+use crate::human::counted;
 use crate::secret;
 use crate::target::{Doubt, FileId, Origin, Record, Reject, Rejected, Target, clean};
 
@@ -28,12 +29,20 @@ impl Skipped {
     /// What a person should know of it.
     pub fn notices(&self) -> Vec<String> {
         let counts = [
-            (&self.headers, "repeated header lines were skipped"),
-            (&self.urls, "URLs of more than 8 KiB were left out"),
+            (
+                &self.headers,
+                "repeated header line was skipped",
+                "repeated header lines were skipped",
+            ),
+            (
+                &self.urls,
+                "URL of more than 8 KiB was left out",
+                "URLs of more than 8 KiB were left out",
+            ),
         ];
-        let counts = counts.map(|(count, what)| (count.load(Ordering::Relaxed), what));
-        let some = counts.into_iter().filter(|(count, _)| *count > 0);
-        some.map(|(count, what)| format!("{what}: {count}"))
+        let counts = counts.map(|(count, one, many)| (count.load(Ordering::Relaxed), one, many));
+        let some = counts.into_iter().filter(|(count, ..)| *count > 0);
+        some.map(|(count, one, many)| counted(count, one, many))
             .collect()
     }
 

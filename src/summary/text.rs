@@ -10,6 +10,9 @@ use crate::outcome::{Purge, Status};
 use crate::secret;
 use crate::target::Origin;
 
+/// A shorter pause would read as none.
+const MIN_PAUSE: Duration = Duration::from_millis(50);
+
 /// This many kinds of failure are named; the report has all.
 const MAX_FAILURES: usize = 5;
 
@@ -83,7 +86,7 @@ impl Summary<'_> {
             format!("{decided} of {total} records decided{in_doubt}, {not_begun} not begun")
         } else {
             let decided = counted(self.stats.rows(), "record", "records");
-            format!("{decided} decided{in_doubt}; what is left was not counted")
+            format!("{decided} decided{in_doubt}; the rest was not counted")
         }
     }
 
@@ -153,7 +156,7 @@ impl Summary<'_> {
             (stats.throttled(), "refused by the rate limit (429)"),
         ];
         let paused = match stats.paused() {
-            Duration::ZERO => String::new(),
+            short if short < MIN_PAUSE => String::new(),
             paused => format!(", paused {}", seconds(paused)),
         };
         if traffic.requests > 0 {

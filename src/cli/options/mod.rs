@@ -387,7 +387,7 @@ impl Speed {
                 burst: self.burst.unwrap_or(default_burst(per_second)),
             }),
             Pace::Auto | Pace::Unlimited if self.burst.is_some() => {
-                bail!("--burst goes with --rate N")
+                bail!("--burst needs --rate N")
             }
             Pace::Auto => Ok(Rate::Auto),
             Pace::Unlimited => Ok(Rate::Unlimited),
