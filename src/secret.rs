@@ -152,16 +152,12 @@ impl Shape {
 
     /// Whether a text begins as the secret part of a key does.
     fn fits(self, text: &str) -> bool {
-        let behind = match self {
-            Self::Any => text.trim_start_matches(is_of_a_key),
-            Self::Long => {
-                text.trim_start_matches(|next| is_of_a_key(next) && !"/_-".contains(next))
-            }
+        let (separators, min_len) = match self {
+            Self::Any => ("", 1),
+            Self::Long => ("/_-", Self::MIN_LONG),
         };
-        let min_len = match self {
-            Self::Any => 1,
-            Self::Long => Self::MIN_LONG,
-        };
+        let is_inside = |next| is_of_a_key(next) && !separators.contains(next);
+        let behind = text.trim_start_matches(is_inside);
         text.len() - behind.len() >= min_len
     }
 }

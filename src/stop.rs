@@ -60,7 +60,7 @@ fn signal_name(number: i32) -> String {
 }
 
 /// The token. Clones share one state.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Default)]
 pub struct Stop {
     reason: Rc<watch::Sender<Option<Reason>>>,
 }
@@ -68,9 +68,7 @@ pub struct Stop {
 impl Stop {
     /// A token that nobody has tripped.
     pub fn new() -> Self {
-        Self {
-            reason: Rc::new(watch::Sender::new(None)),
-        }
+        Self::default()
     }
 
     /// Ends the run early. A graver reason replaces the one that holds; otherwise the first one stays.
@@ -100,12 +98,6 @@ impl Stop {
         let mut receiver = self.reason.subscribe();
         // The sender lives as long as this token, so waiting cannot fail.
         let _ = receiver.wait_for(Option::is_some).await;
-    }
-}
-
-impl Default for Stop {
-    fn default() -> Self {
-        Self::new()
     }
 }
 

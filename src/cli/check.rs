@@ -58,9 +58,7 @@ pub(crate) async fn check(cli: &Cli, paths: &Paths, progress: &Progress) -> Resu
         never = progress.show_line(|| progress_line(so_far.get())) => match never {},
         totals = check::run(checked, &api, cli.speed.concurrency, &mut sheet, each) => Some(totals),
     };
-    for notice in records.skipped() {
-        progress.notice(&notice);
-    }
+    progress.notice(&records.skipped().join("\n"));
     let checked = Checked {
         totals: totals.unwrap_or_default(),
         excluded: excluded.get(),

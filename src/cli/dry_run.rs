@@ -29,9 +29,7 @@ pub(crate) async fn dry_run(cli: &Cli, paths: &Paths, progress: &Progress) -> Re
         counted = inputs.count(cli) => counted?,
         number = signals.next() => return Ok(exit::of_reason(&Reason::Signal(number))),
     };
-    for notice in inputs.sources.skipped().notices() {
-        progress.notice(&notice);
-    }
+    progress.notice(&inputs.sources.skipped().notices().join("\n"));
     check_caps(cli, &stats, due.len())?;
     let rate = cli.speed.rate()?;
     mention_what_is_not_written(cli, progress);

@@ -49,10 +49,7 @@ pub(crate) fn open_sources(cli: &Cli, progress: &Progress) -> Result<Sources> {
         );
     }
     let sources = Sources::open(&cli.inputs()?, &cli.reading.options()?)?;
-    sources
-        .notices()
-        .iter()
-        .for_each(|notice| progress.notice(notice));
+    progress.notice(&sources.notices().join("\n"));
     Ok(sources)
 }
 
@@ -70,9 +67,7 @@ impl Inputs {
             except.map(|except| (index, except))
         });
         let (index, except) = loading.await.context("reading --except failed")??;
-        for notice in except.notices() {
-            progress.notice(notice);
-        }
+        progress.notice(&except.notices().join("\n"));
         Ok(Self {
             sources,
             index,

@@ -186,10 +186,7 @@ impl Run<'_> {
             batch_size: self.cli.speed.batch_size,
             max_purges: self.cli.cache.max_purges(),
         })?;
-        opened
-            .notices
-            .iter()
-            .for_each(|notice| self.progress.notice(notice));
+        self.progress.notice(&opened.notices.join("\n"));
         Ok(opened)
     }
 
@@ -211,9 +208,7 @@ impl Run<'_> {
         };
         drop(reserve);
         job.note_exceptions(&mut except);
-        for notice in records.skipped() {
-            progress.notice(&notice);
-        }
+        progress.notice(&records.skipped().join("\n"));
         let finish = Finish {
             cli,
             paths: self.paths,

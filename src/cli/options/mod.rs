@@ -21,8 +21,8 @@ use tracing::level_filters::LevelFilter;
 
 use super::help;
 use values::{
-    Pace, address, at_least_one, batch_size, concurrency, count, delimiter, duration, log_level,
-    pace, pattern, threshold,
+    Pace, address, at_least_one, count, delimiter, duration, log_level, pace, pattern, threshold,
+    up_to,
 };
 
 /// Delete very many files from an ImageKit.io media library
@@ -122,11 +122,11 @@ pub(crate) struct ReportOptions {
 pub(crate) struct Speed {
     /// IDs per request; 1 uses the single-file endpoint
     #[arg(short, long, value_name = "N", default_value_t = values::MAX_BATCH_SIZE,
-        value_parser = batch_size, value_hint = ValueHint::Other)]
+        value_parser = up_to::<{ values::MAX_BATCH_SIZE }>, value_hint = ValueHint::Other)]
     pub(crate) batch_size: usize,
     /// Requests in flight at the same time
     #[arg(short = 'j', long, value_name = "N", default_value_t = 16,
-        value_parser = concurrency, value_hint = ValueHint::Other)]
+        value_parser = up_to::<{ values::MAX_CONCURRENCY }>, value_hint = ValueHint::Other)]
     pub(crate) concurrency: usize,
     /// Requests per second, or N/m, auto or unlimited
     ///

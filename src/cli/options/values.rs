@@ -55,22 +55,13 @@ pub(super) fn pattern(text: &str) -> Result<String> {
 pub(super) const MAX_BATCH_SIZE: usize = 100;
 
 /// More requests in flight than this help nobody.
-const MAX_CONCURRENCY: usize = 1024;
+pub(super) const MAX_CONCURRENCY: usize = 1024;
 
-/// `--batch-size`.
-pub(super) fn batch_size(text: &str) -> Result<usize> {
-    up_to(text, MAX_BATCH_SIZE)
-}
-
-/// `--concurrency`.
-pub(super) fn concurrency(text: &str) -> Result<usize> {
-    up_to(text, MAX_CONCURRENCY)
-}
-
-fn up_to(text: &str, max: usize) -> Result<usize> {
+/// `--batch-size` and `--concurrency`: a whole number from 1 to `MAX`.
+pub(super) fn up_to<const MAX: usize>(text: &str) -> Result<usize> {
     let number = text.parse().ok();
-    let number = number.filter(|number| (1..=max).contains(number));
-    number.ok_or_else(|| anyhow!("must be from 1 to {max}"))
+    let number = number.filter(|number| (1..=MAX).contains(number));
+    number.ok_or_else(|| anyhow!("must be from 1 to {MAX}"))
 }
 
 /// A whole number, from 0 on.
