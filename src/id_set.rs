@@ -179,21 +179,15 @@ pub struct Slots {
 impl Slots {
     /// The slot of an ID.
     pub fn of(&self, id: &str) -> Slot {
-        let mut bytes = [0; 16];
-        // Of a known length, so that all digits are read at once.
-        let digits = <&[u8; 24]>::try_from(id.as_bytes()).ok();
-        let digits = digits.filter(|_| looks_like_imagekit(id));
-        if let Some(digits) = digits {
-            for (byte, [high, low]) in bytes.iter_mut().zip(digits.as_chunks().0) {
-                *byte = digit(*high) << 4 | digit(*low);
-            }
+        let (value, first) = if looks_like_imagekit(id) {
+            let eights = id.as_bytes().as_chunks().0.iter();
+            let add = |value, digits: &_| value << 32 | u128::from(value_of_hex(*digits));
+            (eights.fold(0, add), 0)
         } else {
             let [low, high] = self.digests.each_ref().map(|digest| digest.hash_one(id));
-            bytes[..8].copy_from_slice(&low.to_le_bytes());
-            bytes[8..12].copy_from_slice(&high.to_le_bytes()[..4]);
-        }
-        let first = if digits.is_some() { 0 } else { SHARDS };
-        let mixed = self.mixer.mix(u128::from_le_bytes(bytes));
+            (u128::from(low) | u128::from(high) << 64, SHARDS)
+        };
+        let mixed = self.mixer.mix(value & Mixer::MASK);
         let mut key = Key::default();
         key.copy_from_slice(&mixed.to_le_bytes()[..KEY_BYTES]);
         Slot {
@@ -333,22 +327,27 @@ impl Hasher for KeyHasher {
     }
 }
 
-/// The value of a hex digit: the low bits of `0` to `9` are it, those of letters are 1 to 6.
-const fn digit(hex: u8) -> u8 {
-    (hex & 0xf) + 9 * (hex >> 6)
+/// The value of eight lower-case hex digits, of all of them at once.
+const fn value_of_hex(digits: [u8; 8]) -> u64 {
+    let digits = u64::from_be_bytes(digits);
+    // The low bits of `0` to `9` are their value, those of letters are 1 to 6.
+    let values = (digits & 0x0f0f_0f0f_0f0f_0f0f) + 9 * (digits >> 6 & 0x0101_0101_0101_0101);
+    let pairs = (values | values >> 4) & 0x00ff_00ff_00ff_00ff;
+    let fours = (pairs | pairs >> 8) & 0x0000_ffff_0000_ffff;
+    (fours | fours >> 16) & 0xffff_ffff
 }
 
 /// Shard i of n takes a share of the values that grows from first to last by a factor of two; the last one takes
 /// less than one in 256 of them, so that two values in it differ in their other bytes.
 #[expect(
-    clippy::cast_precision_loss,
     clippy::cast_possible_truncation,
-    clippy::cast_sign_loss,
-    reason = "a value as a fraction of one; the product is at least 0 and below 512"
+    reason = "24 bits, and less than 512"
 )]
 fn shard(mixed: u128) -> u16 {
-    let fraction = (mixed >> (Mixer::BITS - 52)) as u64 as f64 / (1u64 << 52) as f64;
-    (((1.0 + fraction).log2() * f64::from(SHARDS)) as u16).min(SHARDS - 1)
+    const ONE: u64 = 1 << 24;
+    // x (4 - x) / 3 of a value as a fraction x of one: from 0 to 1, twice as steep at the first as at the last.
+    let x = (mixed >> (Mixer::BITS - 24)) as u64;
+    (x * (4 * ONE - x) / (3 * ONE) * u64::from(SHARDS) / ONE) as u16
 }
 
 #[cfg(test)]

@@ -5,6 +5,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use compact_str::CompactString;
 use jiff::Timestamp;
 
 use crate::target::{Doubt, Origin, Reject, Rejected, Target};
@@ -160,7 +161,7 @@ impl Purge {
 #[derive(Debug, Clone, PartialEq)]
 pub struct Outcome {
     /// The ID as read, trimmed.
-    pub file_id: Box<str>,
+    pub file_id: CompactString,
     /// Where it stood.
     pub origin: Origin,
     /// What became of it.
@@ -252,14 +253,14 @@ impl Outcome {
     }
 
     /// The row of an ID that an earlier run had in flight when it died.
-    pub(crate) fn interrupted(file_id: Box<str>, origin: Origin) -> Self {
+    pub(crate) fn interrupted(file_id: CompactString, origin: Origin) -> Self {
         let (status, error) = (Status::Unknown, ErrorCode::Interrupted);
         let message = "the run ended while this ID was in flight";
         Self::unsent(file_id, origin, status, error, message)
     }
 
     fn unsent(
-        file_id: Box<str>,
+        file_id: CompactString,
         origin: Origin,
         status: Status,
         error: ErrorCode,

@@ -5,6 +5,7 @@ use std::io;
 use std::path::Path;
 use std::sync::Arc;
 
+use compact_str::CompactString;
 use jiff::Timestamp;
 
 use super::chart::{KINDS, Timeline};
@@ -192,7 +193,7 @@ impl Figures {
 #[derive(Debug, Default)]
 struct OwnRows {
     seen: IdSet,
-    again: HashMap<Box<str>, u64>,
+    again: HashMap<CompactString, u64>,
 }
 
 impl OwnRows {

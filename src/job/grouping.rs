@@ -1,7 +1,6 @@
 //! Grouping: records are admitted one by one and leave in groups that share a request.
 
 use std::cell::Cell;
-use std::collections::VecDeque;
 use std::fmt::Display;
 use std::time::Duration;
 
@@ -86,25 +85,26 @@ impl Group {
     }
 }
 
-struct Grouper<'a, T, S, A, N> {
+struct Grouper<'a, I: IntoIterator, S, A, N> {
     records: S,
-    waiting: VecDeque<T>,
+    /// What is left of those that came last.
+    waiting: Option<I::IntoIter>,
     admit: A,
     size: N,
     stop: &'a Stop,
     backlog: &'a Backlog,
 }
 
-pub(crate) fn groups<'a, T, E: Display>(
-    records: impl Stream<Item = Result<Vec<T>, E>> + Unpin,
-    admit: impl FnMut(T) -> Admission,
+pub(crate) fn groups<'a, I: IntoIterator, E: Display>(
+    records: impl Stream<Item = Result<I, E>> + Unpin,
+    admit: impl FnMut(I::Item) -> Admission,
     size: impl Fn() -> usize,
     stop: &'a Stop,
     backlog: &'a Backlog,
 ) -> impl Stream<Item = Group> {
     let grouper = Grouper {
         records,
-        waiting: VecDeque::new(),
+        waiting: None,
         admit,
         size,
         stop,
@@ -117,12 +117,12 @@ pub(crate) fn groups<'a, T, E: Display>(
 }
 
 impl<
-    T,
+    I: IntoIterator,
     E: Display,
-    S: Stream<Item = Result<Vec<T>, E>> + Unpin,
-    A: FnMut(T) -> Admission,
+    S: Stream<Item = Result<I, E>> + Unpin,
+    A: FnMut(I::Item) -> Admission,
     N: Fn() -> usize,
-> Grouper<'_, T, S, A, N>
+> Grouper<'_, I, S, A, N>
 {
     /// The next group; an empty one is the end.
     async fn next_group(&mut self) -> Group {
@@ -140,7 +140,7 @@ impl<
                 return group;
             }
             match self.more(&group).await {
-                More::Records(records) => self.waiting.extend(records),
+                More::Records(records) => self.waiting = Some(records.into_iter()),
                 More::Later => return group,
                 More::Stopped => {
                     // Targets that were not sent yet are released by being forgotten; rows stand.
@@ -154,7 +154,7 @@ impl<
     fn fill(&mut self, group: &mut Group) {
         let size = (self.size)();
         while !group.is_full(size) {
-            let Some(record) = self.waiting.pop_front() else {
+            let Some(record) = self.waiting.as_mut().and_then(Iterator::next) else {
                 break;
             };
             match (self.admit)(record) {
@@ -165,7 +165,7 @@ impl<
         }
     }
 
-    async fn more(&mut self, group: &Group) -> More<T> {
+    async fn more(&mut self, group: &Group) -> More<I> {
         if self.stop.is_tripped() {
             return More::Stopped;
         }
@@ -191,8 +191,8 @@ impl<
     }
 }
 
-enum More<T> {
-    Records(Vec<T>),
+enum More<I> {
+    Records(I),
     /// The records have ended, or none came in time: what there is goes out.
     Later,
     Stopped,

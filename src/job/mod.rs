@@ -213,7 +213,7 @@ impl Job {
     ) -> impl Stream<Item = Group> {
         let with_slots = |records: Vec<Record>| {
             let slots = self.index.borrow().prefetch(&records);
-            records.into_iter().zip(slots).collect::<Vec<_>>()
+            records.into_iter().zip(slots)
         };
         let records = records.map(move |records| records.map(with_slots));
         let admit = |(record, slot)| self.admit(record, slot);

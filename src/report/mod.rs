@@ -24,6 +24,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
+use compact_str::CompactString;
 use thiserror::Error;
 
 pub(crate) use claim::{Claimed, claim, rehearse_claim};
@@ -108,7 +109,7 @@ enum Sink {
     Stdout {
         is_header_due: bool,
         /// Rows that wait for their purge: what is written here cannot be amended.
-        held: BTreeMap<Box<str>, Outcome>,
+        held: BTreeMap<CompactString, Outcome>,
     },
 }
 

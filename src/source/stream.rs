@@ -12,8 +12,8 @@ use tokio::sync::mpsc::{Receiver, Sender, channel};
 use super::{Skipped, SourceError, Sources};
 use crate::target::Record;
 
-/// Records of a chunk at the most: enough to be cheap, few enough to start soon.
-const MAX_RECORDS: usize = 1000;
+/// Records of a chunk at the most: enough to be cheap, few enough that all chunks stay near the processor.
+const MAX_RECORDS: usize = 256;
 
 /// Bytes of a chunk's text at the most, the last record not counted.
 const MAX_BYTES: usize = 256 * 1024;
