@@ -126,8 +126,8 @@ impl Connection {
             .timeout(self.timeout)
             .connect_timeout(self.connect_timeout())
             .http1_only()
-            // A repeat that nobody counted would make `attempts` a lie.
-            .retry(retry::never())
+            // A repeat that nobody counted would make `attempts` a lie. Where none can come, no request is copied for it.
+            .retry(retry::never().max_retries_per_request(0))
             .redirect(redirect::Policy::none())
             .pool_max_idle_per_host(self.max_idle);
         if self.base_url.loopback {

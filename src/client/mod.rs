@@ -13,9 +13,7 @@ mod rate_limit_headers;
 mod response;
 mod send_error;
 
-use std::fmt;
-
-use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, PercentEncode, utf8_percent_encode};
 use reqwest::{Method, RequestBuilder, Url};
 use serde::Serialize;
 
@@ -33,6 +31,9 @@ const SEGMENT: &AsciiSet = &NON_ALPHANUMERIC
     .remove(b'_')
     .remove(b'.')
     .remove(b'~');
+
+/// Room for most paths, in bytes.
+const USUAL_PATH: usize = 64;
 
 /// A page of a list.
 #[derive(Debug, Clone, Copy)]
@@ -111,8 +112,7 @@ impl Client {
     /// The ID is percent-encoded as one path segment: a raw `/` reaches no route and is
     /// answered "Invalid CSRF Token". `[seen]`
     pub async fn delete(&self, file_id: &FileId) -> Sent {
-        let segment = utf8_percent_encode(file_id.as_str(), SEGMENT);
-        let url = self.below_files(format_args!("/{segment}"));
+        let url = self.below_files(["/"].into_iter().chain(segment(file_id)));
         self.send(self.http.request(Method::DELETE, url)).await
     }
 
@@ -120,8 +120,7 @@ impl Client {
     pub async fn delete_batch(&self, file_ids: &[&FileId]) -> Sent {
         let file_ids: Vec<&str> = file_ids.iter().map(|id| id.as_str()).collect();
         let body = BatchRequest { file_ids }.to_json();
-        self.post(format_args!("/batch/deleteByFileIds"), body)
-            .await
+        self.post("/batch/deleteByFileIds", body).await
     }
 
     /// `GET /v1/files` with a `searchQuery` for these IDs: an array of what there is of them. `[spec]`
@@ -160,29 +159,32 @@ impl Client {
 
     /// `GET /v1/files/{fileId}/details`: what ImageKit knows of one file. `[spec]`
     pub async fn details(&self, file_id: &FileId) -> Sent {
-        let segment = utf8_percent_encode(file_id.as_str(), SEGMENT);
-        let url = self.below_files(format_args!("/{segment}/details"));
+        let path = ["/"].into_iter().chain(segment(file_id));
+        let url = self.below_files(path.chain(["/details"]));
         self.send(self.http.request(Method::GET, url)).await
     }
 
     /// `POST /v1/files/purge`: asks for one URL's removal from the CDN's caches. `[spec]`
     pub async fn purge(&self, url: &str) -> Sent {
         let body = serde_json::json!({ "url": url }).to_string();
-        self.post(format_args!("/purge"), body).await
+        self.post("/purge", body).await
     }
 
-    async fn post(&self, path: fmt::Arguments<'_>, body: String) -> Sent {
+    async fn post(&self, path: &str, body: String) -> Sent {
         let request = self
             .http
-            .request(Method::POST, self.below_files(path))
+            .request(Method::POST, self.below_files([path]))
             .header(reqwest::header::CONTENT_TYPE, "application/json")
             .body(body);
         self.send(request).await
     }
 
-    fn below_files(&self, path: fmt::Arguments<'_>) -> Url {
+    fn below_files<'a>(&self, parts: impl IntoIterator<Item = &'a str>) -> Url {
+        let mut path = String::with_capacity(USUAL_PATH);
+        path.push_str(self.files.path());
+        path.extend(parts);
         let mut url = self.files.clone();
-        url.set_path(&format!("{}{path}", self.files.path()));
+        url.set_path(&path);
         url
     }
 
@@ -190,4 +192,8 @@ impl Client {
         let response = request.send().await.map_err(SendError::of)?;
         Ok(Response::read(response).await)
     }
+}
+
+fn segment(file_id: &FileId) -> PercentEncode<'_> {
+    utf8_percent_encode(file_id.as_str(), SEGMENT)
 }
