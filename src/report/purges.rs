@@ -37,11 +37,11 @@ impl Tracker {
 
     /// Takes in a row; the last one of an ID counts.
     pub(super) fn load(&mut self, placed: &Placed<'_>) {
-        let row = placed.row;
-        let (file_id, status) = (row.file_id(), row.status());
+        let (row, status) = (placed.row, placed.row.status());
         if self.most == 0 || !status.is_own() {
             return;
         }
+        let file_id = row.file_id();
         self.places.remove(file_id);
         self.urls.remove(file_id);
         let Some(url) = row.url() else { return };

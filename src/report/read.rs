@@ -4,7 +4,7 @@
 //! it is torn; whatever else is no row makes the report one that cannot be trusted.
 
 use std::fs::File;
-use std::io::{self, BufRead, BufReader, Read, Seek, SeekFrom};
+use std::io::{self, BufRead, BufReader, Seek, SeekFrom};
 use std::path::Path;
 
 use super::row::{Cells, HEADER, NoRow, Row};
@@ -190,10 +190,21 @@ impl Reader {
     }
 
     fn add_line(&mut self) -> io::Result<usize> {
-        let room = (MAX_ROW - self.line.len().min(MAX_ROW)) as u64;
-        let taken = (&mut self.input)
-            .take(room)
-            .read_until(b'\n', &mut self.line)?;
+        let begin = self.line.len();
+        loop {
+            let block = match self.input.fill_buf() {
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+                block => block?,
+            };
+            let end = memchr::memchr(b'\n', block).map_or(block.len(), |at| at + 1);
+            let taken = end.min(MAX_ROW - self.line.len().min(MAX_ROW));
+            self.line.extend_from_slice(&block[..taken]);
+            self.input.consume(taken);
+            if taken == 0 || self.line.ends_with(b"\n") {
+                break;
+            }
+        }
+        let taken = self.line.len() - begin;
         self.at += taken as u64;
         self.number += 1;
         Ok(taken)

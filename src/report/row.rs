@@ -53,23 +53,26 @@ pub(super) fn write(row: &mut String, outcome: &Outcome, stamp: &mut Stamp) {
     word(row, digits.format(outcome.attempts));
     word(row, digits.format(outcome.duration.as_millis()));
     word(row, stamp.of(outcome.finished_at));
-    row.push(',');
-    let text = outcome.request_id.as_deref().unwrap_or_default();
-    cell(row, &harmless(&one_line(text)), Quote::Needed);
+    words(row, outcome.request_id.as_deref());
     word(row, digits.format(outcome.origin.line));
     row.push(',');
     cell(row, &input(&outcome.origin.input), Quote::Needed);
+    words(row, outcome.message.as_deref());
     row.push(',');
-    let text = outcome.message.as_deref().unwrap_or_default();
-    cell(row, &harmless(&one_line(text)), Quote::Needed);
-    row.push(',');
-    let text = outcome.origin.url.as_deref().unwrap_or_default();
-    cell(row, &harmless(text), Quote::Needed);
+    if let Some(url) = &outcome.origin.url {
+        cell(row, &harmless(url), Quote::Needed);
+    }
     word(row, outcome.purge.map_or("", Purge::as_str));
-    row.push(',');
-    let text = outcome.purge_request_id.as_deref().unwrap_or_default();
-    cell(row, &harmless(&one_line(text)), Quote::Needed);
+    words(row, outcome.purge_request_id.as_deref());
     row.push('\n');
+}
+
+/// A further cell of one line of text, if there is any.
+fn words(row: &mut String, text: Option<&str>) {
+    row.push(',');
+    if let Some(text) = text {
+        cell(row, &harmless(&one_line(text)), Quote::Needed);
+    }
 }
 
 /// A further cell that needs no quotes.
@@ -101,11 +104,8 @@ impl Cells {
     /// Reads one row, its line break included, exactly as [`write`](write()) writes it: anything else is not ours.
     pub(super) fn read(&mut self, row: &[u8]) -> Result<Row<'_>, NoRow> {
         let text = std::str::from_utf8(row).map_err(|_| NoRow::Wrong)?;
-        self.text.clear();
-        if memchr::memchr(b'"', row).is_some() {
+        if !self.split(text) {
             self.split_quoted(text)?;
-        } else {
-            self.split(text)?;
         }
         self.status = Status::parse(self.cell_at(1));
         self.purge = Purge::parse(self.cell_at(12));
@@ -138,33 +138,34 @@ impl Cells {
         cells
     }
 
-    /// The cells of most rows stand as they are.
-    fn split(&mut self, row: &str) -> Result<(), NoRow> {
-        let cells = row.strip_suffix('\n').ok_or(NoRow::Wrong)?;
-        self.text.push_str(cells);
-        let (mut column, mut begin) = (0, 0);
-        for at in memchr::memchr2_iter(b',', b'\n', cells.as_bytes()) {
-            if column + 1 == COLUMNS || cells.as_bytes()[at] == b'\n' {
-                return Err(NoRow::Wrong);
+    /// Splits a row whose cells stand as they are, as those of most do; whether it is one.
+    fn split(&mut self, row: &str) -> bool {
+        let mut begin = 0;
+        for (column, place) in self.places.iter_mut().enumerate() {
+            let rest = &row.as_bytes()[begin..];
+            let ends = |byte: &u8| matches!(byte, b',' | b'"' | b'\n');
+            let Some(len) = rest.iter().position(ends) else {
+                return false;
+            };
+            if rest[len] != separator(column) {
+                return false;
             }
-            self.places[column] = (begin, at);
-            (column, begin) = (column + 1, at + 1);
+            *place = (begin, begin + len);
+            begin += len + 1;
         }
-        self.places[column] = (begin, cells.len());
-        if column + 1 == COLUMNS {
-            Ok(())
-        } else {
-            Err(NoRow::Wrong)
-        }
+        self.text.clear();
+        self.text.push_str(row);
+        begin == row.len()
     }
 
     fn split_quoted(&mut self, row: &str) -> Result<(), NoRow> {
+        self.text.clear();
         let mut rest = row;
         for column in 0..COLUMNS {
             let begin = self.text.len();
             let after = self.cell(rest)?;
             self.places[column] = (begin, self.text.len());
-            let separator = if column + 1 < COLUMNS { ',' } else { '\n' };
+            let separator = char::from(separator(column));
             rest = rest[after..].strip_prefix(separator).ok_or(NoRow::Wrong)?;
         }
         if rest.is_empty() {
@@ -239,12 +240,19 @@ impl<'a> Row<'a> {
         let is_number =
             |cell: &str| !cell.is_empty() && cell.bytes().all(|byte| byte.is_ascii_digit());
         let is_time = |cell: &str| {
-            const SHAPE: &[u8] = b"0000-00-00T00:00:00.000Z";
-            cell.len() == SHAPE.len()
-                && cell.bytes().zip(SHAPE).all(|(byte, like)| match like {
-                    b'0' => byte.is_ascii_digit(),
-                    like => byte == *like,
-                })
+            const SHAPE: &[u8; 24] = b"0000-00-00T00:00:00.000Z";
+            let is_like = |(byte, like): (&u8, &u8)| match like {
+                b'0' => byte.is_ascii_digit(),
+                like => byte == like,
+            };
+            // Without an early end, so that many bytes are compared at once.
+            let bytes = <&[u8; 24]>::try_from(cell.as_bytes());
+            bytes.is_ok_and(|bytes| {
+                bytes
+                    .iter()
+                    .zip(SHAPE)
+                    .fold(true, |all, byte| all & is_like(byte))
+            })
         };
         let Some(status) = self.cells.status else {
             return false;
@@ -292,6 +300,11 @@ impl<'a> Row<'a> {
             purge_request_id: given(13),
         })
     }
+}
+
+/// What stands behind a cell.
+const fn separator(column: usize) -> u8 {
+    if column + 1 < COLUMNS { b',' } else { b'\n' }
 }
 
 #[derive(Clone, Copy)]
