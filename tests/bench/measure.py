@@ -8,13 +8,13 @@ SETTLED = 2_000_000
 HEADER = "file_id,status,http_status,error,attempts,duration_ms,finished_at,request_id,line,input,message,url,purge,purge_request_id\n"
 
 
-def run(command, count, stdin=None):
-    """CPU seconds, wall seconds and peak MiB of one command that settles `count` IDs, pinned to one core."""
+def run(command, count, stdin=None, cores="0"):
+    """CPU time, IDs a second and peak MiB of one command that settles `count` IDs, pinned to one core or two."""
     environment = {"IMAGEKIT_PRIVATE_KEY": "private_bench", "PATH": os.environ["PATH"],
                    "SSL_CERT_FILE": os.path.join(scratch, "ca.pem")}
     start, peak, done = time.monotonic(), 0, 0
     with open(os.path.join(scratch, "output.txt"), "w+") as output:
-        child = subprocess.Popen(["taskset", "-c", "0", *command], stdin=stdin, stdout=output, stderr=output, cwd=scratch,
+        child = subprocess.Popen(["taskset", "-c", cores, *command], stdin=stdin, stdout=output, stderr=output, cwd=scratch,
                                  env=environment)
         while not done:
             # The peak in the exit status would be that of this script, where the child needs less.
@@ -67,18 +67,18 @@ def curls(base):
         return run(["xargs", "-P", "16", "-n", "1", "curl", "-s", "-X", "DELETE", "-u", "private_bench:"], CURLS, few)
 
 
-def dry_run(program):
-    return run([program, "settled.txt", "--dry-run", "--progress", "none"], SETTLED)
+def dry_run(program, cores):
+    return run([program, "settled.txt", "--dry-run", "--progress", "none"], SETTLED, cores=cores)
 
 
-def resume(program):
+def resume(program, cores):
     """A report in which all is settled already, and an input that names all of it."""
     with open(os.path.join(scratch, "settled.csv"), "w") as report:
         report.write(HEADER)
         for n, file_id in enumerate(settled_ids()):
             report.write(f"{file_id},deleted,204,,1,42,2026-11-24T12:00:00.000Z,0123456789ab,{n + 1},settled.txt,,,,\n")
     return run([program, "settled.txt", "--base-url", plain, "--yes", "--progress", "none", "--resume", "-o", "settled.csv"],
-               SETTLED)
+               SETTLED, cores=cores)
 
 
 def settled_ids():
@@ -98,8 +98,9 @@ def rows():
         yield "singles, TLS" + suffix, "bare reqwest, TLS", lambda program=program: singles(program, tls)
         if batch:
             yield "batches of 100" + suffix, "bare reqwest", lambda program=program: ours(program, plain)
-        yield "dry run" + suffix, "bare reqwest", lambda program=program: dry_run(program)
-        yield "resume" + suffix, "bare reqwest", lambda program=program: resume(program)
+        for cores, where in [("0", ""), ("0,1", ", two cores")]:
+            yield "dry run" + where + suffix, "bare reqwest", lambda program=program, cores=cores: dry_run(program, cores)
+            yield "resume" + where + suffix, "bare reqwest", lambda program=program, cores=cores: resume(program, cores)
 
 
 with open(os.path.join(scratch, "settled.txt"), "w") as listed:
@@ -110,8 +111,8 @@ for _ in range(rounds):
         measured.setdefault(name, []).append(measure())
 middle = {name: [statistics.median(column) for column in zip(*runs)] for name, runs in measured.items()}
 print(f"{rounds} rounds, medians; one core for the client, one for nginx; {ids} IDs, {SETTLED} for dry run and resume")
-print(f"{'':<26} {'us CPU per ID':>14} {'to its peer':>12} {'IDs/s':>12} {'peak MiB':>9}")
+print(f"{'':<28} {'us CPU per ID':>14} {'to its peer':>12} {'IDs/s':>12} {'peak MiB':>9}")
 for name, peer, _ in rows():
     cpu, rate, peak = middle[name]
     ratio = f"{cpu / middle[peer][0]:.2f}" if peer else ""
-    print(f"{name:<26} {cpu:>14.2f} {ratio:>12} {rate:>12.0f} {peak:>9.1f}")
+    print(f"{name:<28} {cpu:>14.2f} {ratio:>12} {rate:>12.0f} {peak:>9.1f}")
