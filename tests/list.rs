@@ -449,7 +449,7 @@ fn older_lists_are_kept_and_incomplete_ones_replaced() {
     fs::write(scene.path("d.csv.state"), "{\"version\":1}").unwrap();
     list(&scene, "size > 0", "-o d.csv")
         .exits(2)
-        .says("is not a file of this program");
+        .says("needs the name d.csv.state");
     assert!(scene.path("d.csv.state").exists());
 }
 

@@ -64,7 +64,7 @@ fn a_report_that_the_real_command_could_not_have_refuses_the_rehearsal() {
     // A file in the place of the state.
     let foreign = scene();
     fs::write(foreign.path("ids.report.csv.state"), "foreign\n").unwrap();
-    refused(&foreign, "--quiet", 2, "is not a file of this program");
+    refused(&foreign, "--quiet", 2, "needs the name");
     fs::remove_file(foreign.path("ids.report.csv.state")).unwrap();
     // A list or a check that would not be replaced.
     for (name, look) in [
@@ -79,7 +79,7 @@ fn a_report_that_the_real_command_could_not_have_refuses_the_rehearsal() {
         fs::write(foreign.path(name), "an older one\n").unwrap();
         refused(&foreign, look, 2, "use --overwrite to replace it");
         fs::write(foreign.path(&format!("{name}.part")), "a download\n").unwrap();
-        let words = "is not a file of this program";
+        let words = "needs the name";
         refused(&foreign, &format!("{look} --overwrite"), 2, words);
         // What an earlier one left is no reason to refuse.
         fs::write(foreign.path(&format!("{name}.part")), fixture::SHEET).unwrap();

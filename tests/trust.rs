@@ -456,7 +456,7 @@ fn what_has_the_name_of_an_unfinished_report_and_is_none_is_left_alone() {
             let options: Vec<&str> = existing.split_whitespace().collect();
             let output = scene.command().args(options).output().unwrap();
             let ran = Ran::new(output, scene.folder.path());
-            ran.exits(2).says("csv.part is not a file of this program");
+            ran.exits(2).says("needs the name ids.report");
             assert_eq!(text(&scene), before);
             assert_eq!(scene.server.ledger().request_count(), asked);
             assert!(!scene.path("ids.report.csv.bak").exists());

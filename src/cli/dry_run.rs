@@ -30,10 +30,10 @@ pub(crate) async fn dry_run(cli: &Cli, paths: &Paths, progress: &Progress) -> Re
         number = signals.next() => return Ok(exit::of_reason(&Reason::Signal(number))),
     };
     progress.notice(&inputs.sources.skipped().notices().join("\n"));
-    check_caps(cli, &stats, due.len())?;
+    check_caps(cli, &stats, due.left())?;
     let rate = cli.speed.rate()?;
     mention_what_is_not_written(cli, progress);
-    progress.notice(in_words(cli, &stats, due.len() as u64, rate).trim_end());
+    progress.notice(in_words(cli, &stats, due.left() as u64, rate).trim_end());
     for list in inputs.except.unnamed(|id| inputs.index.is_in_input(id)) {
         progress.notice(&format!(
             "warning: --except {list} names nothing in this input"

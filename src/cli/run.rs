@@ -119,7 +119,7 @@ impl Run<'_> {
         let mut opened = self.open_report(&account)?;
         let (index, due) = (
             std::mem::take(&mut opened.index),
-            opened.pending_purges.len(),
+            opened.pending_purges.left(),
         );
         let ready = select! {
             ready = async {

@@ -122,11 +122,10 @@ impl Job {
         let Opened {
             report,
             index,
-            settled,
             pending_purges,
             ..
         } = opened;
-        stats.begin(settled, pending_purges.len() as u64);
+        stats.begin(index.settled(), pending_purges.left() as u64);
         let purge = || PurgeCache::new(Rc::clone(&api));
         Self {
             settings,

@@ -268,7 +268,7 @@ impl ResumeIndex {
     }
 
     /// Rows that stand and are not done again, by status.
-    pub(super) fn settled(&self) -> Counts {
+    pub(crate) fn settled(&self) -> Counts {
         let is_settled = |status: Status| status.settles_id() || !status.is_own();
         let counts = self.counts;
         Status::ALL.map(|status| counts[status as usize] * u64::from(is_settled(status)))

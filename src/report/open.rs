@@ -14,7 +14,7 @@ use thiserror::Error;
 
 use super::read::FileKind;
 use super::row::HEADER;
-use super::{Counts, Destination, PendingPurges, Report, ReportError, ResumeIndex, end_mark};
+use super::{Destination, PendingPurges, Report, ReportError, ResumeIndex, end_mark};
 use crate::files::{first_bytes, sync_folder, through_links, with_suffix};
 use crate::journal::{
     self, Extent, JournalError, MAX_URL_BYTES, Owner, StateContents, StateError, StateFile,
@@ -69,8 +69,6 @@ pub struct Opened {
     pub report: Report,
     /// What earlier runs left.
     pub index: ResumeIndex,
-    /// Settled rows of earlier runs, by status.
-    pub settled: Counts,
     /// Purges that earlier runs left to be done.
     pub pending_purges: PendingPurges,
     /// What a person should know.
@@ -123,7 +121,7 @@ pub enum OpenError {
     },
     /// A file in the place of the state, or of what is not complete yet, that this program did not write.
     #[error(
-        "{0} is not a file of this program, which needs that name; it was left alone: move it away, or give another --report"
+        "this program needs the name {0} for a file of its own, and what is there is not that; it was left alone: move it away, or give another --report"
     )]
     NameTaken(String),
     /// A folder, a device or a pipe: it could neither be gone on with nor be kept as `.bak`.
@@ -335,7 +333,6 @@ pub(super) fn opened(report: Report) -> Opened {
     Opened {
         report,
         index: ResumeIndex::default(),
-        settled: Counts::default(),
         pending_purges: PendingPurges::default(),
         notices: Vec::new(),
     }

@@ -24,13 +24,9 @@ pub(super) struct Tracker {
 
 impl Tracker {
     pub(super) fn new(max_purges: Option<u64>) -> Self {
-        let most = max_purges.map_or(0, |most| {
-            usize::try_from(most)
-                .unwrap_or(usize::MAX)
-                .saturating_add(1)
-        });
+        let most = max_purges.map_or(0, |most| most.saturating_add(1));
         Self {
-            most,
+            most: most.try_into().unwrap_or(usize::MAX),
             ..Self::default()
         }
     }
@@ -82,13 +78,8 @@ pub struct PendingPurges {
 
 impl PendingPurges {
     /// How many are left.
-    pub fn len(&self) -> usize {
+    pub fn left(&self) -> usize {
         self.places.len()
-    }
-
-    /// Whether none is left.
-    pub fn is_empty(&self) -> bool {
-        self.len() == 0
     }
 }
 
@@ -97,14 +88,11 @@ impl Iterator for PendingPurges {
 
     fn next(&mut self) -> Option<io::Result<Outcome>> {
         let begin = self.places.next()?;
-        Some(self.row_at(begin))
-    }
-}
-
-impl PendingPurges {
-    fn row_at(&self, begin: u64) -> io::Result<Outcome> {
-        let mut reader = Reader::at(File::open(&self.path)?, begin, ONE_ROW)?;
-        let row = reader.next()?.and_then(|placed| placed.row.outcome());
-        row.ok_or_else(|| io::Error::other("an earlier row can no longer be read"))
+        let read = || {
+            let mut reader = Reader::at(File::open(&self.path)?, begin, ONE_ROW)?;
+            let row = reader.next()?.and_then(|placed| placed.row.outcome());
+            row.ok_or_else(|| io::Error::other("an earlier row can no longer be read"))
+        };
+        Some(read())
     }
 }

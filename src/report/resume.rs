@@ -146,7 +146,6 @@ impl Opening<'_> {
         notices.extend(loaded.why.as_deref().map(|why| self.doubt_notice(why)));
         Ok(Opened {
             report,
-            settled: loaded.index.settled(),
             index: loaded.index,
             pending_purges,
             notices,
