@@ -9,7 +9,7 @@ use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use fixture::{BINARY, HEADER, Ran, Report, STATUSES, Scene, ids, instead, list};
-use imagekit_bulk_delete::sandbox::{Fault, Script};
+use imagekit_bulk_delete::sandbox::{Fault, Script, Window};
 use tempfile::TempDir;
 
 const SCRIPT: &str = include_str!("../src/html/page.js");
@@ -554,4 +554,30 @@ fn a_browser_shows_the_page_without_a_complaint_where_there_is_one() {
         String::from_utf8_lossy(&output.stderr)
     );
     assert!(said.contains("0 faults; pictures in "), "{said}");
+}
+
+#[test]
+fn a_page_says_what_is_in_doubt_and_what_was_a_rehearsal_where_no_row_does() {
+    // One of a hundred is missing, so nothing is deleted, and there is no second request before the run stops.
+    let all = ids(100);
+    let limits = vec![Window::fixed(1, Duration::from_mins(1))];
+    let script = Script {
+        limits,
+        ..Script::plain()
+    };
+    let scene = Scene::new(script)
+        .input("ids.txt", list(&all))
+        .option("--quiet --html page.html --max-duration 1s");
+    scene.server.ledger().put_all(all[1..].iter().cloned());
+    scene.run().exits(4);
+    let page = fs::read_to_string(scene.path("page.html")).unwrap();
+    assert!(
+        page.contains("99 more were sent, and it is in doubt"),
+        "{page}"
+    );
+
+    let scene = Scene::new(Script::plain()).input("ids.txt", "");
+    scene.run_with("--sandbox --html page.html").exits(0);
+    let page = fs::read_to_string(scene.path("page.sandbox.html")).unwrap();
+    assert!(page.contains("Rehearsal in the sandbox"), "{page}");
 }

@@ -74,14 +74,24 @@ impl PageView<'_> {
         self.run?.stopped.as_deref()
     }
 
-    /// How far a run came that ended early, where its total is known.
+    /// How far a run came that ended early, as far as that is known.
     fn how_far(&self) -> Option<String> {
         let stats = self.run?.stats;
-        let not_begun = grouped(stats.not_begun()?);
         let (in_doubt, records) = (grouped(stats.in_doubt()), grouped(stats.records()));
-        Some(format!(
-            "Of {records} records, {in_doubt} are in doubt and {not_begun} were not begun."
-        ))
+        match stats.not_begun().map(grouped) {
+            Some(not_begun) => Some(format!(
+                "Of {records} records, {in_doubt} are in doubt and {not_begun} were not begun."
+            )),
+            None if stats.in_doubt() == 0 => None,
+            None => Some(format!(
+                "{in_doubt} more were sent, and it is in doubt what became of them."
+            )),
+        }
+    }
+
+    /// Whether nothing real was touched: a report without rows does not say it.
+    fn is_rehearsal(&self) -> bool {
+        self.figures.is_rehearsal || self.run.is_some_and(|run| run.stats.is_rehearsal())
     }
 
     /// How the first line is coloured.
