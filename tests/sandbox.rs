@@ -40,7 +40,7 @@ fn the_sandbox_lists_and_refuses_as_imagekit_documents_it() {
         ("/v1/files", 18),
         ("/v1/files/", 18),
         ("/v1/files/?limit=5&skip=2&sort=ASC_NAME", 5),
-        ("/v1/files?skip=15", 3),
+        ("/v1/files?skip=15&type=file", 3),
         ("/v1/files?searchQuery=size%20%3E%200", 20),
     ] {
         let (status, files) = get(&server, path);

@@ -208,8 +208,11 @@ impl Server {
         if !(1..=MAX_LIMIT).contains(&limit) {
             return Err(invalid("limit"));
         }
-        let known = ["skip", "limit", "sort", "searchQuery"];
-        if let Some(name) = query.keys().find(|name| !known.contains(&name.as_str())) {
+        let is_known = |name: &str, value: &str| {
+            ["skip", "limit", "sort", "searchQuery"].contains(&name)
+                || (name, value) == ("type", "file")
+        };
+        if let Some((name, _)) = query.iter().find(|(name, value)| !is_known(name, value)) {
             return Err(invalid(name));
         }
         let search = match given("searchQuery") {
