@@ -76,7 +76,7 @@ pub(crate) struct Reading {
     delimiter: Option<u8>,
     /// File of IDs that must not be deleted; repeatable
     ///
-    /// It is read by the same rules, with a header of its own: a list, an export or a report. A record that names
+    /// A list, an export or a report, read by the same rules as the input, with its own header. A record that names
     /// one of its IDs is excluded: nothing is sent for it. A file that cannot be read or has no ID is an error.
     #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
     pub(crate) except: Vec<PathBuf>,
@@ -210,7 +210,7 @@ pub(crate) struct Safety {
     /// Stop, resumable, when more than this were not found
     ///
     /// With a list for the wrong account, most IDs are not found. A percentage such as 5% is of all records decided so
-    /// far, and applies once 1000 are. IDs that earlier runs of the job did not find count: to continue, raise it.
+    /// far, and applies once 1000 are. IDs that earlier runs of the job did not find count too: raise it to continue.
     #[arg(long, value_name = "N|P%", value_parser = threshold, value_hint = ValueHint::Other)]
     pub(crate) max_not_found: Option<Threshold>,
     /// Stop, resumable, after this much time
