@@ -190,16 +190,15 @@ impl<E: FnMut(&Listed)> Lister<'_, E> {
     async fn list(&mut self) -> Result<(), ListError> {
         let mut since = None;
         loop {
-            let query = self.query.since(since);
-            let rows = self.page(&query, Sort::Created, 0).await?;
+            let page = ListPage {
+                search: &self.query.since(since),
+                sort: Sort::Created,
+                skip: 0,
+            };
+            let rows = self.page(&page).await?;
             check_order(&rows, since)?;
             self.take(&rows)?;
-            let behind = ListPage {
-                search: &query,
-                sort: Sort::Created,
-                skip: rows.len(),
-            };
-            let is_last = self.is_last(rows.len(), behind, None).await?;
+            let is_last = self.is_last(&page, rows.len(), None).await?;
             let (false, Some(first), Some(last)) = (is_last, rows.first(), rows.last()) else {
                 return Ok(());
             };
@@ -217,15 +216,19 @@ impl<E: FnMut(&Listed)> Lister<'_, E> {
     /// `[inferred]`
     async fn is_last(
         &mut self,
+        page: &ListPage<'_>,
         rows: usize,
-        behind: ListPage<'_>,
         walked: Option<&HashSet<String>>,
     ) -> Result<bool, ListError> {
         self.longest = self.longest.max(rows);
         if rows == 0 || rows >= self.full {
             return Ok(rows == 0);
         }
-        let behind = self.page(behind.search, behind.sort, behind.skip).await?;
+        let behind = ListPage {
+            skip: page.skip + rows,
+            ..*page
+        };
+        let behind = self.page(&behind).await?;
         let is_owed = |row: &&Row| {
             let id = &row.file.file_id;
             let is_known = match walked {
@@ -275,7 +278,12 @@ impl<E: FnMut(&Listed)> Lister<'_, E> {
         let query = self.query.within(second);
         let (mut walked, mut skip, mut idle_pages) = (HashSet::new(), 0, 0);
         loop {
-            let rows = self.page(&query, Sort::Name, skip).await?;
+            let page = ListPage {
+                search: &query,
+                sort: Sort::Name,
+                skip,
+            };
+            let rows = self.page(&page).await?;
             if let Some(row) = rows.iter().find(|row| row.second() != second) {
                 return Err(out_of_order(row, second));
             }
@@ -292,12 +300,7 @@ impl<E: FnMut(&Listed)> Lister<'_, E> {
             let ids: HashSet<&str> = rows.iter().map(|row| &*row.file.file_id).collect();
             let (there, known) = (skip + ids.len(), walked.len());
             walked.extend(ids.into_iter().map(str::to_owned));
-            let behind = ListPage {
-                search: &query,
-                sort: Sort::Name,
-                skip: skip + rows.len(),
-            };
-            if self.is_last(rows.len(), behind, Some(&walked)).await? {
+            if self.is_last(&page, rows.len(), Some(&walked)).await? {
                 return Ok(walked.len() >= there);
             }
             idle_pages = if walked.len() == known {
@@ -316,10 +319,9 @@ impl<E: FnMut(&Listed)> Lister<'_, E> {
     }
 
     /// One page, asked for until there is one.
-    async fn page(&self, search: &str, sort: Sort, skip: usize) -> Result<Vec<Row>, ListError> {
-        let page = ListPage { search, sort, skip };
+    async fn page(&self, page: &ListPage<'_>) -> Result<Vec<Row>, ListError> {
         loop {
-            let send = async |client: &Client| client.list(&page).await;
+            let send = async |client: &Client| client.list(page).await;
             match self.api.ask(Endpoint::List, || true, |_| false, send).await {
                 Ok(response) => return rows(&response),
                 Err(Unanswered::GivenUp(why)) => {

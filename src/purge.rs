@@ -51,8 +51,7 @@ pub struct PurgeCache {
     was_accepted: Cell<bool>,
     endless_refusals: Cell<u32>,
     /// Attempts that failed in a row, and since when.
-    failures: Cell<u32>,
-    failing_since: Cell<Option<Instant>>,
+    failing: Cell<Option<(u32, Instant)>>,
     /// URLs that this run asked for, and what came of them; `None` where no answer has come yet.
     earlier: RefCell<HashMap<Box<str>, watch::Sender<Option<Purged>>>>,
 }
@@ -67,8 +66,7 @@ impl PurgeCache {
             closed: watch::Sender::new(None),
             was_accepted: Cell::new(false),
             endless_refusals: Cell::new(0),
-            failures: Cell::new(0),
-            failing_since: Cell::new(None),
+            failing: Cell::new(None),
             earlier: RefCell::default(),
         }
     }
@@ -165,13 +163,8 @@ impl PurgeCache {
             self.earlier.borrow_mut().insert(url.into(), sender);
         }
         let mut purged = self.ask(url).await;
-        if let (
-            Some(Purged {
-                is_bad_url: true, ..
-            }),
-            Some(exact),
-        ) = (&purged, without_star(url))
-        {
+        let is_refused = purged.as_ref().is_some_and(|purged| purged.is_bad_url);
+        if let Some(exact) = without_star(url).filter(|_| is_refused) {
             purged = self.ask(exact).await;
         }
         let mut earlier = self.earlier.borrow_mut();
@@ -204,14 +197,9 @@ impl PurgeCache {
         Some(match asked {
             Ok(response) => self.read(&response),
             Err(Unanswered::KeyRefused(message)) => self.refused(message),
-            Err(Unanswered::GivenUp(why)) => Purged::not(Purge::Failed, why),
+            Err(Unanswered::GivenUp(why)) => Purged::new(Purge::Failed, Some(why)),
             Err(Unanswered::Stopped) => return None,
-            Err(Unanswered::Unwanted) => Purged {
-                purge: (*self.closed.borrow())?,
-                request_id: None,
-                why: None,
-                is_bad_url: false,
-            },
+            Err(Unanswered::Unwanted) => Purged::new((*self.closed.borrow())?, None),
         })
     }
 
@@ -232,10 +220,8 @@ impl PurgeCache {
                 self.was_accepted.set(true);
                 self.endless_refusals.set(0);
                 Purged {
-                    purge: Purge::Requested,
                     request_id: response.purge_request_id().map(Into::into),
-                    why: None,
-                    is_bad_url: false,
+                    ..Purged::new(Purge::Requested, None)
                 }
             }
             402 | 429 => self.close(Purge::OverLimit, message),
@@ -243,7 +229,7 @@ impl PurgeCache {
             _ if is_about_a_quota(&message) => self.close(Purge::OverLimit, message),
             status => Purged {
                 is_bad_url: status == 400,
-                ..Purged::not(Purge::Failed, message)
+                ..Purged::new(Purge::Failed, Some(message))
             },
         }
     }
@@ -254,14 +240,12 @@ impl PurgeCache {
             .as_ref()
             .map_or(true, |response| response.status >= 500);
         if !is_failure {
-            self.failures.set(0);
-            self.failing_since.set(None);
+            self.failing.set(None);
             return;
         }
-        let since = self.failing_since.get().unwrap_or_else(Instant::now);
-        self.failing_since.set(Some(since));
-        self.failures.set(self.failures.get() + 1);
-        if self.failures.get() >= MAX_FAILURES && since.elapsed() >= MAX_FAILING {
+        let (earlier, since) = self.failing.get().unwrap_or_else(|| (0, Instant::now()));
+        self.failing.set(Some((earlier + 1, since)));
+        if earlier + 1 >= MAX_FAILURES && since.elapsed() >= MAX_FAILING {
             self.close(Purge::Failed, "none goes through".to_owned());
         }
     }
@@ -289,7 +273,7 @@ impl PurgeCache {
         if is_first {
             tracing::warn!("ImageKit accepts no more purges; deletions continue ({why})");
         }
-        Purged::not(purge, why)
+        Purged::new(purge, Some(why))
     }
 
     /// Whether a 429 is about the quota and not about the rate: how ImageKit reports a used-up quota is not documented.
@@ -363,11 +347,11 @@ struct Purged {
 }
 
 impl Purged {
-    fn not(purge: Purge, why: String) -> Self {
+    fn new(purge: Purge, why: Option<String>) -> Self {
         Self {
             purge,
             request_id: None,
-            why: Some(why),
+            why,
             is_bad_url: false,
         }
     }
