@@ -168,39 +168,12 @@ pub struct Slot {
     shard: u16,
 }
 
-/// Finds the slots of one set, on any thread.
-#[derive(Debug, Clone)]
-pub struct Slots {
-    mixer: Mixer,
-    /// Make 12 bytes of an ID that is not ImageKit's.
-    digests: [RandomState; 2],
-}
-
-impl Slots {
-    /// The slot of an ID.
-    pub fn of(&self, id: &str) -> Slot {
-        let (value, first) = if looks_like_imagekit(id) {
-            let eights = id.as_bytes().as_chunks().0.iter();
-            let add = |value, digits: &_| value << 32 | u128::from(value_of_hex(*digits));
-            (eights.fold(0, add), 0)
-        } else {
-            let [low, high] = self.digests.each_ref().map(|digest| digest.hash_one(id));
-            (u128::from(low) | u128::from(high) << 64, SHARDS)
-        };
-        let mixed = self.mixer.mix(value & Mixer::MASK);
-        let mut key = Key::default();
-        key.copy_from_slice(&mixed.to_le_bytes()[..KEY_BYTES]);
-        Slot {
-            key,
-            shard: first + shard(mixed),
-        }
-    }
-}
-
 /// The set.
 #[derive(Debug)]
 pub struct IdSet {
-    slots: Slots,
+    mixer: Mixer,
+    /// Make 12 bytes of an ID that is not ImageKit's.
+    digests: [RandomState; 2],
     /// First those of ImageKit's IDs, then as many of others.
     shards: Box<[Shard]>,
 }
@@ -208,10 +181,8 @@ pub struct IdSet {
 impl Default for IdSet {
     fn default() -> Self {
         Self {
-            slots: Slots {
-                mixer: Mixer::new(),
-                digests: [RandomState::new(), RandomState::new()],
-            },
+            mixer: Mixer::new(),
+            digests: [RandomState::new(), RandomState::new()],
             shards: (0..2 * SHARDS).map(|_| Shard::default()).collect(),
         }
     }
@@ -228,7 +199,7 @@ impl IdSet {
 
     /// The flags of an ID, which is taken in if it was not there.
     pub fn entry(&mut self, id: &str) -> &mut Flags {
-        self.entry_at(self.slots.of(id))
+        self.entry_at(self.slot_of(id))
     }
 
     /// The flags of the ID of a slot, which is taken in if it was not there.
@@ -239,7 +210,7 @@ impl IdSet {
 
     /// The flags of an ID; `None` if it was never taken in.
     pub fn get(&self, id: &str) -> Option<Flags> {
-        self.get_at(self.slots.of(id))
+        self.get_at(self.slot_of(id))
     }
 
     /// The flags of the ID of a slot; `None` if it was never taken in.
@@ -248,9 +219,23 @@ impl IdSet {
         shard.get(&slot.key).copied()
     }
 
-    /// What finds its slots.
-    pub fn slots(&self) -> &Slots {
-        &self.slots
+    /// The slot of an ID.
+    pub fn slot_of(&self, id: &str) -> Slot {
+        let (value, first) = if looks_like_imagekit(id) {
+            let eights = id.as_bytes().as_chunks().0.iter();
+            let add = |value, digits: &_| value << 32 | u128::from(value_of_hex(*digits));
+            (eights.fold(0, add), 0)
+        } else {
+            let [low, high] = self.digests.each_ref().map(|digest| digest.hash_one(id));
+            (u128::from(low) | u128::from(high) << 64, SHARDS)
+        };
+        let mixed = self.mixer.mix(value & Mixer::MASK);
+        let mut key = Key::default();
+        key.copy_from_slice(&mixed.to_le_bytes()[..KEY_BYTES]);
+        Slot {
+            key,
+            shard: first + shard(mixed),
+        }
     }
 
     /// Brings what is known of the IDs of these slots near the processor; changes nothing.
@@ -282,7 +267,7 @@ impl IdSet {
 
 /// Spreads the values of 96 bits evenly, no two of them to the same: what stands in a table is a part of it, and the
 /// table in which it stands tells the rest.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 struct Mixer {
     seed: u128,
     factors: [u128; 2],
@@ -412,7 +397,7 @@ mod tests {
         let (mut total, mut known) = (0, [0; SHARDS as usize]);
         for number in 0..700_000_u64 {
             let id = number.wrapping_mul(0x9e37_79b9_7f4a_7c15);
-            let slot = set.slots.of(&format!("{number:08x}{id:016x}"));
+            let slot = set.slot_of(&format!("{number:08x}{id:016x}"));
             set.entry_at(slot);
             let now = bytes(set.shards[usize::from(slot.shard)].capacity());
             let old = std::mem::replace(&mut known[usize::from(slot.shard)], now);

@@ -7,8 +7,10 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use compact_str::CompactString;
+
 use super::{Counts, Finished, PurgeCounts};
-use crate::id_set::{Count, Flag, Flags, IdSet, Slot, Slots};
+use crate::id_set::{Count, Flag, Flags, IdSet, Slot};
 use crate::journal::SentId;
 use crate::outcome::{Outcome, Purge, Status};
 use crate::target::{Doubt, Origin, Record, Rejected, Target};
@@ -63,7 +65,7 @@ impl ResumeIndex {
     /// The slots of records that are admitted or counted next; see [`IdSet::prefetch`].
     pub fn prefetch(&self, records: &[Record]) -> Vec<Slot> {
         let ids = records.iter().map(Record::file_id);
-        let slots: Vec<Slot> = ids.map(|id| self.ids.slots().of(id)).collect();
+        let slots: Vec<Slot> = ids.map(|id| self.ids.slot_of(id)).collect();
         self.ids.prefetch(slots.iter().copied());
         slots
     }
@@ -105,7 +107,7 @@ impl ResumeIndex {
     /// Admits a record that is never sent.
     pub fn admit_rejected(&mut self, rejected: Rejected) -> Admission {
         let key = invalids(&rejected.file_id);
-        if self.take_one(self.ids.slots().of(&key), &key, Count::Single) {
+        if self.take_one(self.ids.slot_of(&key), &key, Count::Single) {
             return Admission::Settled;
         }
         Admission::Decided(Box::new(Outcome::rejected(rejected)))
@@ -148,19 +150,19 @@ impl ResumeIndex {
     }
 
     /// Takes in rows of earlier runs, in the order of the file.
-    pub(super) fn load_all(&mut self, batch: &RowBatch) {
+    pub(super) fn load_all(&mut self, rows: &[LoadedRow]) {
+        let ids = rows.iter().map(|row| &row.file_id);
+        let slots: Vec<Slot> = ids.map(|id| self.ids.slot_of(id)).collect();
+        let rows = || rows.iter().zip(slots.iter().copied());
         // One right after the other, so that they wait for memory together.
-        for row in batch.rows.iter().filter(|row| row.status.is_own()) {
-            self.ids.entry_at(row.slot);
+        for (_, slot) in rows().filter(|(row, _)| row.status.is_own()) {
+            self.ids.entry_at(slot);
         }
-        let mut begin = 0;
-        for row in &batch.rows {
-            let file_id = &batch.ids[begin..row.end];
-            begin = row.end;
+        for (row, slot) in rows() {
             if row.status.is_own() {
-                self.replace_own(row.slot, file_id, row.status, row.purge);
+                self.replace_own(slot, &row.file_id, row.status, row.purge);
             } else {
-                self.load_single(row.slot, file_id, row.status);
+                self.load_single(slot, &row.file_id, row.status);
             }
         }
     }
@@ -170,7 +172,7 @@ impl ResumeIndex {
         self.counts[status as usize] += 1;
         if status == Status::Invalid {
             let key = invalids(file_id);
-            let slot = self.ids.slots().of(&key);
+            let slot = self.ids.slot_of(&key);
             self.ids.entry_at(slot).set(Flag::Invalid);
             self.add_one(slot, &key, Count::Single);
         } else {
@@ -178,16 +180,11 @@ impl ResumeIndex {
         }
     }
 
-    /// Finds the slots of its IDs.
-    pub(super) fn slots(&self) -> Slots {
-        self.ids.slots().clone()
-    }
-
     /// Takes in rows that this run wrote.
     pub(super) fn note_written(&mut self, outcomes: &[Outcome]) {
         for outcome in outcomes {
             if outcome.status.is_own() {
-                let slot = self.ids.slots().of(&outcome.file_id);
+                let slot = self.ids.slot_of(&outcome.file_id);
                 self.replace_own(slot, &outcome.file_id, outcome.status, outcome.purge);
             } else {
                 self.counts[outcome.status as usize] += 1;
@@ -259,7 +256,7 @@ impl ResumeIndex {
 
     /// Whether a later row of the same ID replaced this one; to be asked once for each row, in the order of the file.
     pub(super) fn is_superseded(&mut self, file_id: &str) -> bool {
-        self.take_one(self.ids.slots().of(file_id), file_id, Count::Superseded)
+        self.take_one(self.ids.slot_of(file_id), file_id, Count::Superseded)
     }
 
     /// Whether the report holds more than one row for each decided record.
@@ -337,46 +334,12 @@ impl ResumeIndex {
     }
 }
 
-/// Rows that are taken in together; its room is used again.
-#[derive(Debug, Default)]
-pub(super) struct RowBatch {
-    /// One after the other.
-    ids: String,
-    rows: Vec<LoadedRow>,
-}
-
+/// A row of an earlier run, as far as it is taken in.
 #[derive(Debug)]
-struct LoadedRow {
-    slot: Slot,
-    /// Where its ID ends.
-    end: usize,
-    status: Status,
-    purge: Option<Purge>,
-}
-
-impl RowBatch {
-    /// Adds a row.
-    pub(super) fn add(&mut self, slots: &Slots, row: (&str, Status, Option<Purge>)) {
-        let (file_id, status, purge) = row;
-        self.ids.push_str(file_id);
-        self.rows.push(LoadedRow {
-            slot: slots.of(file_id),
-            end: self.ids.len(),
-            status,
-            purge,
-        });
-    }
-
-    /// How many rows there are.
-    pub(super) fn len(&self) -> usize {
-        self.rows.len()
-    }
-
-    /// Empties it and keeps its room.
-    pub(super) fn clear(&mut self) {
-        self.ids.clear();
-        self.rows.clear();
-    }
+pub(super) struct LoadedRow {
+    pub(super) file_id: CompactString,
+    pub(super) status: Status,
+    pub(super) purge: Option<Purge>,
 }
 
 /// Numbers the records of all inputs, so that few bits say where an ID stood first.
@@ -505,15 +468,22 @@ mod tests {
     #[test]
     fn the_account_is_of_the_last_rows_however_many_there_were() {
         let mut index = ResumeIndex::default();
-        let (slots, mut batch) = (index.slots(), RowBatch::default());
+        let row = |file_id: &str, status, purge| LoadedRow {
+            file_id: file_id.into(),
+            status,
+            purge,
+        };
         for _ in 0..40 {
-            batch.add(&slots, ("a", Status::Failed, None));
-            batch.add(&slots, ("b", Status::Duplicate, None));
-            batch.add(&slots, ("", Status::Invalid, None));
+            index.load_all(&[
+                row("a", Status::Failed, None),
+                row("b", Status::Duplicate, None),
+                row("", Status::Invalid, None),
+            ]);
         }
-        batch.add(&slots, ("a", Status::Deleted, Some(Purge::Failed)));
-        batch.add(&slots, ("a", Status::Deleted, Some(Purge::Requested)));
-        index.load_all(&batch);
+        index.load_all(&[
+            row("a", Status::Deleted, Some(Purge::Failed)),
+            row("a", Status::Deleted, Some(Purge::Requested)),
+        ]);
         let account = index.account();
         let count = |account: &Finished, status| account.counts[status as usize];
         assert_eq!(count(&account, Status::Deleted), 1);

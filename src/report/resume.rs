@@ -10,22 +10,21 @@ use std::mem;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::mpsc::{Receiver, SyncSender, channel, sync_channel};
+use std::sync::mpsc::{SyncSender, sync_channel};
 use std::thread::{self, Scope};
 
 use rustix::fs::OFlags;
 
 use super::evidence::Evidence;
-use super::index::RowBatch;
+use super::index::LoadedRow;
 use super::open::{Existing, OpenError, Opened, Opening, Place, Undo};
 use super::purges::Tracker;
 use super::read::{self, FileKind, ReadEnd, Reader};
 use super::row::{self, HEADER};
 use super::{PendingPurges, Report, ResumeIndex, begin_with_header, end_mark};
 use crate::files::{is_planted, with_suffix};
-use crate::id_set::Slots;
 use crate::journal::{self, Extent, REHEARSAL_HOST, SentId, StateHeader};
-use crate::outcome::{Outcome, Purge, Status};
+use crate::outcome::Outcome;
 use crate::target::Origin;
 
 /// Rows that are taken in together: enough to wait for memory together, few enough to stay near the processor.
@@ -225,13 +224,16 @@ impl Loaded {
             ..Self::default()
         };
         let mut reader = Reader::new(file).map_err(place.io())?;
-        let slots = loaded.index.slots();
         // Rows are looked up on a thread of their own, since half of the time is waiting for memory.
         thread::scope(|scope| {
             let mut loading = Loading::begin(scope, &mut loaded.index)?;
             while let Some(placed) = reader.next()? {
                 let row = placed.row;
-                loading.add(&slots, (row.file_id(), row.status(), row.purge()));
+                loading.add(LoadedRow {
+                    file_id: row.file_id().into(),
+                    status: row.status(),
+                    purge: row.purge(),
+                });
                 loaded.tracker.load(&placed);
                 loaded.is_rehearsal |= row.is_of_a_rehearsal();
                 evidence.landing.take_in(&placed);
@@ -262,11 +264,10 @@ impl Loaded {
     }
 }
 
-/// Hands rows to the thread that takes them in, and gets their room back.
+/// Hands rows to the thread that takes them in.
 struct Loading {
-    batch: RowBatch,
-    full: SyncSender<RowBatch>,
-    empty: Receiver<RowBatch>,
+    rows: Vec<LoadedRow>,
+    full: SyncSender<Vec<LoadedRow>>,
 }
 
 impl Loading {
@@ -274,39 +275,30 @@ impl Loading {
         scope: &'scope Scope<'scope, '_>,
         index: &'scope mut ResumeIndex,
     ) -> io::Result<Self> {
-        let (full, batches) = sync_channel::<RowBatch>(BATCHES_AHEAD);
-        let (emptied, empty) = channel();
-        let loading = move || {
-            for mut batch in batches {
-                index.load_all(&batch);
-                batch.clear();
-                // At the end nobody needs it any more.
-                let _ = emptied.send(batch);
-            }
-        };
+        let (full, batches) = sync_channel::<Vec<_>>(BATCHES_AHEAD);
+        let loading = move || batches.iter().for_each(|rows| index.load_all(&rows));
         let begun = thread::Builder::new().spawn_scoped(scope, loading);
         begun.map_err(|error| {
             let why = format!("no thread can start: {error}; allow more processes (`ulimit -u`)");
             io::Error::new(error.kind(), why)
         })?;
         Ok(Self {
-            batch: RowBatch::default(),
+            rows: Vec::with_capacity(ROWS_AT_ONCE),
             full,
-            empty,
         })
     }
 
-    fn add(&mut self, slots: &Slots, row: (&str, Status, Option<Purge>)) {
-        self.batch.add(slots, row);
-        if self.batch.len() >= ROWS_AT_ONCE {
-            let next = self.empty.try_recv().unwrap_or_default();
+    fn add(&mut self, row: LoadedRow) {
+        self.rows.push(row);
+        if self.rows.len() == ROWS_AT_ONCE {
+            let next = Vec::with_capacity(ROWS_AT_ONCE);
             // Only a thread that panicked hears nothing, and then the scope panics too.
-            let _ = self.full.send(mem::replace(&mut self.batch, next));
+            let _ = self.full.send(mem::replace(&mut self.rows, next));
         }
     }
 
     fn end(self) {
-        let _ = self.full.send(self.batch);
+        let _ = self.full.send(self.rows);
     }
 }
 
