@@ -100,10 +100,6 @@ impl Layout {
         }
         if let Some(first) = parser.next_row().map_err(broken)? {
             layout.first = FirstRow::of(&first);
-            let second_id = |parser: &mut Parser, id| -> Result<_, SourceError> {
-                let second = parser.next_row().map_err(broken)?;
-                Ok(second.map(|row| clean(row.cell(id)).into_owned()))
-            };
             let titles = layout.first.titles();
             layout.id = id_column(name, &titles, options)?;
             let id = &titles[layout.id];
@@ -113,7 +109,8 @@ impl Layout {
                 (Header::Detect, _) if is_id_name(id) => true,
                 (Header::Detect, _) if !may_be_header(id) && FileId::parse(id).is_ok() => false,
                 (Header::Detect, column) => {
-                    let second = second_id(parser, layout.id)?;
+                    let second = parser.next_row().map_err(broken)?;
+                    let second = second.map(|row| clean(row.cell(layout.id)));
                     if second.is_none() && column.is_none() && FileId::parse(id).is_err() {
                         let text: String = id.chars().take(80).collect();
                         return Err(SourceError::Unusable(format!(
@@ -124,12 +121,8 @@ impl Layout {
                 }
             };
             if is_header {
-                let find = |wanted| {
-                    titles
-                        .iter()
-                        .position(|title| title.eq_ignore_ascii_case(wanted))
-                };
-                (layout.url, layout.kind) = (find("url"), find("type"));
+                layout.url = named(&titles, "url");
+                layout.kind = named(&titles, "type");
                 layout.has_header = true;
             }
         }
