@@ -197,6 +197,25 @@ fn a_bom_is_no_part_of_an_id_nor_of_the_report() {
 }
 
 #[test]
+fn a_bom_behind_an_id_is_no_part_of_it_and_is_not_kept() {
+    for is_state_whole in [true, false] {
+        let all = ids(12);
+        let scene = killed(&all);
+        let with_bom = format!("{}{BOM}", all[2]);
+        put(&scene, &text(&scene).replacen(&all[2], &with_bom, 1));
+        if !is_state_whole {
+            let path = scene.path("ids.report.csv.state");
+            let mut state = fs::read(&path).unwrap();
+            state[100] ^= 1;
+            fs::write(&path, state).unwrap();
+        }
+        let report = ends_true(&scene, &all);
+        assert_eq!(report.count("not_found"), 0);
+        assert!(!text(&scene).contains(BOM));
+    }
+}
+
+#[test]
 fn a_bom_before_a_row_that_the_purge_reads_makes_no_other_id_of_it() {
     let all = ids(6);
     let script = Script {

@@ -7,7 +7,7 @@ use std::fs::File;
 use std::io::{self, BufRead, BufReader, Seek, SeekFrom};
 use std::path::Path;
 
-use super::row::{Cells, HEADER, NoRow, Row};
+use super::row::{self, Cells, HEADER, NoRow, Row, Stamp};
 use crate::files::first_bytes;
 use crate::journal::Extent;
 use crate::outcome::{Outcome, Status};
@@ -163,6 +163,12 @@ impl Reader {
             self.end = Some(self.look_behind(begin, number)?);
             return Ok(None);
         }
+        let boms = if self.cells.row().has_bom() {
+            self.write_again();
+            0
+        } else {
+            boms
+        };
         let behind = self.extent.bytes;
         let bytes = &self.line[boms..];
         self.extent.add(bytes);
@@ -172,6 +178,16 @@ impl Reader {
             begin: begin + boms as u64,
             behind,
         }))
+    }
+
+    /// Makes of a row what it was before a BOM was put into its ID's cell.
+    fn write_again(&mut self) {
+        self.is_untidy = true;
+        if let Some(outcome) = self.cells.row().outcome() {
+            let mut row = String::new();
+            row::write(&mut row, &outcome, &mut Stamp::default());
+            self.line = row.into_bytes();
+        }
     }
 
     /// The line that was read last, as an editor counts.

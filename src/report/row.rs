@@ -216,6 +216,11 @@ impl<'a> Row<'a> {
         self.cells.cell_at(0).trim_matches('\u{feff}')
     }
 
+    /// Whether there is such a BOM.
+    pub(super) fn has_bom(self) -> bool {
+        self.cells.cell_at(0).len() > self.file_id().len()
+    }
+
     pub(super) fn status(self) -> Status {
         // A row without one is none of ours.
         self.cells.status.unwrap_or(Status::Unknown)
