@@ -36,6 +36,14 @@ pub enum Reason {
 }
 
 impl Reason {
+    /// The reason, with the host where that is not ImageKit's.
+    pub(crate) fn with_host(self, host: &str) -> Self {
+        match self {
+            Self::NotImageKit(why) => Self::NotImageKit(format!("{host}: {why}")),
+            other => other,
+        }
+    }
+
     /// How grave it is: where several reasons hold, the graver one decides, as the contract orders them.
     fn gravity(&self) -> u8 {
         match self {

@@ -116,7 +116,8 @@ fn a_strangers_page_costs_one_request_and_claims_nothing() {
             let (scene, front) = Scene::with_files(Script::plain(), &ids(300))
                 .option(how)
                 .behind(move |_| Reply::page(status, page));
-            scene.run().exits(3).says("not ImageKit");
+            let said = "the server is not ImageKit: 127.0.0.1:";
+            scene.run().exits(3).says(said);
             assert_eq!(front.asked().len(), 1, "{status} {how}");
             let report = scene.report();
             assert_eq!(report.rows.len(), report.count("unknown"), "{status} {how}");
@@ -936,6 +937,11 @@ fn where_only_what_always_fails_is_left_the_run_stops_after_max_outage() {
             " answers only with errors (HTTP 425)",
         ),
         (
+            Fault::TooMany(None),
+            "--batch-size 100",
+            "only refusals by the rate limit (429) came",
+        ),
+        (
             Fault::HalfBody,
             "--batch-size 1",
             " is not answering (the connection broke: ",
@@ -957,7 +963,10 @@ fn where_only_what_always_fails_is_left_the_run_stops_after_max_outage() {
         assert_eq!(ran.code, 4, "{fault:?} {options}: {}", ran.stderr);
         ran.says("--resume");
         let url = scene.server.base_url();
-        let what = format!("{}{what}", url.trim_start_matches("http://"));
+        let what = match what.strip_prefix(' ') {
+            Some(what) => format!("{} {what}", url.trim_start_matches("http://")),
+            None => what.to_owned(),
+        };
         let stopped = format!("nothing succeeded for 1 s (--max-outage): {what}");
         if options == "--batch-size 1" {
             let warned = "; trying one request at a time for up to 1 s (--max-outage)";

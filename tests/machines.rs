@@ -425,10 +425,18 @@ fn with_the_json_log_every_line_is_an_object_with_a_level_a_message_and_a_time()
     };
     let lines = parsed("--dry-run", 1);
     has(&lines, "INFO", "the run would send 4 requests");
+    for (rate, words) in [
+        ("100/m", "at 1.67/s with a burst of 1"),
+        ("0.5/m", "at 0.5/min with a burst of 1"),
+    ] {
+        let lines = parsed(&format!("--dry-run --rate {rate}"), 1);
+        has(&lines, "INFO", words);
+    }
     let lines = parsed("--dry-run --check", 1);
     has(&lines, "INFO", "300 of 301 exist");
     let lines = parsed("--except keep.txt", 1);
     has(&lines, "WARN", "does not look like an ImageKit ID");
+    has(&lines, "ERROR", "done");
     let summary = &lines.last().unwrap()["fields"];
     assert_eq!(
         (&summary["message"], &summary["exit_code"]),

@@ -156,7 +156,7 @@ impl Api {
                 Class::Throttled => continue,
                 Class::Abort(Reason::KeyRefused(words), _) => return End::KeyRefused(words),
                 Class::Abort(reason, _) => {
-                    self.stop.trip(reason);
+                    self.stop.trip(reason.with_host(self.client.host()));
                     return End::Stopped;
                 }
                 Class::Shortage => self.backoff.delay(1, None, fastrand::f64()),

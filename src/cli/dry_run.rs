@@ -158,7 +158,16 @@ fn write_plan(text: &mut String, cli: &Cli, stats: &InputStats, due: u64, rate: 
         Rate::Auto => "at ImageKit's documented limits (--rate auto)".into(),
         Rate::PerSecond {
             per_second, burst, ..
-        } => format!("at {per_second}/s with a burst of {burst}"),
+        } if per_second < 1.0 => {
+            let per_minute = (per_second * 6000.0).round() / 100.0;
+            format!("at {per_minute}/min with a burst of {burst}")
+        }
+        Rate::PerSecond {
+            per_second, burst, ..
+        } => {
+            let per_second = (per_second * 100.0).round() / 100.0;
+            format!("at {per_second}/s with a burst of {burst}")
+        }
         Rate::Unlimited => String::new(),
     };
     let _ = match plan.time {

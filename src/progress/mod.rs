@@ -181,7 +181,11 @@ impl Progress {
             let mut fields = summary.fields();
             let verdict = summary.ending.reason().unwrap_or_else(|| "done".into());
             fields["message"] = sanitize(&verdict).into();
-            return self.print(&object(Level::Info, &fields));
+            let level = match summary.exit_code {
+                0 => Level::Info,
+                _ => Level::Error,
+            };
+            return self.print(&object(level, &fields));
         }
         let style = if summary.exit_code == 0 {
             Style::Good

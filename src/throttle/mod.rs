@@ -316,7 +316,10 @@ impl State {
         let pause_ms = u64::try_from(paused.by.as_millis()).unwrap_or(u64::MAX);
         tracing::info!(endpoint = endpoint.as_str(), pause_ms, "paused by a 429");
         self.outage.unanswered(now);
-        self.is_endless |= !paused.has_end;
+        if !paused.has_end {
+            self.is_endless = true;
+            self.failing = "only refusals by the rate limit (429) came".into();
+        }
     }
 
     /// A failure came now: whether nothing has succeeded for too long.
