@@ -927,6 +927,19 @@ fn no_word_of_the_question_is_broken_at_any_width() {
 }
 
 #[test]
+fn a_command_without_anything_says_what_to_give_and_not_that_the_key_is_missing() {
+    let mut command = Command::new(fixture::BINARY);
+    command.env_clear();
+    let mut terminal = Terminal::spawn(command, 100);
+    let (code, screen) = terminal.end();
+    assert_eq!(code, 2, "{screen}");
+    assert!(
+        screen.contains("error: no input; name a CSV file"),
+        "{screen}"
+    );
+}
+
+#[test]
 fn what_is_typed_before_the_question_is_no_answer() {
     let scene = Scene::new(Script::plain()).without("--yes").option("-");
     scene.server.ledger().put_all(ids(5));

@@ -41,13 +41,19 @@ pub(crate) fn listen() -> Result<Signals> {
     Signals::listen().context("cannot listen for signals")
 }
 
-/// Opens the inputs and says how they are read.
-pub(crate) fn open_sources(cli: &Cli, progress: &Progress) -> Result<Sources> {
+/// Refuses a command without an input, unless that is piped in.
+pub(crate) fn require_input(cli: &Cli) -> Result<()> {
     if cli.input.is_empty() && std::io::stdin().is_terminal() {
         bail!(
-            "no input; name a CSV file, or pipe IDs in, as in `imagekit-bulk-delete old-files.csv`"
+            "no input; name a CSV file, as in `imagekit-bulk-delete old-files.csv`, or pipe IDs in; --help explains"
         );
     }
+    Ok(())
+}
+
+/// Opens the inputs and says how they are read.
+pub(crate) fn open_sources(cli: &Cli, progress: &Progress) -> Result<Sources> {
+    require_input(cli)?;
     let sources = Sources::open(&cli.inputs()?, &cli.reading.options()?)?;
     progress.notice(&sources.notices().join("\n"));
     Ok(sources)

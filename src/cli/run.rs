@@ -22,7 +22,9 @@ use super::log;
 use super::misplaced_key;
 use super::options::Cli;
 use super::paths::Paths;
-use super::prepare::{Inputs, kind, limits, listen, open_sources, rehearse, required_terminal};
+use super::prepare::{
+    Inputs, kind, limits, listen, open_sources, rehearse, require_input, required_terminal,
+};
 use super::process;
 use super::signals::Signals;
 use super::total;
@@ -110,6 +112,7 @@ impl Run<'_> {
     async fn delete(&self) -> Result<u8> {
         let Self { cli, progress, .. } = *self;
         // Whether a person can be asked is known before anything is opened.
+        require_input(cli)?;
         let terminal = self.terminal()?;
         // What can be refused is refused before there is a report.
         let account = Account::open(cli, progress)?;
