@@ -212,7 +212,7 @@ fn a_sheet_is_not_replaced_unless_asked_for_and_then_kept() {
     scene.run_with("--dry-run --check --overwrite").exits(0);
     assert!(scene.path("ids.check.csv.bak").exists());
     let ran = scene.run_with("--dry-run --check -o -");
-    ran.exits(0);
+    ran.exits(0).says("written to: stdout");
     assert_eq!(read_sheet(ran.stdout.as_bytes()).len(), 3);
     scene
         .run_with("--dry-run --check -o no/such/folder.csv")

@@ -29,15 +29,12 @@ pub struct Sheet {
 impl Sheet {
     /// Begins a sheet, its header written; readable by its owner alone, and locked as a report is.
     pub fn create(destination: &Destination, existing: Existing) -> Result<Self, OpenError> {
-        let (name, claimed) = match destination {
-            Destination::Stdout => ("stdout".into(), None),
-            Destination::File(path) => {
-                let claimed = claim(path, existing, HEADER)?;
-                (path.to_string_lossy().into_owned(), Some(claimed))
-            }
+        let claimed = match destination {
+            Destination::Stdout => None,
+            Destination::File(path) => Some(claim(path, existing, HEADER)?),
         };
         let mut sheet = Self {
-            name,
+            name: destination.to_string(),
             claimed,
             buffer: HEADER.into(),
             rows: 0,

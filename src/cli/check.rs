@@ -62,7 +62,7 @@ pub(crate) async fn check(cli: &Cli, paths: &Paths, progress: &Progress) -> Resu
     let checked = Checked {
         totals: totals.unwrap_or_default(),
         excluded: excluded.get(),
-        name: paths.report_name(),
+        name: paths.report.to_string(),
     };
     checked.finish(cli, sheet, &stop, progress)
 }

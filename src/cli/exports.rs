@@ -189,10 +189,7 @@ pub(crate) fn page_from_report(paths: &Paths, progress: &Progress) -> Result<u8>
 /// Makes the page of the report and writes it; what to say of it.
 fn make_page(paths: &Paths, file: &AtomicFile, run: Option<&EndedRun<'_>>) -> Result<String> {
     let page = html::page(Path::new(&paths.report_name()), run)?;
-    let name = match &paths.html {
-        Some(Destination::File(path)) => path.to_string_lossy(),
-        _ => "stdout".into(),
-    };
+    let name = paths.html.as_ref().unwrap_or(&Destination::Stdout);
     let written = file.write(&page.html).map_err(OutputLost);
     written.with_context(|| format!("cannot write the page {name}"))?;
     let records = counted(page.records, "record", "records");

@@ -93,9 +93,7 @@ impl Run<'_> {
                 "warning: {left_out} rows were versions or folders and were left out"
             );
         }
-        let name = self.paths.report_name();
-        let name = if name == "-" { "stdout" } else { &name };
-        let _ = write!(text, "written to: {name}");
+        let _ = write!(text, "written to: {}", self.paths.report);
         if found.files == 0 {
             // What would be deleted next is nothing: a person must know.
             self.progress.must_know("the query finds no files");

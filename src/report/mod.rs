@@ -18,6 +18,7 @@ mod resume;
 mod row;
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::fs::File;
 use std::io::{self, Write};
 use std::path::PathBuf;
@@ -49,6 +50,15 @@ pub enum Destination {
     File(PathBuf),
     /// Standard output; cannot be resumed.
     Stdout,
+}
+
+impl fmt::Display for Destination {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::File(path) => write!(formatter, "{}", path.display()),
+            Self::Stdout => formatter.write_str("stdout"),
+        }
+    }
 }
 
 /// Rows by status.
@@ -294,7 +304,7 @@ impl Report {
         match &self.sink {
             Sink::File(on_disk) => on_disk.error(source),
             Sink::Stdout { .. } => ReportError::Write {
-                name: "stdout".into(),
+                name: Destination::Stdout.to_string(),
                 source,
             },
         }
