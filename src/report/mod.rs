@@ -108,7 +108,7 @@ pub struct Report {
     sink: Sink,
     buffer: String,
     ends: Vec<usize>,
-    stamp: row::Stamp,
+    common: row::Common,
     is_purging: bool,
 }
 
@@ -139,7 +139,7 @@ impl Report {
             sink,
             buffer: String::new(),
             ends: Vec::new(),
-            stamp: row::Stamp::default(),
+            common: row::Common::default(),
             is_purging: settings.max_purges.is_some(),
         }
     }
@@ -245,7 +245,7 @@ impl Report {
         }
         self.begin_buffer();
         for outcome in outcomes {
-            row::write(&mut self.buffer, outcome, &mut self.stamp);
+            row::write(&mut self.buffer, outcome, &mut self.common);
             self.ends.push(self.buffer.len());
         }
         let (taken, result) = self.write_buffer();

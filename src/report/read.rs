@@ -7,7 +7,7 @@ use std::fs::File;
 use std::io::{self, BufRead, BufReader, Seek, SeekFrom};
 use std::path::Path;
 
-use super::row::{self, Cells, HEADER, NoRow, Row, Stamp};
+use super::row::{self, Cells, Common, HEADER, NoRow, Row};
 use crate::files::first_bytes;
 use crate::journal::Extent;
 use crate::outcome::{Outcome, Status};
@@ -185,7 +185,7 @@ impl Reader {
         self.is_untidy = true;
         if let Some(outcome) = self.cells.row().outcome() {
             let mut row = String::new();
-            row::write(&mut row, &outcome, &mut Stamp::default());
+            row::write(&mut row, &outcome, &mut Common::default());
             self.line = row.into_bytes();
         }
     }

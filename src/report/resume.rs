@@ -175,11 +175,11 @@ impl Opening<'_> {
     /// Ends the dead run as a stop would have: an `unknown` row for each ID that may have been in flight.
     /// They are on the disk before the slots that told of them are cleared.
     fn append_doubts(&self, file: &mut File, loaded: &mut Loaded) -> Result<(), OpenError> {
-        let (mut rows, mut stamp) = (String::new(), row::Stamp::default());
+        let (mut rows, mut common) = (String::new(), row::Common::default());
         for sent in std::mem::take(&mut loaded.doubts) {
             if loaded.index.needs_doubt(&sent.file_id) {
                 let row = interrupted(&sent);
-                row::write(&mut rows, &row, &mut stamp);
+                row::write(&mut rows, &row, &mut common);
                 loaded.index.note_written(&[row]);
                 if let Some(url) = &sent.url {
                     loaded.tracker.keep_url(&sent.file_id, url);

@@ -7,8 +7,6 @@ use std::borrow::Cow;
 use std::sync::Arc;
 use std::time::Duration;
 
-use jiff::Timestamp;
-
 use crate::human::is_bidi_control;
 use crate::outcome::{ErrorCode, Outcome, Purge, REHEARSAL_PREFIX, Status};
 use crate::secret;
@@ -23,54 +21,68 @@ const COLUMNS: usize = 14;
 /// The most of a message that is kept, in characters.
 const MESSAGE_CHARACTERS: usize = 300;
 
-/// A time as text, kept for the rows of the same millisecond.
+/// Cells that a row may have in common with the one before.
 #[derive(Debug, Default)]
-pub(super) struct Stamp {
-    millisecond: i64,
-    text: String,
+pub(super) struct Common {
+    /// By millisecond.
+    time: Kept<i64>,
+    request_id: Kept<Arc<str>>,
+    input: Kept<Arc<str>>,
 }
 
-impl Stamp {
-    fn of(&mut self, time: Timestamp) -> &str {
-        let millisecond = time.as_millisecond();
-        if self.text.is_empty() || self.millisecond != millisecond {
-            self.millisecond = millisecond;
-            self.text = format!("{time:.3}");
+/// A cell as it is written, kept for the rows of the same content.
+#[derive(Debug, Default)]
+struct Kept<T> {
+    content: Option<T>,
+    cell: String,
+}
+
+impl<T: Clone + PartialEq> Kept<T> {
+    fn cell(&mut self, content: &T, write: impl FnOnce(&mut String)) -> &str {
+        if self.content.as_ref() != Some(content) {
+            self.content = Some(content.clone());
+            self.cell.clear();
+            write(&mut self.cell);
         }
-        &self.text
+        &self.cell
     }
 }
 
 /// Writes one row, RFC 4180.
-pub(super) fn write(row: &mut String, outcome: &Outcome, stamp: &mut Stamp) {
+pub(super) fn write(row: &mut String, outcome: &Outcome, common: &mut Common) {
     let mut digits = itoa::Buffer::new();
     let error = outcome.error.map_or("", |error| error.as_str());
-    let http_status = outcome.http_status;
+    let (http_status, time) = (outcome.http_status, outcome.finished_at);
+    let input = &outcome.origin.input;
     cell(row, &outcome.file_id, Quote::Formula);
     word(row, outcome.status.as_str());
     word(row, http_status.map_or("", |status| digits.format(status)));
     word(row, error);
     word(row, digits.format(outcome.attempts));
     word(row, digits.format(outcome.duration.as_millis()));
-    word(row, stamp.of(outcome.finished_at));
-    words(row, outcome.request_id.as_deref());
+    let write_time = |cell: &mut String| *cell = format!("{time:.3}");
+    word(row, common.time.cell(&time.as_millisecond(), write_time));
+    let request_id = match &outcome.request_id {
+        Some(id) => common.request_id.cell(id, |cell| words(cell, id)),
+        None => "",
+    };
+    word(row, request_id);
     word(row, digits.format(outcome.origin.line));
+    word(row, common.input.cell(input, |cell| name(cell, input)));
     row.push(',');
-    cell(row, &input(&outcome.origin.input), Quote::Needed);
-    words(row, outcome.message.as_deref());
+    words(row, outcome.message.as_deref().unwrap_or_default());
     row.push(',');
-    if let Some(url) = &outcome.origin.url {
-        cell(row, &harmless(url), Quote::Needed);
-    }
+    let url = outcome.origin.url.as_deref().unwrap_or_default();
+    cell(row, &harmless(url), Quote::Needed);
     word(row, outcome.purge.map_or("", Purge::as_str));
-    words(row, outcome.purge_request_id.as_deref());
+    row.push(',');
+    words(row, outcome.purge_request_id.as_deref().unwrap_or_default());
     row.push('\n');
 }
 
-/// A further cell of one line of text, if there is any.
-fn words(row: &mut String, text: Option<&str>) {
-    row.push(',');
-    if let Some(text) = text {
+/// A cell of one line of text.
+fn words(row: &mut String, text: &str) {
+    if !text.is_empty() {
         cell(row, &harmless(&one_line(text)), Quote::Needed);
     }
 }
@@ -343,12 +355,14 @@ fn starts_like_a_formula(text: &str) -> bool {
 }
 
 /// The input's name; that of stdin is no formula.
-fn input(name: &str) -> Cow<'_, str> {
-    if name == "-" {
+fn name(row: &mut String, name: &str) {
+    let is_stdin = name == "-";
+    let name = if is_stdin {
         name.into()
     } else {
         harmless(name)
-    }
+    };
+    cell(row, &name, Quote::Needed);
 }
 
 /// A cell prefixed so that no spreadsheet runs it as a formula.
@@ -386,6 +400,8 @@ fn one_line(text: &str) -> Cow<'_, str> {
 #[cfg(test)]
 #[expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 mod tests {
+    use jiff::Timestamp;
+
     use super::*;
 
     fn outcome() -> Outcome {
@@ -411,7 +427,7 @@ mod tests {
 
     fn written(outcome: &Outcome) -> String {
         let mut row = String::new();
-        write(&mut row, outcome, &mut Stamp::default());
+        write(&mut row, outcome, &mut Common::default());
         row
     }
 
