@@ -249,7 +249,7 @@ impl<E: FnMut(&Listed)> Lister<'_, E> {
         self.chases += 1;
         if self.chases == MAX_CHASES + 1 {
             tracing::warn!(
-                "files were still appearing behind the last page; list again to have those, too"
+                "files were still appearing behind the last page; list again to include them"
             );
         }
         Ok(self.chases > MAX_CHASES)

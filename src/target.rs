@@ -193,7 +193,7 @@ pub enum Reject {
     #[error("{}", not_a_file(.0))]
     NotAFile(Box<str>),
     /// ImageKit says that the ID is a folder's, or a version's.
-    #[error("ImageKit says that this ID is of a {0}, not of a file; nothing was deleted")]
+    #[error("ImageKit says that this is the ID of a {0}, not of a file; nothing was deleted")]
     FoundNotAFile(Box<str>),
 }
 

@@ -572,7 +572,7 @@ fn a_page_says_what_is_in_doubt_and_what_was_a_rehearsal_where_no_row_does() {
     scene.run().exits(4);
     let page = fs::read_to_string(scene.path("page.html")).unwrap();
     assert!(
-        page.contains("99 more were sent, and it is in doubt"),
+        page.contains("99 more were sent and are in doubt"),
         "{page}"
     );
 

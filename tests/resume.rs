@@ -428,7 +428,7 @@ fn the_state_stays_while_a_kept_row_is_unknown() {
     scene.run().exits(1);
     fs::write(scene.path("ids.txt"), fixture::list(&all[6..])).unwrap();
     scene.run_with("--resume").exits(0).says(
-        "kept: 6 rows of earlier runs without a record in this input, 1 of them failed or unknown",
+        "kept: 6 rows of earlier runs whose IDs are not in this input, 1 of them failed or unknown",
     );
     assert!(scene.path("ids.report.csv.state").exists());
     let mut other = scene.command();

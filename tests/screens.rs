@@ -747,7 +747,7 @@ fn a_thousand_files_are_deleted_only_where_their_number_is_typed() {
         );
         if keys == "150\r" {
             assert!(
-                screen.contains("you typed 150, not 1500; nothing"),
+                screen.contains("you typed 150, not 1,500; nothing"),
                 "{screen}"
             );
         }

@@ -5,7 +5,7 @@
 use std::fs::{File, OpenOptions};
 use std::io::{self, BufRead, BufReader, IsTerminal, Write};
 
-use imagekit_bulk_delete::human::{counted, nonzero};
+use imagekit_bulk_delete::human::{counted, grouped, nonzero};
 use imagekit_bulk_delete::secret;
 use imagekit_bulk_delete::target::ID_FORMAT;
 use rustix::process::Signal;
@@ -116,7 +116,7 @@ impl Question<'_> {
     fn refusal(&self, typed: &str) -> String {
         let (typed, number) = (clean(typed.trim()), self.stats.to_send);
         if self.must_type_the_number() && !typed.is_empty() {
-            format!("you typed {typed}, not {number}")
+            format!("you typed {typed}, not {}", grouped(number))
         } else {
             "declined".into()
         }

@@ -83,9 +83,7 @@ impl PageView<'_> {
                 "Of {records} records, {in_doubt} are in doubt and {not_begun} were not begun."
             )),
             None if stats.in_doubt() == 0 => None,
-            None => Some(format!(
-                "{in_doubt} more were sent, and it is in doubt what became of them."
-            )),
+            None => Some(format!("{in_doubt} more were sent and are in doubt.")),
         }
     }
 

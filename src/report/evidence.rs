@@ -106,7 +106,7 @@ impl Evidence {
         if furthest > extent.bytes && !is_compacted {
             Some(format!("{name} was cut after rows were written"))
         } else if self.state.as_ref().is_some_and(|state| state.is_damaged) {
-            Some(format!("{name}.state cannot be read in parts"))
+            Some(format!("parts of {name}.state cannot be read"))
         } else if !header.is_at_rest && was_another_boot(&header.boot) {
             Some(format!(
                 "the machine was restarted while a run wrote {name}"

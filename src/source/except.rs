@@ -19,7 +19,7 @@ impl From<SourceError> for ExceptError {
                 source,
             } => format!("{input} line {line}: {source}; correct the list, nothing was sent"),
             SourceError::Column { input, .. } => format!(
-                "{input} has several columns and none of IDs is named fileId, file_id, id or _id; name it so, or give one ID per line"
+                "{input} has several columns and none is named fileId, file_id, id or _id; rename the one of the IDs, or give one ID per line"
             ),
             other => other.to_string(),
         })

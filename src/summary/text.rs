@@ -205,7 +205,7 @@ impl Summary<'_> {
         };
         let _ = writeln!(
             text,
-            "kept: {rows} of earlier runs without a record in this input{unsettled}"
+            "kept: {rows} of earlier runs whose IDs are not in this input{unsettled}"
         );
     }
 
