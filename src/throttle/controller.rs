@@ -1,9 +1,9 @@
 //! The controller behind `--rate auto`: finds the limit of one endpoint, stays just below it, and follows it when it
 //! changes. Arithmetic only.
 //!
-//! Two things hold requests back. Those that ImageKit stated: requests are spread evenly over a short *window*, and
-//! counted in a long one. And a *rate* of our own for what no header states: another client uses a share, the limit is
-//! a bucket, there are no headers.
+//! Two things hold requests back. *Windows*, stated or betrayed by long refusals: requests are spread evenly over a
+//! short one, and counted in a long one. And a *rate* of our own for what no header states: another client uses a
+//! share, the limit is a bucket, there are no headers.
 
 use std::time::Duration;
 
@@ -13,7 +13,8 @@ use super::jitter::Jitter;
 use super::own_rate::OwnRate;
 use super::rate::RateLimitHeaders;
 use super::sends::Sends;
-use super::window::{IsNew, Window};
+use super::unstated::{Block, UnstatedWindow};
+use super::window::{IsNew, LimitWindow};
 
 /// A server that invents a new window with each answer must not fill the memory.
 const MAX_WINDOWS: usize = 8;
@@ -24,12 +25,12 @@ const LOOK_BACK: Duration = Duration::from_mins(5);
 /// How much lost time is made up for after a timer fires late.
 const LATENESS: Duration = Duration::from_millis(25);
 
-/// A window is lengthened by at most this fraction of it to allow for uneven round trips.
-const MAX_GUARD: u32 = 16;
-
 #[derive(Debug)]
 pub(super) struct Controller {
-    windows: Vec<Window>,
+    /// As ImageKit states them.
+    windows: Vec<LimitWindow>,
+    /// One that it does not state; none is looked for while it states some.
+    unstated: UnstatedWindow,
     /// Requests sent lately: they count in a window that is stated later, too.
     earlier: Sends,
     rate: OwnRate,
@@ -39,7 +40,22 @@ pub(super) struct Controller {
     last_left: Option<Instant>,
     /// When a 429 last came; those to requests sent before belong to it.
     refused: Option<Instant>,
+    /// The refusals since a request was last accepted that no stated window explains.
+    block: Option<Block>,
     jitter: Jitter,
+}
+
+/// A 429.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Refusal {
+    /// When the request was sent.
+    pub(super) sent: Instant,
+    /// When the 429 came.
+    pub(super) now: Instant,
+    /// When a wait ends that it states, if it is longer than any short window.
+    pub(super) stated_end: Option<Instant>,
+    /// When the pause ends.
+    pub(super) resumes: Instant,
 }
 
 impl Controller {
@@ -48,6 +64,7 @@ impl Controller {
     pub(super) fn new(per_second: f64, burst: u32, now: Instant) -> Self {
         Self {
             windows: Vec::new(),
+            unstated: UnstatedWindow::new(now),
             earlier: Sends::over(LOOK_BACK),
             rate: OwnRate::new(per_second, now),
             burst: burst.into(),
@@ -55,12 +72,13 @@ impl Controller {
             refilled: now,
             last_left: None,
             refused: None,
+            block: None,
             jitter: Jitter::default(),
         }
     }
 
     /// The windows that ImageKit has stated.
-    pub(super) fn windows(&self) -> &[Window] {
+    pub(super) fn windows(&self) -> &[LimitWindow] {
         &self.windows
     }
 
@@ -68,6 +86,7 @@ impl Controller {
     pub(super) fn rate(&self, now: Instant) -> f64 {
         let fresh = self.windows.iter().filter(|window| !window.is_stale(now));
         fresh
+            .chain(self.unstated.fresh(now))
             .map(|window| window.per_second(Duration::ZERO))
             .fold(self.rate.per_second(), f64::min)
     }
@@ -91,8 +110,9 @@ impl Controller {
             .filter(|window| !window.is_stale(now))
             // The documented burst may be more than a short window grants.
             .filter(|window| !window.is_short() || window.limit >= burst)
-            .filter_map(|window| window.full_until(now, guard.min(window.interval / MAX_GUARD)))
+            .filter_map(|window| window.not_before(guard, now))
             .max();
+        let by_windows = by_windows.max(self.unstated.full_until(guard, now));
         let longest = self.last_left.map(|left| left + max_wait);
         by_rate
             .max(by_windows)
@@ -110,23 +130,27 @@ impl Controller {
         for window in &mut self.windows {
             window.left(now);
         }
+        self.unstated.left(now);
     }
 
     /// The request sent at `sent` was accepted.
     pub(super) fn accepted(&mut self, sent: Instant, now: Instant, limits: &RateLimitHeaders) {
         self.jitter.observe(now.duration_since(sent));
         self.learn(limits, now);
+        if self.refused.is_some_and(|refused| sent < refused) {
+            // It was in flight when another was refused.
+            return self.rate.accepted_late(sent);
+        }
+        let block = self.block.take();
+        if self.looks_for_a_window() {
+            self.unstated.accepted(sent, block, &self.earlier, now);
+        }
         self.rate.accepted(sent, now);
     }
 
-    /// The request sent at `sent` was refused by a 429, and none will be sent before `until`.
-    pub(super) fn refused(
-        &mut self,
-        sent: Instant,
-        now: Instant,
-        limits: &RateLimitHeaders,
-        until: Instant,
-    ) {
+    /// A request was refused by a 429.
+    pub(super) fn refused(&mut self, refusal: Refusal, limits: &RateLimitHeaders) {
+        let Refusal { sent, now, .. } = refusal;
         self.jitter.observe(now.duration_since(sent));
         self.earlier.remove(sent);
         for window in &mut self.windows {
@@ -143,25 +167,49 @@ impl Controller {
         }
         self.refused = Some(now);
         if !is_explained {
-            self.rate.refused(sent, now, until);
+            self.block(refusal);
         }
         if self.earlier.count == 0 {
             // Somebody used up the limit, whatever it is: the burst is still to come.
             self.tokens += 1.0;
         } else {
             self.tokens = 1.0;
-            self.refilled = until;
+            self.refilled = refusal.resumes;
         }
+    }
+
+    /// A refusal that no stated window explains.
+    fn block(&mut self, refusal: Refusal) {
+        let Refusal { sent, now, .. } = refusal;
+        let looks = self.looks_for_a_window();
+        let is_first = self.block.is_none();
+        let block = self.block.get_or_insert(Block {
+            begin: now,
+            end: sent,
+            is_explained: false,
+        });
+        block.end = block.end.max(refusal.stated_end.unwrap_or(sent));
+        if looks {
+            self.unstated.refused(sent, block, &self.earlier, now);
+        }
+        if is_first && !block.is_explained {
+            self.rate.refused(sent, now);
+        }
+    }
+
+    /// Whether an unstated window may hold requests back: a rate of the user's is his own business.
+    fn looks_for_a_window(&self) -> bool {
+        self.windows.is_empty() && self.rate.per_second().is_finite()
     }
 
     /// The rate at which requests are spread: our own, or a short window's.
     fn spread_rate(&self, now: Instant) -> f64 {
         let guard = self.jitter.guard();
-        let short = |window: &&Window| window.is_short() && !window.is_stale(now);
+        let short = |window: &&LimitWindow| window.is_short() && !window.is_stale(now);
         self.windows
             .iter()
             .filter(short)
-            .map(|window| window.per_second(guard.min(window.interval / MAX_GUARD)))
+            .map(|window| window.per_second(guard))
             .fold(self.rate.per_second(), f64::min)
     }
 
@@ -177,19 +225,23 @@ impl Controller {
     }
 
     /// The window that the headers state, and whether they tell anything new of it; `None` if they state nothing usable.
-    fn learn(&mut self, limits: &RateLimitHeaders, now: Instant) -> Option<(&mut Window, IsNew)> {
+    fn learn(
+        &mut self,
+        limits: &RateLimitHeaders,
+        now: Instant,
+    ) -> Option<(&mut LimitWindow, IsNew)> {
         let (limit, interval) = limits.window()?;
         let known = self.windows.iter().position(|w| w.interval == interval);
-        let index = known.unwrap_or(self.windows.len());
-        if index == MAX_WINDOWS {
-            return None;
-        }
-        if known.is_none() {
-            let window = Window::new(interval, &self.earlier, now);
-            self.windows.push(window);
-        }
+        let (index, is_new) = match known {
+            Some(index) => (index, self.windows[index].update(limit, now)),
+            None if self.windows.len() == MAX_WINDOWS => return None,
+            None => {
+                let window = LimitWindow::new(limit, interval, &self.earlier, now);
+                self.windows.push(window);
+                (self.windows.len() - 1, IsNew::Yes)
+            }
+        };
         let window = &mut self.windows[index];
-        let is_new = window.update(limit, now);
         if is_new == IsNew::Yes && window.is_short() {
             self.rate.set(window.per_second(Duration::ZERO));
         }

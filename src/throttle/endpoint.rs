@@ -1,11 +1,12 @@
-//! The limiter of one endpoint: its pause, its slow restart after a pause, and its controller.
+//! The limiter of one endpoint: its pauses, its slow restart after them, and its controller.
 
 use std::time::Duration;
 
 use tokio::time::Instant;
 
 use super::SeenLimit;
-use super::controller::Controller;
+use super::controller::{Controller, Refusal};
+use super::own_rate::MEASURED;
 use super::rate::{Rate, RateLimitHeaders};
 use crate::backoff::Backoff;
 
@@ -65,8 +66,8 @@ pub(super) struct EndpointLimiter {
     controller: Controller,
     rate: Rate,
     paused_until: Option<Instant>,
-    /// Pauses in a row after which nothing was accepted.
-    failed_pauses: u32,
+    /// When a 429 first came; `None` once a request was accepted after it.
+    failing_since: Option<Instant>,
     ramp: Ramp,
 }
 
@@ -106,7 +107,7 @@ impl EndpointLimiter {
             controller: Controller::new(per_second, burst, now),
             rate,
             paused_until: None,
-            failed_pauses: 0,
+            failing_since: None,
             ramp: Ramp {
                 since: now,
                 in_flight: 0,
@@ -147,7 +148,7 @@ impl EndpointLimiter {
     /// The request sent at `sent` was accepted.
     pub(super) fn accepted(&mut self, sent: Instant, now: Instant, limits: &RateLimitHeaders) {
         if sent >= self.ramp.since {
-            self.failed_pauses = 0;
+            self.failing_since = None;
             self.ramp.most = match self.rate {
                 // The controller spreads them.
                 Rate::Auto => usize::MAX,
@@ -164,32 +165,48 @@ impl EndpointLimiter {
         now: Instant,
         limits: &RateLimitHeaders,
     ) -> Paused {
+        let is_first = self.failing_since.is_none();
         // 429s to requests that were in flight together count as one.
-        self.failed_pauses += u32::from(sent >= self.ramp.since || self.failed_pauses == 0);
+        let is_next = is_first || sent >= self.ramp.since;
         let stated = limits.wait.filter(|wait| !wait.is_zero());
-        let wait = stated
-            .unwrap_or_else(|| self.unstated_wait())
-            .clamp(MIN_PAUSE, MAX_PAUSE);
-        let already = self.paused_until.filter(|until| *until > now);
+        let wait = match stated {
+            Some(wait) => wait.clamp(MIN_PAUSE, MAX_PAUSE),
+            None if is_next => self.unstated_wait(now).max(MIN_PAUSE),
+            None => Duration::ZERO,
+        };
+        self.failing_since.get_or_insert(now);
+        let already = self.paused_until(now);
         let until = already.unwrap_or(now).max(now + wait);
         self.paused_until = Some(until);
-        let is_spread = self.rate == Rate::Auto && self.failed_pauses == 1;
-        self.ramp = Ramp {
-            since: until,
-            in_flight: 0,
-            most: if is_spread { usize::MAX } else { 1 },
+        if is_next || already.is_some() {
+            self.ramp.since = until;
+            self.ramp.in_flight = 0;
+        }
+        if is_next {
+            let is_spread = is_first && self.rate == Rate::Auto;
+            self.ramp.most = if is_spread { usize::MAX } else { 1 };
+        }
+        let refusal = Refusal {
+            sent,
+            now,
+            stated_end: stated.filter(|wait| *wait > MEASURED).map(|_| until),
+            resumes: until,
         };
-        self.controller.refused(sent, now, limits, until);
+        self.controller.refused(refusal, limits);
         Paused {
             by: until - already.unwrap_or(now),
             has_end: stated.is_some(),
         }
     }
 
-    fn unstated_wait(&self) -> Duration {
+    /// How long to wait after a 429 that does not say: half as long again as they have gone on.
+    fn unstated_wait(&self, now: Instant) -> Duration {
         let backoff = Backoff::default();
-        let least = backoff.ceiling(self.failed_pauses) / 2;
-        backoff.delay(self.failed_pauses, Some(least), fastrand::f64())
+        let least = backoff.delay(1, Some(backoff.ceiling(1) / 2), fastrand::f64());
+        let gone_on = self
+            .failing_since
+            .map_or(Duration::ZERO, |since| now - since);
+        least.max(gone_on / 2).min(backoff.ceiling(u32::MAX))
     }
 
     /// When the current pause ends; `None` outside of a pause.

@@ -1,7 +1,7 @@
 //! The throttle: who may send now, one permit per request. The only owner of that waiting.
 //!
 //! Askers come in with an endpoint and get a [`Permit`]; what the answer said goes back with the permit.
-//! governor keeps `--rate` and `--burst`; limits that responses state, pauses after a 429, the places in flight
+//! governor keeps `--rate` and `--burst`; limits that responses state or that 429s betray, pauses, the places in flight
 //! and outages are arithmetic of our own, looked at again on each wake, so that requests already queued hold too.
 
 mod controller;
@@ -11,6 +11,7 @@ mod outage;
 mod own_rate;
 mod rate;
 mod sends;
+mod unstated;
 mod window;
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -159,7 +160,7 @@ impl Throttle {
     }
 
     /// Waits until one request may leave. First come, first served for each endpoint; dropping the future
-    /// gives the place up, dropping the permit unused says that nothing left.
+    /// gives the place in the queue up.
     pub async fn permit(&self, endpoint: Endpoint) -> Permit<'_> {
         let _first_in_line = self.queues[endpoint as usize].lock().await;
         loop {
@@ -329,7 +330,8 @@ impl State {
     }
 }
 
-/// One place in flight. Exactly one of its methods is called when the request has ended.
+/// One place in flight, given back on drop. [`succeeded`](Self::succeeded), [`throttled`](Self::throttled) or
+/// [`failed`](Self::failed) says how the request ended; a permit that is just dropped says nothing of the API.
 #[derive(Debug)]
 pub struct Permit<'a> {
     throttle: &'a Throttle,

@@ -13,12 +13,12 @@ const MOMENTS: u32 = 1024;
 #[derive(Debug, Default)]
 pub(super) struct Sends {
     grain: Duration,
-    pub(super) moments: VecDeque<Moment>,
+    pub(super) moments: VecDeque<Tally>,
     pub(super) count: u64,
 }
 
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Moment {
+pub(super) struct Tally {
     first: Instant,
     pub(super) last: Instant,
     pub(super) count: u64,
@@ -36,7 +36,7 @@ impl Sends {
     /// A copy limited to the last `span`.
     pub(super) fn recent(&self, span: Duration, now: Instant) -> Self {
         let mut recent = Self::over(span);
-        let is_recent = |moment: &&Moment| now.duration_since(moment.last) < span;
+        let is_recent = |moment: &&Tally| now.duration_since(moment.last) < span;
         recent.moments = self.moments.iter().filter(is_recent).copied().collect();
         recent.count = recent.moments.iter().map(|moment| moment.count).sum();
         recent
@@ -49,7 +49,7 @@ impl Sends {
                 moment.last = now;
                 moment.count += 1;
             }
-            _ => self.moments.push_back(Moment {
+            _ => self.moments.push_back(Tally {
                 first: now,
                 last: now,
                 count: 1,
@@ -68,6 +68,24 @@ impl Sends {
             moment.count -= 1;
             self.count -= 1;
         }
+    }
+
+    /// How many were sent from `from` on, and before `to`.
+    pub(super) fn between(&self, from: Instant, to: Instant) -> u64 {
+        let counts = |moment: &&Tally| from <= moment.first && moment.first < to;
+        let counted = self.moments.iter().filter(counts);
+        counted.map(|moment| moment.count).sum()
+    }
+
+    /// When the `nth` last before `to` was sent; `None` if that is forgotten.
+    pub(super) fn nth_last(&self, nth: u64, to: Instant) -> Option<Instant> {
+        let mut left = nth;
+        let mut before = self.moments.iter().rev().filter(|moment| moment.first < to);
+        let found = before.find(|moment| {
+            left = left.saturating_sub(moment.count);
+            left == 0
+        });
+        found.map(|moment| moment.last)
     }
 
     /// Drops what is older than `span`.

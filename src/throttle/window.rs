@@ -1,4 +1,4 @@
-//! A rate-limit window: so many requests per interval, counted against the requests that we sent. Arithmetic only.
+//! A rate-limit window: a number of requests per interval, counted against the requests that we sent. Arithmetic only.
 
 use std::time::Duration;
 
@@ -6,7 +6,7 @@ use tokio::time::Instant;
 
 use super::sends::Sends;
 
-/// A limit that no answer has repeated for this long, or for two intervals, may have been raised: it no longer holds
+/// A limit that no answer has repeated for this long, or for five intervals, may have been raised: it no longer holds
 /// anything back.
 const STALE_AFTER: Duration = Duration::from_mins(1);
 
@@ -20,9 +20,12 @@ const RESERVE: f64 = 0.05;
 /// A window this long is a long one.
 const LONG: Duration = Duration::from_secs(30);
 
-/// One window as ImageKit stated it, and our own requests in it.
+/// It is lengthened by at most this fraction of it to allow for uneven round trips.
+pub(super) const MAX_GUARD: u32 = 16;
+
+/// One window, and our own requests in it.
 #[derive(Debug)]
-pub(super) struct Window {
+pub(super) struct LimitWindow {
     pub(super) limit: u64,
     pub(super) interval: Duration,
     stated_at: Instant,
@@ -38,16 +41,22 @@ pub(super) enum IsNew {
     Yes,
 }
 
-impl Window {
-    /// A window of which no limit is stated yet; `earlier` is what was sent before.
-    pub(super) fn new(interval: Duration, earlier: &Sends, now: Instant) -> Self {
+impl LimitWindow {
+    /// A window that is stated now; `earlier` is what was sent before.
+    pub(super) fn new(limit: u64, interval: Duration, earlier: &Sends, now: Instant) -> Self {
         Self {
-            limit: 0,
+            limit,
             interval,
             stated_at: now,
             sends: earlier.recent(interval, now),
             explained_at: None,
         }
+    }
+
+    /// It turns out to be longer or shorter.
+    pub(super) fn change_interval(&mut self, interval: Duration, earlier: &Sends, now: Instant) {
+        self.interval = interval;
+        self.sends = earlier.recent(interval, now);
     }
 
     /// An answer states its limit.
@@ -62,7 +71,7 @@ impl Window {
 
     /// Whether the limit may have been raised since it was stated.
     pub(super) fn is_stale(&self, now: Instant) -> bool {
-        now.duration_since(self.stated_at) > STALE_AFTER.max(2 * self.interval)
+        now.duration_since(self.stated_at) > STALE_AFTER.max(self.interval.saturating_mul(5))
     }
 
     /// Whether requests are spread evenly over it.
@@ -73,7 +82,11 @@ impl Window {
     /// Requests per second if they are spread evenly over the interval, lengthened by `guard`.
     #[expect(clippy::cast_precision_loss, reason = "a limit is far below 2^52")]
     pub(super) fn per_second(&self, guard: Duration) -> f64 {
-        self.limit as f64 / (self.interval + guard).as_secs_f64()
+        self.limit as f64 / self.guarded(guard).as_secs_f64()
+    }
+
+    fn guarded(&self, guard: Duration) -> Duration {
+        self.interval + guard.min(self.interval / MAX_GUARD)
     }
 
     /// Counts a request that is sent now.
@@ -99,32 +112,32 @@ impl Window {
         explains
     }
 
+    /// When the next request may be sent; `None` if it may be sent now. The last requests of a long window are spread
+    /// over the time until its oldest request drops out.
+    pub(super) fn not_before(&mut self, guard: Duration, now: Instant) -> Option<Instant> {
+        let full_until = self.full_until(guard, now);
+        full_until.or_else(|| {
+            let mut moments = self.sends.moments.iter();
+            let oldest = moments.next().filter(|_| self.interval >= LONG)?;
+            let open = (1.0 - self.unused() / RESERVE).max(0.0);
+            Some(oldest.last + self.interval.mul_f64(open)).filter(|at| *at > now)
+        })
+    }
+
     /// When the next request fits; `None` if it fits now. `guard` lengthens the interval, because some requests
     /// take longer to arrive than others.
-    pub(super) fn full_until(&mut self, now: Instant, guard: Duration) -> Option<Instant> {
-        let span = self.interval + guard;
+    pub(super) fn full_until(&mut self, guard: Duration, now: Instant) -> Option<Instant> {
+        let span = self.guarded(guard);
         self.sends.forget(now, span);
-        if self.sends.count < self.limit {
-            return self.opens_at().filter(|at| *at > now);
-        }
         let mut count = self.sends.count;
+        if count < self.limit {
+            return None;
+        }
         let leaves_room = self.sends.moments.iter().find(|moment| {
             count -= moment.count;
             count < self.limit
         });
         leaves_room.map(|moment| moment.last + span)
-    }
-
-    /// When the next request may be sent: the last requests of a long window are spread over the time until its
-    /// oldest request drops out.
-    fn opens_at(&self) -> Option<Instant> {
-        let oldest = self
-            .sends
-            .moments
-            .front()
-            .filter(|_| self.interval >= LONG)?;
-        let open = (1.0 - self.unused() / RESERVE).max(0.0);
-        Some(oldest.last + self.interval.mul_f64(open))
     }
 
     /// The share of it that is left after one more request.
@@ -141,10 +154,8 @@ mod tests {
     const SECOND: Duration = Duration::from_secs(1);
     const GUARD: Duration = Duration::from_millis(20);
 
-    fn window(limit: u64, interval: Duration, now: Instant) -> Window {
-        let mut window = Window::new(interval, &Sends::default(), now);
-        assert_eq!(window.update(limit, now), IsNew::Yes);
-        window
+    fn window(limit: u64, interval: Duration, now: Instant) -> LimitWindow {
+        LimitWindow::new(limit, interval, &Sends::default(), now)
     }
 
     #[test]
@@ -153,19 +164,19 @@ mod tests {
         let at = |millis| start + Duration::from_millis(millis);
         let mut window = window(3, SECOND, start);
         for millis in [0, 100, 200] {
-            assert_eq!(window.full_until(at(millis), GUARD), None);
+            assert_eq!(window.full_until(GUARD, at(millis)), None);
             window.left(at(millis));
         }
-        assert_eq!(window.full_until(at(300), GUARD), Some(at(1020)));
+        assert_eq!(window.full_until(GUARD, at(300)), Some(at(1020)));
         window.refused(at(100));
-        let freed = window.full_until(at(300), GUARD);
+        let freed = window.full_until(GUARD, at(300));
         assert_eq!(freed, None, "a refused request does not count");
         window.left(at(300));
-        assert_eq!(window.full_until(at(1020), GUARD), None);
+        assert_eq!(window.full_until(GUARD, at(1020)), None);
     }
 
     #[test]
-    fn a_limit_is_stale_after_a_quiet_minute_or_two_intervals() {
+    fn a_limit_is_stale_after_a_quiet_minute_or_five_intervals() {
         let start = Instant::now();
         let at = |seconds| start + seconds * SECOND;
         let mut short = window(100, SECOND, start);
@@ -173,7 +184,7 @@ mod tests {
         assert_eq!(short.update(100, at(61)), IsNew::No);
         assert!(!short.is_stale(at(121)));
         let long = window(100, 300 * SECOND, start);
-        assert!(!long.is_stale(at(600)) && long.is_stale(at(601)));
+        assert!(!long.is_stale(at(1500)) && long.is_stale(at(1501)));
     }
 
     #[test]
