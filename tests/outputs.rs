@@ -264,7 +264,7 @@ fn an_output_that_is_lost_at_the_end_is_exit_code_5_everywhere_and_nothing_else_
     ] {
         for more in ["", "--quiet", "--max-duration 1s"] {
             let (scene, ran) = run_that_loses(outputs, more);
-            ran.exits(5).says("report is not affected");
+            ran.exits(5).says("the report does not depend on it");
             if more.is_empty() {
                 assert_eq!(scene.true_report_of(&ids(300)).count("deleted"), 300);
             }

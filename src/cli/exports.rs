@@ -107,7 +107,7 @@ impl<'a> Exports<'a> {
             Err(error) => {
                 let report = self.paths.report_name();
                 self.progress.error(&format!(
-                    "{error:#}\nthe report is not affected; make the page from it with --html PATH --from-report {report}"
+                    "{error:#}\nthe report does not depend on it; make the page later with --html PATH --from-report {report}"
                 ));
                 exit::with_lost_output(code)
             }
@@ -147,7 +147,7 @@ impl<'a> Exports<'a> {
     /// Says that an output is lost; the exit code from now on.
     fn lost(&self, what: &str, error: &io::Error, summary: &Summary<'_>) -> u8 {
         self.progress.error(&format!(
-            "cannot write the {what}: {error}; the report is not affected"
+            "cannot write the {what}: {error}; the report does not depend on it"
         ));
         exit::with_lost_output(summary.exit_code)
     }

@@ -281,7 +281,8 @@ pub(crate) struct ConnectionOptions {
 pub(crate) struct Display {
     /// Progress on stderr: auto, bar, plain or none
     ///
-    /// auto is a bar on a terminal and plain elsewhere; plain prints a line every 30 s.
+    /// auto is a bar on a terminal and plain elsewhere; plain prints a line every 30 s. What is typed while there is a
+    /// bar does not show.
     #[arg(long, value_name = "HOW", value_enum, default_value_t = ProgressMode::Auto, hide_possible_values = true)]
     pub(crate) progress: ProgressMode,
     /// Print only errors and what needs attention
