@@ -1,13 +1,15 @@
 //! The sheet: a CSV row for each ID, with what ImageKit knows of it.
 
 use std::io::{self, Write};
+use std::iter;
 use std::path::Path;
+
+use csv::Writer;
 
 use crate::client::FileInfo;
 use crate::lookup::Known;
 use crate::report::{
-    Claimed, Destination, Existing, OpenError, Quote, ReportError, cell, claim, harmless,
-    rehearse_claim,
+    Claimed, Destination, Existing, OpenError, ReportError, claim, harmless, rehearse_claim,
 };
 use crate::secret;
 use crate::target::Target;
@@ -22,7 +24,6 @@ pub struct Sheet {
     name: String,
     /// Holds the lock; `None` for stdout.
     claimed: Option<Claimed>,
-    buffer: String,
     rows: u64,
 }
 
@@ -33,13 +34,13 @@ impl Sheet {
             Destination::Stdout => None,
             Destination::File(path) => Some(claim(path, existing, HEADER)?),
         };
-        let mut sheet = Self {
+        let sheet = Self {
             name: destination.to_string(),
             claimed,
-            buffer: HEADER.into(),
             rows: 0,
         };
-        sheet.flush()?;
+        let header = HEADER.trim_end().split(',');
+        sheet.write_records(iter::once(header))?;
         Ok(sheet)
     }
 
@@ -75,64 +76,68 @@ impl Sheet {
     /// Writes what is known of targets; the kernel has the rows when this returns.
     pub(super) fn write(&mut self, rows: &[(Target, Known)]) -> Result<(), ReportError> {
         let nothing = FileInfo::default();
-        for (target, known) in rows {
+        self.write_rows(rows.iter().map(|(target, known)| {
             let (exists, file) = match known {
                 Known::There(file) => ("true", &**file),
                 Known::Missing => ("false", &nothing),
                 Known::Unclear(_) => ("unknown", &nothing),
             };
-            self.add(target.file_id.as_str(), exists, file);
-        }
-        self.flush()
+            row(target.file_id.as_str(), exists, file)
+        }))
     }
 
     /// Writes files that exist; the kernel has the rows when this returns.
     pub(crate) fn write_files(&mut self, files: &[&FileInfo]) -> Result<(), ReportError> {
-        for file in files {
-            self.add(&file.file_id, "true", file);
-        }
-        self.flush()
+        self.write_rows(files.iter().map(|file| row(&file.file_id, "true", file)))
     }
 
-    fn add(&mut self, id: &str, exists: &str, file: &FileInfo) {
-        // Without keys, and without what a terminal or a spreadsheet would take for a command.
-        let text = |said: &Option<String>| {
-            let said = secret::scrub_exact(said.as_deref().unwrap_or_default());
-            harmless(&said.replace(char::is_control, "\u{fffd}")).into_owned()
-        };
-        cell(&mut self.buffer, id, Quote::Formula);
-        for text in [
-            exists.to_owned(),
-            text(&file.kind),
-            text(&file.name),
-            text(&file.file_path),
-            file.size.map(|size| size.to_string()).unwrap_or_default(),
-            text(&file.created_at),
-            text(&file.url),
-        ] {
-            self.buffer.push(',');
-            cell(&mut self.buffer, &text, Quote::Needed);
-        }
-        self.buffer.push('\n');
-        self.rows += 1;
+    fn write_rows(&mut self, rows: impl Iterator<Item = [String; 8]>) -> Result<(), ReportError> {
+        self.rows += self.write_records(rows)?;
+        Ok(())
     }
 
-    fn flush(&mut self) -> Result<(), ReportError> {
-        let rows = std::mem::take(&mut self.buffer);
-        let (mut stdout, mut file);
-        let sink: &mut dyn Write = if let Some(claimed) = &self.claimed {
-            file = &claimed.file;
-            &mut file
-        } else {
-            stdout = io::stdout().lock();
-            &mut stdout
+    /// How many records were written.
+    fn write_records<R: IntoIterator<Item: AsRef<[u8]>>>(
+        &self,
+        records: impl Iterator<Item = R>,
+    ) -> Result<u64, ReportError> {
+        let sink: Box<dyn Write + '_> = match &self.claimed {
+            Some(claimed) => Box::new(&claimed.file),
+            None => Box::new(io::stdout().lock()),
         };
-        let written = sink.write_all(rows.as_bytes()).and_then(|()| sink.flush());
-        written.map_err(|source| self.error(source))
+        let mut writer = Writer::from_writer(sink);
+        let write = || -> io::Result<u64> {
+            let mut count = 0;
+            for record in records {
+                writer.write_record(record)?;
+                count += 1;
+            }
+            writer.flush()?;
+            Ok(count)
+        };
+        write().map_err(|source| self.error(source))
     }
 
     fn error(&self, source: io::Error) -> ReportError {
         let name = self.name.clone();
         ReportError::Write { name, source }
     }
+}
+
+fn row(id: &str, exists: &str, file: &FileInfo) -> [String; 8] {
+    // Without keys, and without what a terminal or a spreadsheet would take for a command.
+    let text = |said: &Option<String>| {
+        let said = secret::scrub_exact(said.as_deref().unwrap_or_default());
+        harmless(&said.replace(char::is_control, "\u{fffd}")).into_owned()
+    };
+    [
+        id.to_owned(),
+        exists.to_owned(),
+        text(&file.kind),
+        text(&file.name),
+        text(&file.file_path),
+        file.size.map(|size| size.to_string()).unwrap_or_default(),
+        text(&file.created_at),
+        text(&file.url),
+    ]
 }

@@ -325,7 +325,7 @@ const fn separator(column: usize) -> u8 {
 }
 
 #[derive(Clone, Copy)]
-pub(crate) enum Quote {
+enum Quote {
     /// Where RFC 4180 asks for it.
     Needed,
     /// Also where a spreadsheet would see a formula: an ID must stay exact, so this is all it can be given.
@@ -333,7 +333,7 @@ pub(crate) enum Quote {
 }
 
 /// Adds a cell, quoted where it must be.
-pub(crate) fn cell(row: &mut String, text: &str, quote: Quote) {
+fn cell(row: &mut String, text: &str, quote: Quote) {
     let needs_quotes = has_any(text, |byte| matches!(byte, b'"' | b',' | b'\n' | b'\r'))
         || matches!(quote, Quote::Formula) && (starts_like_a_formula(text) || text.is_empty());
     if needs_quotes {
