@@ -1,4 +1,4 @@
-//! The pace of `--rate auto` against limits that it is not told: in virtual time, so that minutes cost nothing
+//! The pace of `--rate auto` against limits of every kind, stated or not: in virtual time, so that minutes cost nothing
 //! and figures are exact. The server's side is the sandbox's own windows; round trips take 40 to 60 ms.
 
 #[path = "bench/model.rs"]
@@ -106,17 +106,17 @@ fn share(part: usize, whole: usize) -> f64 {
 }
 
 #[tokio::test(start_paused = true)]
-async fn limits_that_are_told_are_used_to_the_full_at_the_price_of_few_refusals() {
+async fn limits_that_are_stated_are_used_to_the_full_at_the_price_of_few_refusals() {
     for headers in [Headers::Always, Headers::On429] {
         for case in cases(40) {
             let server = Server::new(&case.windows, headers);
             let took = send(case.requests, &auto(), &server).await;
             let (refused, requests) = (server.refused(), server.requests());
-            let told = format!("{}, {headers:?}: {took:.1} s, {refused} refused", case.name);
-            assert!(took <= 1.03 * case.ideal + 1.4, "{told}");
+            let figures = format!("{}, {headers:?}: {took:.1} s, {refused} refused", case.name);
+            assert!(took <= 1.03 * case.ideal + 1.4, "{figures}");
             assert!(
                 share(refused, requests) <= 0.005 + 20.0 * share(1, requests),
-                "{told}"
+                "{figures}"
             );
         }
     }
@@ -128,13 +128,13 @@ async fn without_any_headers_the_limit_is_found_and_held() {
         let server = Server::new(&case.windows, Headers::Never);
         let took = send(case.requests, &auto(), &server).await;
         let refused = share(server.refused(), server.requests());
-        let told = format!(
+        let figures = format!(
             "{}: {took:.1} s, {:.1} % refused",
             case.name,
             refused * 100.0
         );
-        assert!(took <= 1.13 * case.ideal, "{told}");
-        assert!(refused <= 0.03, "{told}");
+        assert!(took <= 1.13 * case.ideal, "{figures}");
+        assert!(refused <= 0.03, "{figures}");
     }
 }
 
@@ -182,20 +182,20 @@ async fn a_limit_that_halves_is_found_again_within_ten_seconds() {
                 .iter()
                 .filter(|asked| (30.0..50.0).contains(&asked.at) && !asked.is_refused)
                 .count();
-            let told = format!("{headers:?}, {after:?}: {let_through} in 20 s");
+            let figures = format!("{headers:?}, {after:?}: {let_through} in 20 s");
             let (least, most_refused) = if headers == Headers::Never {
                 (120, 10)
             } else {
                 (180, 3)
             };
-            assert!(let_through >= least, "{told}");
-            assert!(server.refused_since(30.0) <= most_refused, "{told}");
+            assert!(let_through >= least, "{figures}");
+            assert!(server.refused_since(30.0) <= most_refused, "{figures}");
         }
     }
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_limit_that_is_raised_is_found_within_two_minutes_though_only_429s_tell_it() {
+async fn a_limit_that_is_raised_is_found_within_two_minutes_though_only_429s_state_it() {
     let server = Server::new(&[Window::sliding(10, SECOND)], Headers::On429)
         .changing(30 * SECOND, &[Window::sliding(40, SECOND)]);
     let throttle = auto();
@@ -245,12 +245,15 @@ async fn with_another_client_in_the_same_limit_both_make_progress() {
             let throttle = auto();
             let ours = send(600, &throttle, &server);
             let (took, sent, refused) = beside((1, SECOND / 10), &server, ours).await;
-            let told = format!(
+            let figures = format!(
                 "{window:?}, {headers:?}: {took:.1} s, others' refused {refused} of {sent}"
             );
-            assert!(took < 1.5 * 60.0, "{told}");
-            assert!(share(server.refused(), server.requests()) < 0.05, "{told}");
-            assert!(share(refused, sent) < 0.09, "{told}");
+            assert!(took < 1.5 * 60.0, "{figures}");
+            assert!(
+                share(server.refused(), server.requests()) < 0.05,
+                "{figures}"
+            );
+            assert!(share(refused, sent) < 0.09, "{figures}");
         }
     }
 }
@@ -267,24 +270,24 @@ async fn another_client_in_bursts_costs_few_refusals_of_ours_and_of_its_own() {
                 let throttle = auto();
                 let ours = send(1200, &throttle, &server);
                 let (took, sent, refused) = beside((10, period), &server, ours).await;
-                let told = format!(
+                let figures = format!(
                     "{window:?}, {headers:?}, {period:?}: {took:.1} s, {} refused, others' {refused} of {sent}",
                     server.refused()
                 );
-                assert!(took < 1.2 * 120.0, "{told}");
+                assert!(took < 1.2 * 120.0, "{figures}");
                 assert!(
                     share(server.refused(), server.requests()) <= 0.0125,
-                    "{told}"
+                    "{figures}"
                 );
-                assert!(share(refused, sent) < 0.07, "{told}");
+                assert!(share(refused, sent) < 0.07, "{figures}");
             }
         }
     }
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_bucket_that_is_told_as_something_else_is_still_kept() {
-    for told_as in [
+async fn a_bucket_that_is_stated_as_something_else_is_still_kept() {
+    for stated_as in [
         (20, SECOND),
         (20, 4 * SECOND),
         (300, 60 * SECOND),
@@ -292,20 +295,20 @@ async fn a_bucket_that_is_told_as_something_else_is_still_kept() {
     ] {
         for headers in [Headers::Always, Headers::On429] {
             let mut server = Server::new(&[Window::bucket(5, 20)], headers);
-            server.told_as = Some(told_as);
+            server.stated_as = Some(stated_as);
             let took = send(220, &auto(), &server).await;
-            let told = format!(
-                "{told_as:?}, {headers:?}: {took:.1} s, {} refused",
+            let figures = format!(
+                "{stated_as:?}, {headers:?}: {took:.1} s, {} refused",
                 server.refused()
             );
-            assert!(took < 1.15 * 40.0, "{told}");
-            assert!(server.refused() <= 20, "{told}");
+            assert!(took < 1.15 * 40.0, "{figures}");
+            assert!(server.refused() <= 20, "{figures}");
         }
     }
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_429_at_the_start_that_tells_no_limit_costs_its_pause_and_no_more() {
+async fn a_429_at_the_start_that_states_no_limit_costs_its_pause_and_no_more() {
     let throttle = auto();
     let pause = Duration::from_millis(400);
     let refusal = RateLimitHeaders {
@@ -358,14 +361,14 @@ async fn a_rate_of_the_user_caps_what_is_learnt() {
 
 #[tokio::test(start_paused = true)]
 async fn absurd_limits_stop_nobody_for_good() {
-    for told_as in [
+    for stated_as in [
         (1, Duration::from_secs(u64::MAX / 1000)),
         (u64::MAX, Duration::from_nanos(1)),
     ] {
         let mut server = Server::new(&[Window::bucket(5, 20)], Headers::Always);
-        server.told_as = Some(told_as);
+        server.stated_as = Some(stated_as);
         let took = send(40, &auto(), &server).await;
-        assert!(took < 40.0 * 300.0, "{told_as:?}: {took}");
+        assert!(took < 40.0 * 300.0, "{stated_as:?}: {took}");
     }
 }
 
@@ -451,11 +454,11 @@ async fn a_rate_of_the_user_above_the_limit_ends_in_time_with_or_without_a_state
     for headers in [Headers::Always, Headers::On429, Headers::WaitOn429] {
         let server = Server::new(&[Window::sliding(10, SECOND)], headers);
         let took = send(600, &twenty_a_second(), &server).await;
-        let (refused, told) = (server.refused(), format!("{headers:?}: {took:.1} s"));
-        assert!(took < 1.15 * 60.0, "{told}");
+        let (refused, figures) = (server.refused(), format!("{headers:?}: {took:.1} s"));
+        assert!(took < 1.15 * 60.0, "{figures}");
         assert!(
             headers == Headers::WaitOn429 || refused < 6,
-            "{told}, {refused} refused"
+            "{figures}, {refused} refused"
         );
     }
 }

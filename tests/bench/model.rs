@@ -29,7 +29,7 @@ pub(crate) struct Server {
     change: RefCell<Option<(Duration, Vec<Window>)>>,
     headers: Headers,
     /// Limit and interval as the headers state them, where that is not what holds.
-    pub(crate) told_as: Option<(u64, Duration)>,
+    pub(crate) stated_as: Option<(u64, Duration)>,
     pub(crate) start: Instant,
     pub(crate) asked: RefCell<Vec<Asked>>,
 }
@@ -48,7 +48,7 @@ impl Server {
             windows: RefCell::new(windows.to_vec()),
             change: RefCell::new(None),
             headers,
-            told_as: None,
+            stated_as: None,
             start: Instant::now(),
             asked: RefCell::default(),
         }
@@ -68,8 +68,8 @@ impl Server {
             is_refused: passed.is_err(),
         });
         match passed {
-            Ok(told) => Ok(self.pace(told.filter(|_| self.headers == Headers::Always))),
-            Err(told) => Err(self.pace(Some(told))),
+            Ok(state) => Ok(self.pace(state.filter(|_| self.headers == Headers::Always))),
+            Err(state) => Err(self.pace(Some(state))),
         }
     }
 
@@ -82,13 +82,13 @@ impl Server {
         pass(&mut self.windows.borrow_mut(), Instant::now())
     }
 
-    fn pace(&self, told: Option<LimitState>) -> RateLimitHeaders {
-        let Some(told) = told.filter(|_| self.headers != Headers::Never) else {
+    fn pace(&self, state: Option<LimitState>) -> RateLimitHeaders {
+        let Some(state) = state.filter(|_| self.headers != Headers::Never) else {
             return RateLimitHeaders::default();
         };
-        let (limit, interval) = self.told_as.unwrap_or((told.limit, told.interval));
+        let (limit, interval) = self.stated_as.unwrap_or((state.limit, state.interval));
         let is_stated = self.headers != Headers::WaitOn429;
-        let milliseconds = told.reset.as_micros().div_ceil(1000);
+        let milliseconds = state.reset.as_micros().div_ceil(1000);
         RateLimitHeaders {
             limit: Some(limit).filter(|_| is_stated),
             interval: Some(interval).filter(|_| is_stated),

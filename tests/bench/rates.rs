@@ -121,18 +121,18 @@ impl Scenario {
     fn print(&self, name: &str, seeds: u64) {
         for headers in HEADERS {
             let costs: Vec<Cost> = (1..=seeds).map(|seed| self.cost(headers, seed)).collect();
-            let told = |figure: fn(&Cost) -> f64| {
+            let column = |figure: fn(&Cost) -> f64| {
                 let figures = costs.iter().map(figure);
                 #[expect(clippy::cast_precision_loss, reason = "a handful")]
                 let mean = figures.clone().sum::<f64>() / costs.len() as f64;
                 format!("{mean:.2}/{:.2}", figures.fold(0.0, f64::max))
             };
             let others = match self.other {
-                Some(_) => told(|cost| cost.others_refused),
+                Some(_) => column(|cost| cost.others_refused),
                 None => String::new(),
             };
             let headers = format!("{headers:?}");
-            let (time, refused) = (told(|cost| cost.time), told(|cost| cost.refused));
+            let (time, refused) = (column(|cost| cost.time), column(|cost| cost.refused));
             println!("{name:<44} {headers:<10} {time:>11} {refused:>12} {others:>12}");
         }
     }
@@ -145,8 +145,8 @@ fn ideal(client: Client, requests: u64, windows: &[Window]) -> f64 {
     let mut last = start;
     for _ in 0..requests {
         last = last.max(free_at.pop_front().unwrap_or(start));
-        while let Err(told) = pass(&mut windows, last) {
-            last += told.reset;
+        while let Err(state) = pass(&mut windows, last) {
+            last += state.reset;
         }
         free_at.push_back(last + client.round_trip);
     }
