@@ -32,9 +32,6 @@ const SEGMENT: &AsciiSet = &NON_ALPHANUMERIC
     .remove(b'.')
     .remove(b'~');
 
-/// Room for most paths, in bytes.
-const USUAL_PATH: usize = 64;
-
 /// A page of a list.
 #[derive(Debug, Clone, Copy)]
 pub struct ListPage<'a> {
@@ -180,8 +177,7 @@ impl Client {
     }
 
     fn below_files<'a>(&self, parts: impl IntoIterator<Item = &'a str>) -> Url {
-        let mut path = String::with_capacity(USUAL_PATH);
-        path.push_str(self.files.path());
+        let mut path = self.files.path().to_owned();
         path.extend(parts);
         let mut url = self.files.clone();
         url.set_path(&path);

@@ -1,48 +1,35 @@
-//! What the headers of a response say: about limits (how many requests, in what time, how long to wait), and its ID.
+//! What the headers of a response say about limits: how many requests, in what time, and how long to wait.
 
 use std::time::Duration;
 
 use jiff::Timestamp;
-use reqwest::header::HeaderMap;
+use reqwest::header::{HeaderMap, HeaderName, RETRY_AFTER};
 
 use crate::throttle::RateLimitHeaders;
+
+static LIMIT: HeaderName = HeaderName::from_static("x-ratelimit-limit");
+static INTERVAL: HeaderName = HeaderName::from_static("x-ratelimit-interval");
+static RESET: HeaderName = HeaderName::from_static("x-ratelimit-reset");
 
 /// No limit of ImageKit's is known to have a longer one; what claims to would hold the run for good. `[inferred]`
 const MAX_INTERVAL: Duration = Duration::from_hours(24);
 
-/// What is read of a response's headers.
-#[derive(Debug)]
-pub(super) struct Headers<'a> {
-    pub(super) request_id: Option<&'a str>,
-    /// `Retry-After`, in seconds or as a date; `None` for one that is past.
-    pub(super) retry_after: Option<Duration>,
-    pub(super) limits: RateLimitHeaders,
-}
-
 /// `X-RateLimit-Limit` requests per `X-RateLimit-Interval` milliseconds, `X-RateLimit-Reset` milliseconds to wait.
 /// `[spec]`
-pub(super) fn read(headers: &HeaderMap) -> Headers<'_> {
-    let [limit, interval, reset, retry_after, request_id] = texts(
-        headers,
-        [
-            "x-ratelimit-limit",
-            "x-ratelimit-interval",
-            "x-ratelimit-reset",
-            "retry-after",
-            "x-ik-requestid",
-        ],
-    );
-    let millis = |text| number(text).map(Duration::from_millis);
-    let retry_after = retry_after.and_then(|text| until(text, Timestamp::now()));
-    Headers {
-        request_id,
-        retry_after,
-        limits: RateLimitHeaders {
-            limit: number(limit),
-            interval: millis(interval).filter(|interval| *interval <= MAX_INTERVAL),
-            wait: millis(reset).max(retry_after),
-        },
+pub(super) fn read(headers: &HeaderMap, retry_after: Option<Duration>) -> RateLimitHeaders {
+    let reset = number(headers, &RESET).map(Duration::from_millis);
+    RateLimitHeaders {
+        limit: number(headers, &LIMIT),
+        interval: number(headers, &INTERVAL)
+            .map(Duration::from_millis)
+            .filter(|interval| *interval <= MAX_INTERVAL),
+        wait: reset.max(retry_after),
     }
+}
+
+/// `Retry-After`, in seconds or as a date; `None` for one that is past.
+pub(super) fn retry_after(headers: &HeaderMap) -> Option<Duration> {
+    text(headers, &RETRY_AFTER).and_then(|text| until(text, Timestamp::now()))
 }
 
 fn until(text: &str, now: Timestamp) -> Option<Duration> {
@@ -57,20 +44,14 @@ fn until(text: &str, now: Timestamp) -> Option<Duration> {
     Duration::try_from(date.timestamp().duration_since(now)).ok()
 }
 
-/// The first of each of these headers as text, trimmed; `None` if it is missing or not ASCII. An answer has few headers,
-/// so that looking at each once costs less than a search for each name.
-fn texts<'a, const N: usize>(headers: &'a HeaderMap, names: [&str; N]) -> [Option<&'a str>; N] {
-    let mut values = [None; N];
-    for (name, value) in headers {
-        if let Some(place) = names.iter().position(|known| name == known) {
-            values[place].get_or_insert(value);
-        }
-    }
-    values.map(|value| Some(value?.to_str().ok()?.trim()))
+/// A header's text, trimmed; `None` if it is not ASCII.
+pub(super) fn text<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Option<&'a str> {
+    let value = headers.get(name)?.to_str().ok()?;
+    Some(value.trim())
 }
 
-fn number(text: Option<&str>) -> Option<u64> {
-    whole(text?.parse().ok()?)
+fn number(headers: &HeaderMap, name: &HeaderName) -> Option<u64> {
+    whole(text(headers, name)?.parse().ok()?)
 }
 
 /// Rounded up, so that a wait is never cut short; `None` below 0. What is too large for any wait is the largest.
@@ -97,7 +78,7 @@ mod tests {
 
     #[test]
     fn limits_are_read_as_milliseconds_and_nonsense_is_nothing() {
-        let read = |pairs| read(&headers(pairs)).limits;
+        let read = |pairs| read(&headers(pairs), None);
         let limits = read(&[
             ("x-ratelimit-limit", "5"),
             ("x-ratelimit-interval", "1000"),
@@ -111,10 +92,7 @@ mod tests {
             ("x-ratelimit-interval", "99999999999999"),
         ]);
         assert_eq!(absurd.interval, None);
-        let wait_of = |reset| {
-            let headers = headers(&[("x-ratelimit-reset", reset)]);
-            super::read(&headers).limits.wait
-        };
+        let wait_of = |reset| super::read(&headers(&[("x-ratelimit-reset", reset)]), None).wait;
         for (reset, wait) in [
             ("2500.5", 2501),
             ("1e3", 1000),

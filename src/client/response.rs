@@ -4,14 +4,17 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use reqwest::StatusCode;
+use reqwest::header::HeaderName;
 use serde::Deserialize;
 use serde_json::Value;
 
 use super::file::FileInfo;
-use super::rate_limit_headers;
+use super::rate_limit_headers::{self, text};
 use crate::human::without_markup;
 use crate::secret;
 use crate::throttle::RateLimitHeaders;
+
+static REQUEST_ID: HeaderName = HeaderName::from_static("x-ik-requestid");
 
 /// The most of a body that is read, in bytes. A list of 1000 files has some 1 MB, with much metadata more.
 const MAX_BODY_BYTES: usize = 32 << 20;
@@ -76,12 +79,13 @@ pub struct BatchError<'a> {
 impl Response {
     pub(super) async fn read(answer: reqwest::Response) -> Self {
         let status = answer.status();
-        let headers = rate_limit_headers::read(answer.headers());
+        let headers = answer.headers();
+        let retry_after = rate_limit_headers::retry_after(headers);
         Self {
             status: status.as_u16(),
-            request_id: headers.request_id.map(|id| secret::scrub(id).into()),
-            limits: headers.limits,
-            retry_after: headers.retry_after,
+            request_id: text(headers, &REQUEST_ID).map(|id| secret::scrub(id).into()),
+            limits: rate_limit_headers::read(headers, retry_after),
+            retry_after,
             // A 204 has no body by definition; waiting for one would cost time.
             body: if status == StatusCode::NO_CONTENT {
                 Body::Empty
