@@ -134,7 +134,7 @@ async fn without_any_headers_the_limit_is_found_and_held() {
             refused * 100.0
         );
         assert!(took <= 1.13 * case.ideal, "{figures}");
-        assert!(refused <= 0.03, "{figures}");
+        assert!(refused <= 0.045, "{figures}");
     }
 }
 
@@ -149,6 +149,19 @@ async fn a_long_window_that_nobody_states_is_used_to_the_full() {
             let took = send(2000, &auto(), &server).await;
             assert!(took <= 1.12 * 361.0, "{window:?}, {headers:?}: {took:.1} s");
         }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn one_429_with_a_long_stated_wait_is_no_window_yet() {
+    for stated in [10, 60, 290] {
+        let server = Server::new(&[Window::sliding(20, SECOND)], Headers::Never);
+        let throttle = auto();
+        send(100, &throttle, &server).await;
+        let permit = throttle.permit(Endpoint::Delete).await;
+        permit.throttled(&wait(stated * SECOND));
+        let took = send(400, &throttle, &server).await;
+        assert!(took < f64::from(stated) + 40.0, "{took} after {stated} s");
     }
 }
 

@@ -25,6 +25,8 @@ pub(super) struct Block {
 #[derive(Debug)]
 pub(super) struct UnstatedWindow {
     window: Option<LimitWindow>,
+    /// What was accepted before the last long refusals: once may be a mishap, the same twice is a limit.
+    suspected: u64,
     /// It is longer than this: a request was refused after it.
     longer_than: Duration,
     /// It is no longer than this: a request was accepted after it.
@@ -41,6 +43,7 @@ impl UnstatedWindow {
     pub(super) fn new(now: Instant) -> Self {
         Self {
             window: None,
+            suspected: 0,
             longer_than: Duration::ZERO,
             at_most: Duration::ZERO,
             opened: now,
@@ -132,7 +135,10 @@ impl UnstatedWindow {
                 let limit = earlier.between(self.opened, block.begin).max(1);
                 self.longer_than = block.end - self.opened;
                 self.at_most = sent - self.opened;
-                self.window = Some(LimitWindow::new(limit, self.longer_than, earlier, now));
+                let before = std::mem::replace(&mut self.suspected, limit);
+                let is_confirmed = before.abs_diff(limit) <= limit / u64::from(MAX_GUARD);
+                self.window =
+                    is_confirmed.then(|| LimitWindow::new(limit, self.longer_than, earlier, now));
             }
             (Some(window), None) if self.trial == Some(sent) => self.at_most = window.interval,
             _ => return,
