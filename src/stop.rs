@@ -62,6 +62,7 @@ fn signal_name(number: i32) -> String {
     match number {
         1 => "SIGHUP (its terminal or session ended)".into(),
         2 => "SIGINT (Ctrl-C)".into(),
+        3 => "SIGQUIT (Ctrl-\\)".into(),
         15 => "SIGTERM".into(),
         _ => format!("signal {number}"),
     }

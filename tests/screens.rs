@@ -388,6 +388,23 @@ fn a_window_of_one_or_two_rows_shows_the_first_lines() {
     }
 }
 
+#[test]
+fn ctrl_backslash_leaves_at_once_and_a_terminal_that_shows_what_is_typed() {
+    let scene = scene(Script {
+        random_faults: vec![(Fault::HangBefore, 1.0)],
+        ..Script::plain()
+    });
+    let mut terminal = Terminal::run(&scene, 100, "", &[]);
+    terminal.shows("in flight");
+    assert!(!terminal.session.get_process().get_echo().unwrap());
+    terminal.press(&[28]);
+    let (code, screen) = terminal.end();
+    assert_eq!(code, 131, "{screen}");
+    nothing_is_left_but_the_summary(&screen);
+    assert!(screen.contains("left at once"), "{screen}");
+    assert!(terminal.session.get_process().get_echo().unwrap());
+}
+
 /// A shell with job control runs the program; the terminal of a stopped job is as it was, and `fg` draws anew.
 #[test]
 fn ctrl_z_takes_the_progress_away_and_fg_brings_it_back() {

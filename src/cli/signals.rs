@@ -1,4 +1,4 @@
-//! Signals: the first one asks for an orderly stop, the second leaves at once.
+//! Signals: the first one asks for an orderly stop, the second leaves at once, and Ctrl-\ (SIGQUIT) does so as the first.
 
 use std::io;
 use std::time::Duration;
@@ -10,12 +10,14 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use crate::progress::Progress;
 
-/// Listens for SIGHUP, SIGINT and SIGTERM.
+/// Listens for SIGHUP, SIGINT, SIGQUIT and SIGTERM.
 #[derive(Debug)]
 pub(crate) struct Signals {
     /// `None` where it was ignored from the start, as under nohup: it stays so.
     hangup: Option<Signal>,
     interrupt: Signal,
+    /// Its default action would leave the terminal as the progress has set it, without echo.
+    quit: Signal,
     terminate: Signal,
 }
 
@@ -29,6 +31,7 @@ impl Signals {
                 Some(signal(SignalKind::hangup())?)
             },
             interrupt: signal(SignalKind::interrupt())?,
+            quit: signal(SignalKind::quit())?,
             terminate: signal(SignalKind::terminate())?,
         })
     }
@@ -38,12 +41,13 @@ impl Signals {
         let kind = select! {
             _ = hear(self.hangup.as_mut()) => SignalKind::hangup(),
             _ = self.interrupt.recv() => SignalKind::interrupt(),
+            _ = self.quit.recv() => SignalKind::quit(),
             _ = self.terminate.recv() => SignalKind::terminate(),
         };
         kind.as_raw_value()
     }
 
-    /// Trips the stop at the first signal and completes at the second, with its number.
+    /// Trips the stop at the first signal and completes at the second, or at SIGQUIT, with its number.
     pub(crate) async fn watch(
         mut self,
         stop: &Stop,
@@ -52,6 +56,9 @@ impl Signals {
     ) -> i32 {
         let number = self.next().await;
         stop.trip(Reason::Signal(number));
+        if number == SignalKind::quit().as_raw_value() {
+            return number;
+        }
         let most = seconds(timeout);
         progress.notice(&format!(
             "stopping: waiting for the requests in flight, at most {most}\n(Ctrl-C again leaves at once)"
