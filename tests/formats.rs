@@ -80,6 +80,7 @@ fn refused() -> Vec<(&'static str, Vec<u8>)> {
             "bzip2",
             b"BZh91AY&SYJ\xbc\x98\xec\0\0\x03i\0\0\x10\x08\0 \0 \0 \0!\x9ah",
         ),
+        ("compress", b"\x1f\x9d\x90\x61\xc2\x84\x09\n"),
         ("xz", b"\xfd7zXZ\0\0\x04\xe6\xd6\xb4F\x02\0!\x01"),
         (
             "NUL",
@@ -95,6 +96,10 @@ fn refused() -> Vec<(&'static str, Vec<u8>)> {
         ("Avro", b"Obj\x01\x04\x14avro.codec"),
         ("executable", b"\x7fELF\x02\x01\x01\0\0\0"),
         ("executable", b"\xcf\xfa\xed\xfe\x07\0\0\x01\x03\0\0\0"),
+        ("executable", b"\xce\xfa\xed\xfe\x07\0\0\0\x03\0\0\0"),
+        ("executable", b"\xfe\xed\xfa\xce\0\0\0\x12\0\0\0\0"),
+        ("executable", b"\xfe\xed\xfa\xcf\0\0\0\x12\0\0\0\0"),
+        ("executable", b"\xca\xfe\xba\xbe\0\0\0\x02\x01\0\0\x07"),
         ("executable", b"MZ\x90\0\x03\0\0\0\x04\0\0\0\xff\xff"),
         ("NUL", b"\0asm\x01\0\0\0"),
         ("script", b"#!/bin/sh\necho aaaaaaaaaaaaaaaaaaaaaaa1\n"),

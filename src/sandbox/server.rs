@@ -222,7 +222,7 @@ impl Server {
         let search = Search::parse(search, Timestamp::now())
             .map_err(|why| format!("Invalid search query - {why}"))?;
         let files = match given("sort") {
-            "" | "ASC_CREATED" => self.ledger.search(&search, skip + limit),
+            "" | "ASC_CREATED" => self.ledger.search(&search, skip.saturating_add(limit)),
             "ASC_NAME" => {
                 let mut files = self.ledger.search(&search, usize::MAX);
                 files.sort_by(|one, other| one.name.cmp(&other.name));

@@ -73,10 +73,12 @@ pub(super) const NULS: Foreign = is(
 const UTF16: Foreign = is("UTF-16", SAVE_AS_UTF8);
 const PACKED_GZIP: Foreign = is("gzip within or behind something else", DECOMPRESS);
 const PACKED_ZSTD: Foreign = is("zstd within or behind something else", DECOMPRESS);
+const COMPRESS: Foreign = is("compressed by compress (.Z)", DECOMPRESS);
 const BZIP2: Foreign = is("compressed by bzip2", DECOMPRESS);
 const LZ4: Foreign = is("compressed by lz4", DECOMPRESS);
 const SPREADSHEET: Foreign = is("a spreadsheet (xlsx, ods) or a ZIP file", SAVE_AS_CSV);
 const EXECUTABLE: Foreign = is("an executable", NOT_TEXT);
+const DRAWN_TABLE: Foreign = is("a table drawn for people", EXPORT);
 const JSON: Foreign = is(
     "JSON",
     "give one ID per line, as `jq -r '.[].fileId'` makes it",
@@ -87,6 +89,7 @@ const SIGNATURES: &[(usize, &[u8], Foreign)] = &[
     (0, GZIP, PACKED_GZIP),
     (0, ZSTD, PACKED_ZSTD),
     (1, SKIPPABLE, PACKED_ZSTD),
+    (0, b"\x1f\x9d", COMPRESS),
     (4, b"1AY&SY", BZIP2),
     (4, b"\x17\x72\x45\x38\x50\x90", BZIP2),
     (0, b"\xfd7zXZ\0", is("compressed by xz", DECOMPRESS)),
@@ -110,6 +113,10 @@ const SIGNATURES: &[(usize, &[u8], Foreign)] = &[
     (0, b"SQLite format 3", is("an SQLite database", EXPORT)),
     (0, b"\x7fELF", EXECUTABLE),
     (0, b"\xcf\xfa\xed\xfe", EXECUTABLE),
+    (0, b"\xce\xfa\xed\xfe", EXECUTABLE),
+    (0, b"\xfe\xed\xfa\xce", EXECUTABLE),
+    (0, b"\xfe\xed\xfa\xcf", EXECUTABLE),
+    (0, b"\xca\xfe\xba\xbe", EXECUTABLE),
     (0, b"#!/", is("a script", NOT_TEXT)),
     (0, b"GIF8", is("a picture", NOT_TEXT)),
     (0, b"\xff\xfe\0\0", is("UTF-32", SAVE_AS_UTF8)),
@@ -122,7 +129,6 @@ const SIGNATURES: &[(usize, &[u8], Foreign)] = &[
         b"<",
         is("HTML or XML", "give a CSV file, or one ID per line"),
     ),
-    (0, b"+--", is("a table drawn for people", EXPORT)),
 ];
 
 impl Foreign {
@@ -138,6 +144,9 @@ impl Foreign {
         if let Some((_, _, foreign)) = known {
             return Some(*foreign);
         }
+        if is_border(content) {
+            return Some(DRAWN_TABLE);
+        }
         first.contains(&0).then_some(match content {
             [b'M', b'Z', ..] => EXECUTABLE,
             [a, 0, b, 0, ..] | [0, a, 0, b, ..] if *a != 0 && *b != 0 => UTF16,
@@ -149,6 +158,17 @@ impl Foreign {
     pub(super) fn of(error: &io::Error) -> Option<Self> {
         error.get_ref()?.downcast_ref().copied()
     }
+}
+
+/// Whether a text begins as a drawn table does: with a whole line like `+------+---+`.
+fn is_border(text: &[u8]) -> bool {
+    let line = text.split(|byte| matches!(byte, b'\n' | b'\r')).next();
+    line.is_some_and(|line| {
+        line.starts_with(b"+--")
+            && line.len() < text.len()
+            && line.ends_with(b"+")
+            && line.iter().all(|byte| matches!(byte, b'+' | b'-'))
+    })
 }
 
 /// Whether these first bytes hold a line with something in it: more need not be waited for.
