@@ -124,6 +124,8 @@ pub async fn run<E: Display>(
                 for (target, known) in &rows {
                     totals.add(target, known);
                 }
+                totals.invalid = invalid.get();
+                totals.duplicates = duplicates.get();
                 each(&totals);
             }
             Err(LookupError::KeyRefused(words)) => stop.trip(Reason::KeyRefused(words)),

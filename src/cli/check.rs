@@ -1,6 +1,6 @@
 //! The check: a dry run that asks ImageKit, by reads alone, which of the IDs exist.
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::fmt::Write as _;
 
 use anyhow::{Result, bail};
@@ -49,18 +49,19 @@ pub(crate) async fn check(cli: &Cli, paths: &Paths, progress: &Progress) -> Resu
     let mut sheet = Sheet::create(&paths.report, existing(cli))?;
     mention_what_is_not_written(cli, progress);
     let (limits, throttle) = (limits(cli), api.throttle());
-    let so_far = Cell::new((0, 0));
-    let each = |totals: &Totals| so_far.set((totals.asked, totals.there));
+    // Known even where a second signal leaves the check at once.
+    let so_far = RefCell::new(Totals::default());
+    let each = |totals: &Totals| so_far.borrow_mut().clone_from(totals);
     let totals = select! {
         biased;
         _ = signals.watch(&stop, progress, cli.speed.timeout) => None,
         never = limits.watch_time(&throttle, &stop) => match never {},
-        never = progress.show_line(|| progress_line(so_far.get())) => match never {},
+        never = progress.show_line(|| progress_line(&so_far.borrow())) => match never {},
         totals = check::run(checked, &api, cli.speed.concurrency, &mut sheet, each) => Some(totals),
     };
     progress.notice(&records.skipped().join("\n"));
     let checked = Checked {
-        totals: totals.unwrap_or_default(),
+        totals: totals.unwrap_or_else(|| so_far.take()),
         excluded: excluded.get(),
         name: paths.report.to_string(),
     };
@@ -79,8 +80,9 @@ fn without_exceptions(
     records
 }
 
-fn progress_line((asked, there): (u64, u64)) -> String {
-    format!("{} asked for, {} exist", grouped(asked), grouped(there))
+fn progress_line(totals: &Totals) -> String {
+    let (asked, there) = (grouped(totals.asked), grouped(totals.there));
+    format!("{asked} asked for, {there} exist")
 }
 
 /// What a check found.
