@@ -3,11 +3,10 @@
 use std::ffi::OsString;
 use std::io::{self, Write as _};
 
-use clap::Parser as _;
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 use imagekit_bulk_delete::secret;
 
-use super::options::Cli;
+use super::options::LogFormat;
 use crate::progress::Progress;
 
 /// For somebody who passes the key on the command line.
@@ -34,8 +33,7 @@ pub(crate) fn print(help_or_error: &clap::Error) -> io::Result<()> {
     };
     if asks_for_json() {
         let words: Vec<&str> = text.split_whitespace().skip(1).collect();
-        let json = Cli::parse_from(["", "--log-format", "json"]);
-        Progress::new(&json.display).error(&words.join(" "));
+        Progress::of_log(LogFormat::Json).error(&words.join(" "));
         return Ok(());
     }
     io::stderr().write_all(secret::scrub(&text).as_bytes())

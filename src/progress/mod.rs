@@ -83,6 +83,17 @@ impl Progress {
         }
     }
 
+    /// Shows nothing while something goes on, and tells errors in this format.
+    pub(crate) fn of_log(format: LogFormat) -> Self {
+        Self {
+            bar: ProgressBar::hidden(),
+            mode: ProgressMode::None,
+            is_quiet: false,
+            colours: Colours::No,
+            format,
+        }
+    }
+
     /// Whether there is anything to see while the run goes on.
     pub(crate) fn is_shown(&self) -> bool {
         self.mode != ProgressMode::None
