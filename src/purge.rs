@@ -105,8 +105,7 @@ impl PurgeCache {
             && self.can_read.replace(false)
         {
             tracing::warn!(
-                why,
-                "the key may not read, so URLs cannot be looked up and will not be purged"
+                "the key may not read, so URLs cannot be looked up and will not be purged ({why})"
             );
         }
         known.unwrap_or_default()

@@ -45,7 +45,7 @@ pub(super) struct Chart {
 }
 
 impl Timeline {
-    /// Bar a decision of a kind that took so long.
+    /// Counts a decision of a kind, and how long it took.
     pub(super) fn add(&mut self, at: Timestamp, took: Duration, kind: usize) {
         let second = at.as_second();
         let begun = second.saturating_sub_unsigned(took.as_secs());

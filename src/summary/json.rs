@@ -21,7 +21,8 @@ pub struct Asked {
     pub options: Map<String, Value>,
 }
 
-/// Names and values in an order that a person reads well; "schema" comes first, by which a summary is known.
+/// Names and values in an order that a person reads well; "schema" comes first, by which a summary is known. Objects
+/// within it are in the order of their names.
 struct Object(Vec<(&'static str, Value)>);
 
 impl Serialize for Object {
