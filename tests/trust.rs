@@ -18,7 +18,7 @@ use std::time::Duration;
 
 use fixture::{Ran, Report, Scene, ids, instead, library, list, signal, wait_until};
 use imagekit_bulk_delete::outcome::Status;
-use imagekit_bulk_delete::sandbox::{Fault, Script};
+use imagekit_bulk_delete::sandbox::{Answer, Fault, Script};
 
 const SINGLY: &str = "--rate unlimited --batch-size 1 --concurrency 1";
 const BOM: &str = "\u{feff}";
@@ -213,6 +213,35 @@ fn a_bom_behind_an_id_is_no_part_of_it_and_is_not_kept() {
         assert_eq!(report.count("not_found"), 0);
         assert!(!text(&scene).contains(BOM));
     }
+}
+
+#[test]
+fn a_row_of_ours_is_trusted_however_long_its_record_and_its_message_were() {
+    let all = ids(6);
+    let (refused, message) = (all[2].clone(), format!("={}", "x".repeat(400)));
+    let script = Script {
+        instead: Box::new(move |request, _| {
+            let is_named = request.file_ids.contains(&refused);
+            is_named.then(|| Answer::message(400, &message))
+        }),
+        ..Script::plain()
+    };
+    // What is kept of the first record ends behind its BOM.
+    let long = format!("{}{BOM}{}\n", "a".repeat(4093), "b".repeat(100));
+    let scene = Scene::with_files(script, &all)
+        .without("ids.txt")
+        .input("ids.txt", list(&all) + &long)
+        .option(SINGLY);
+    scene.run().exits(1);
+    let kept = format!("'={},", "x".repeat(299));
+    assert!(text(&scene).contains(&kept), "{}", text(&scene));
+    assert!(!text(&scene).contains(BOM));
+    scene.run_with("--resume").exits(1);
+    let with_bom = format!("{}{BOM}", all[2]);
+    put(&scene, &text(&scene).replacen(&all[2], &with_bom, 1));
+    scene.run_with("--resume").exits(1);
+    assert!(!text(&scene).contains(BOM));
+    assert_eq!(scene.report().count("deleted"), 5);
 }
 
 #[test]

@@ -7,7 +7,7 @@ use std::fs::File;
 use std::io::{self, BufRead, BufReader, Seek, SeekFrom};
 use std::path::Path;
 
-use super::row::{self, Cells, Common, HEADER, NoRow, Row};
+use super::row::{Cells, HEADER, NoRow, Row};
 use crate::files::first_bytes;
 use crate::journal::Extent;
 use crate::outcome::{Outcome, Status};
@@ -183,11 +183,7 @@ impl Reader {
     /// Makes of a row what it was before a BOM was put into its ID's cell.
     fn write_again(&mut self) {
         self.is_untidy = true;
-        if let Some(outcome) = self.cells.row().outcome() {
-            let mut row = String::new();
-            row::write(&mut row, &outcome, &mut Common::default());
-            self.line = row.into_bytes();
-        }
+        self.line = self.cells.without_bom(without_boms(&self.line));
     }
 
     /// The line that was read last, as an editor counts.

@@ -97,6 +97,8 @@ fn word(row: &mut String, word: &str) {
 #[derive(Debug, Default)]
 pub(super) struct Cells {
     text: String,
+    /// How many bytes the ID's cell takes in the row, its quotes included.
+    id_taken: usize,
     /// Where each cell begins and ends in the text.
     places: [(usize, usize); COLUMNS],
     status: Option<Status>,
@@ -134,6 +136,15 @@ impl Cells {
         Row { cells: self }
     }
 
+    /// The bytes of the row that was read last, as they were before a BOM was put into its ID's cell.
+    pub(super) fn without_bom(&self, row: &[u8]) -> Vec<u8> {
+        let mut without = String::new();
+        cell(&mut without, self.row().file_id(), Quote::Formula);
+        let mut without = without.into_bytes();
+        without.extend_from_slice(row.get(self.id_taken..).unwrap_or_default());
+        without
+    }
+
     /// The cells, as far as they go, of bytes that are no whole row.
     pub(super) fn read_torn(&mut self, row: &[u8]) -> Vec<String> {
         let text = String::from_utf8_lossy(row);
@@ -167,6 +178,7 @@ impl Cells {
         }
         self.text.clear();
         self.text.push_str(row);
+        self.id_taken = self.places[0].1;
         begin == row.len()
     }
 
@@ -177,6 +189,9 @@ impl Cells {
             let begin = self.text.len();
             let after = self.cell(rest)?;
             self.places[column] = (begin, self.text.len());
+            if column == 0 {
+                self.id_taken = after;
+            }
             let separator = char::from(separator(column));
             rest = rest[after..].strip_prefix(separator).ok_or(NoRow::Wrong)?;
         }
@@ -374,7 +389,8 @@ pub(crate) fn harmless(text: &str) -> Cow<'_, str> {
     }
 }
 
-/// One line without control and bidi characters, cut.
+/// One line without control and bidi characters, cut; a formula's prefix does not count, so that a message which is read
+/// back stays as it is.
 fn one_line(text: &str) -> Cow<'_, str> {
     let is_plain = !has_any(text, |byte| !matches!(byte, b' '..=b'~'));
     let text = match secret::scrub(text) {
@@ -393,7 +409,12 @@ fn one_line(text: &str) -> Cow<'_, str> {
             character
         }
     });
-    let words: String = words.take(MESSAGE_CHARACTERS).collect();
+    let mut words: String = words.take(MESSAGE_CHARACTERS + 1).collect();
+    let is_prefixed = words.strip_prefix('\'').is_some_and(starts_like_a_formula);
+    let most = MESSAGE_CHARACTERS + usize::from(is_prefixed);
+    if let Some((cut, _)) = words.char_indices().nth(most) {
+        words.truncate(cut);
+    }
     words.trim().to_owned().into()
 }
 
@@ -441,15 +462,32 @@ mod tests {
 
     #[test]
     fn a_row_that_is_read_back_is_written_the_same() {
-        let row = written(&Outcome {
-            purge: Some(Purge::OverLimit),
-            purge_request_id: Some("p-1".into()),
-            ..outcome()
-        });
-        assert!(row.ends_with(",over_limit,p-1\n"), "{row}");
-        let mut cells = Cells::default();
-        let read = cells.read(row.as_bytes()).unwrap();
-        assert_eq!(written(&read.outcome().unwrap()), row);
+        for (id, message) in [
+            ("5f", "=no".to_owned()),
+            ("=5f", format!("={}", "x".repeat(400))),
+            ("5f", format!("={}", "é".repeat(299))),
+            ("5f", format!("'={}", "x".repeat(400))),
+            ("5f", format!("'{}", "x".repeat(400))),
+            ("5f", format!(" ={}", "x".repeat(400))),
+            ("=5\"f", format!("-{} x", "x".repeat(298))),
+        ] {
+            let row = written(&Outcome {
+                file_id: id.into(),
+                message: Some(message.into()),
+                purge: Some(Purge::OverLimit),
+                purge_request_id: Some("p-1".into()),
+                ..outcome()
+            });
+            assert!(row.ends_with(",over_limit,p-1\n"), "{row}");
+            let mut cells = Cells::default();
+            let read = cells.read(row.as_bytes()).unwrap();
+            assert_eq!(written(&read.outcome().unwrap()), row);
+            let id = id.replace('"', "\"\"");
+            let with_bom = row.replacen(&id, &format!("\u{feff}{id}\u{feff}"), 1);
+            assert!(cells.read(with_bom.as_bytes()).unwrap().has_bom());
+            let without = cells.without_bom(with_bom.as_bytes());
+            assert_eq!(String::from_utf8(without).unwrap(), row);
+        }
     }
 
     #[test]

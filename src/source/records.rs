@@ -159,9 +159,10 @@ impl Source {
                 Err(reason) => reason.into(),
             }
         };
-        let shown = &id[..id.floor_char_boundary(MAX_SHOWN)];
+        // The cut may leave white space or a BOM at the end, which a report's reader takes for somebody else's.
+        let shown = clean(&id.as_bytes()[..id.floor_char_boundary(MAX_SHOWN)]);
         Record::Rejected(Rejected {
-            file_id: secret::scrub(shown).into(),
+            file_id: secret::scrub(&shown).into(),
             origin,
             reason,
         })
