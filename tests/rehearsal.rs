@@ -99,6 +99,9 @@ fn a_report_that_the_real_command_could_not_have_refuses_the_rehearsal() {
     let unsettled = unsettled.at("https://api.example.com");
     let words = "belongs to a job for http://127.0.0.1";
     refused(&unsettled, "--sandbox --resume", 2, words);
+    fs::remove_file(unsettled.report_path()).unwrap();
+    refused(&unsettled, "--resume", 2, words);
+    refused(&unsettled, "--sandbox --resume", 2, words);
     // A job that is still running.
     let script = Script {
         latency: Duration::from_secs(5)..Duration::from_secs(6),

@@ -64,13 +64,12 @@ pub fn rehearse(path: &Path, existing: Existing, host: &str) -> Result<(), OpenE
     let state_path = place.state_path();
     journal::check_lock(&state_path).map_err(|error| place.state_error(error))?;
     place.part().is_ours(HEADER)?;
-    if place.path.symlink_metadata().is_err() {
-        return Ok(());
-    }
+    let is_there = place.path.symlink_metadata().is_ok();
     match existing {
-        Existing::Refuse => Err(OpenError::Exists(place.name)),
-        Existing::Overwrite => Ok(()),
+        Existing::Refuse if is_there => Err(OpenError::Exists(place.name)),
+        Existing::Refuse | Existing::Overwrite => Ok(()),
         Existing::Resume => {
+            // A state tells whose job it is without the report too.
             let state = journal::peek(&state_path).map_err(|error| place.state_error(error))?;
             let header = state.and_then(|state| journal::inspect(&state).header);
             match header.filter(|header| header.owner.host != host) {
@@ -78,7 +77,8 @@ pub fn rehearse(path: &Path, existing: Existing, host: &str) -> Result<(), OpenE
                     name: place.name,
                     host: header.owner.host,
                 }),
-                None => inspect(path, None, false).map(drop),
+                None if is_there => inspect(path, None, false).map(drop),
+                None => Ok(()),
             }
         }
     }
