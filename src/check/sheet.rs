@@ -65,7 +65,7 @@ impl Sheet {
 
     /// Where the rows are now; `None` for stdout.
     pub fn path(&self) -> Option<&Path> {
-        self.claimed.as_ref().map(|claimed| &*claimed.part)
+        self.claimed.as_ref().map(|claimed| &*claimed.path)
     }
 
     /// How many rows there are.

@@ -13,8 +13,8 @@ use crate::journal::{self, Owner, StateFile, StateHeader};
 #[derive(Debug)]
 pub(crate) struct Claimed {
     pub(crate) file: File,
-    /// Where it is until it is complete.
-    pub(crate) part: PathBuf,
+    /// Where it is now: until it is complete, with `.part` behind its name.
+    pub(crate) path: PathBuf,
     end: PathBuf,
     state: StateFile,
 }
@@ -33,7 +33,7 @@ pub(crate) fn claim(path: &Path, existing: Existing, header: &str) -> Result<Cla
     match create() {
         Ok(file) => Ok(Claimed {
             file,
-            part: part.path,
+            path: part.path,
             end: place.path,
             state,
         }),
@@ -69,13 +69,14 @@ impl Claimed {
         if self.end.symlink_metadata().is_ok() {
             set_aside(&self.end)?;
         }
-        fs::rename(&self.part, &self.end)?;
+        fs::rename(&self.path, &self.end)?;
+        self.path.clone_from(&self.end);
         sync_folder(&self.end)
     }
 
     /// Takes the file away again.
     pub(crate) fn discard(self) -> io::Result<()> {
-        fs::remove_file(&self.part)
+        fs::remove_file(&self.path)
     }
 }
 
