@@ -159,6 +159,17 @@ pub enum OpenError {
         #[source]
         source: io::Error,
     },
+    /// The system starts no thread to read it.
+    #[error(
+        "cannot start a thread to read the report {name}: {source}; allow more processes (`ulimit -u`)"
+    )]
+    NoThread {
+        /// The report.
+        name: String,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
     /// The state beside it cannot be written.
     #[error(transparent)]
     Journal(#[from] JournalError),

@@ -226,8 +226,12 @@ impl Loaded {
         let mut reader = Reader::new(file).map_err(place.io())?;
         // Rows are looked up on a thread of their own, since half of the time is waiting for memory.
         thread::scope(|scope| {
-            let mut loading = Loading::begin(scope, &mut loaded.index)?;
-            while let Some(placed) = reader.next()? {
+            let loading = Loading::begin(scope, &mut loaded.index);
+            let mut loading = loading.map_err(|source| OpenError::NoThread {
+                name: place.name.clone(),
+                source,
+            })?;
+            while let Some(placed) = reader.next().map_err(place.io())? {
                 let row = placed.row;
                 loading.add(LoadedRow {
                     file_id: row.file_id().into(),
@@ -240,9 +244,8 @@ impl Loaded {
                 evidence.compare(reader.extent, reader.number());
             }
             loading.end();
-            io::Result::Ok(())
-        })
-        .map_err(place.io())?;
+            Ok::<_, OpenError>(())
+        })?;
         loaded.extent = reader.extent;
         loaded.index.is_untidy = reader.is_untidy;
         loaded.end = reader.end();
@@ -277,11 +280,7 @@ impl Loading {
     ) -> io::Result<Self> {
         let (full, batches) = sync_channel::<Vec<_>>(BATCHES_AHEAD);
         let loading = move || batches.iter().for_each(|rows| index.load_all(&rows));
-        let begun = thread::Builder::new().spawn_scoped(scope, loading);
-        begun.map_err(|error| {
-            let why = format!("no thread can start: {error}; allow more processes (`ulimit -u`)");
-            io::Error::new(error.kind(), why)
-        })?;
+        thread::Builder::new().spawn_scoped(scope, loading)?;
         Ok(Self {
             rows: Vec::with_capacity(ROWS_AT_ONCE),
             full,
