@@ -25,19 +25,19 @@ const MESSAGE_CHARACTERS: usize = 300;
 #[derive(Debug, Default)]
 pub(super) struct Common {
     /// By millisecond.
-    time: Kept<i64>,
-    request_id: Kept<Arc<str>>,
-    input: Kept<Arc<str>>,
+    time: CachedCell<i64>,
+    request_id: CachedCell<Arc<str>>,
+    input: CachedCell<Arc<str>>,
 }
 
 /// A cell as it is written, kept for the rows of the same content.
 #[derive(Debug, Default)]
-struct Kept<T> {
+struct CachedCell<T> {
     content: Option<T>,
     cell: String,
 }
 
-impl<T: Clone + PartialEq> Kept<T> {
+impl<T: Clone + PartialEq> CachedCell<T> {
     fn cell(&mut self, content: &T, write: impl FnOnce(&mut String)) -> &str {
         if self.content.as_ref() != Some(content) {
             self.content = Some(content.clone());
