@@ -9,6 +9,10 @@ use serde_json::{Value, json};
 const FIRST_UPLOAD_SECONDS: i64 = 1_546_300_800;
 const UPLOADS_MILLISECONDS: u64 = 6 * 365 * 86_400_000;
 
+/// Pixels of every picture.
+pub(super) const WIDTH: i64 = 800;
+pub(super) const HEIGHT: i64 = 600;
+
 /// Folders of the files that a rehearsal finds.
 const FOLDERS: [&str; 5] = [
     "/old",
@@ -92,7 +96,7 @@ impl File {
             "type": self.kind, "fileId": self.id, "name": self.name, "filePath": path,
             "url": format!("{endpoint}{path}?updatedAt={updated_at}"),
             "thumbnail": format!("{endpoint}/tr:n-ik_ml_thumbnail{path}?updatedAt={updated_at}"),
-            "fileType": "image", "mime": "image/jpeg", "size": self.size, "width": 800, "height": 600, "hasAlpha": false,
+            "fileType": "image", "mime": "image/jpeg", "size": self.size, "width": WIDTH, "height": HEIGHT, "hasAlpha": false,
             "tags": (!self.tags.is_empty()).then_some(&self.tags), "AITags": null, "customCoordinates": null,
             "customMetadata": {}, "embeddedMetadata": {}, "description": "", "selectedFieldsSchema": {},
             "isPrivateFile": false, "isPublished": true,

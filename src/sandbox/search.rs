@@ -1,6 +1,7 @@
 //! The search of `GET /v1/files`: a query's text becomes a [`Search`].
 //!
-//! It knows as much of ImageKit's language as one needs to find files to delete, and refuses the rest as ImageKit does.
+//! It knows what ImageKit documents of its language, and refuses the rest; the words say that it is the sandbox that
+//! does not know it.
 
 use std::iter::Peekable;
 use std::vec::IntoIter;
@@ -9,7 +10,7 @@ use jiff::civil::DateTime;
 use jiff::tz::Offset;
 use jiff::{Span, Timestamp};
 
-use super::file::File;
+use super::file::{File, HEIGHT, WIDTH};
 
 /// A parsed query.
 #[derive(Debug, Clone)]
@@ -43,29 +44,39 @@ enum ValueKind {
     Text,
     Folder,
     Bytes,
+    Pixels,
     Time,
+    Truth,
 }
 
 #[derive(Debug, Clone, PartialEq, PartialOrd)]
 pub(super) enum Value {
     Text(String),
-    /// Bytes, or seconds since 1970.
+    /// Bytes, pixels, or seconds since 1970.
     Number(i64),
 }
 
 const COMPARED: &str = "= < <= > >= IN";
 
 const PROPERTIES: &[Property] = &[
-    property("name", ValueKind::Text, "= : IN"),
+    property("name", ValueKind::Text, "= : IN HAS"),
     property("path", ValueKind::Folder, "= : IN"),
     property("type", ValueKind::Text, "= IN"),
     property("id", ValueKind::Text, "= IN"),
     property("format", ValueKind::Text, "= IN"),
-    property("tags", ValueKind::Text, "IN"),
+    property("tags", ValueKind::Text, "IN HAS EXISTS"),
     property("size", ValueKind::Bytes, COMPARED),
+    property("width", ValueKind::Pixels, COMPARED),
+    property("height", ValueKind::Pixels, COMPARED),
     property("createdAt", ValueKind::Time, COMPARED),
     property("updatedAt", ValueKind::Time, COMPARED),
+    property("private", ValueKind::Truth, "="),
+    property("published", ValueKind::Truth, "="),
+    property("transparency", ValueKind::Truth, "="),
 ];
+
+/// Custom and embedded metadata, of which no file here has any.
+const METADATA: &Property = &property("metadata", ValueKind::Text, "= : < <= > >= IN HAS EXISTS");
 
 const fn property(name: &'static str, kind: ValueKind, operators: &'static str) -> Property {
     Property {
@@ -131,6 +142,9 @@ impl Value {
 impl Condition {
     fn matches(&self, file: &File) -> bool {
         let values = self.property.values_of(file);
+        if self.operator == "EXISTS" {
+            return !values.is_empty();
+        }
         let is_wanted = |value| self.values.iter().any(|wanted| self.holds(value, wanted));
         values.iter().any(is_wanted)
     }
@@ -148,6 +162,7 @@ impl Condition {
                     self.property.name != "path" || rest.is_empty() || rest.starts_with('/')
                 })
             }
+            ("HAS", Value::Text(value), Value::Text(wanted)) => has(value, wanted),
             _ => value == wanted,
         }
     }
@@ -160,7 +175,26 @@ impl Condition {
     }
 }
 
+/// Full text: every word is there, in any case, the last one perhaps only as a beginning. `[docs]`
+fn has(text: &str, wanted: &str) -> bool {
+    let (text, wanted) = (text.to_lowercase(), wanted.to_lowercase());
+    let is_between = |character: char| !character.is_alphanumeric();
+    let there: Vec<&str> = text.split(is_between).collect();
+    let mut wanted = wanted.split(is_between).filter(|word| !word.is_empty());
+    let Some(last) = wanted.next_back() else {
+        return false;
+    };
+    wanted.all(|word| there.contains(&word)) && there.iter().any(|word| word.starts_with(last))
+}
+
 impl Property {
+    fn of_name(name: &str) -> Option<&'static Self> {
+        if name.starts_with("customMetadata.") || name.starts_with("embeddedMetadata.") {
+            return Some(METADATA);
+        }
+        PROPERTIES.iter().find(|property| property.name == name)
+    }
+
     fn values_of(&self, file: &File) -> Vec<Value> {
         let text = |text: &str| vec![Value::Text(text.into())];
         match self.name {
@@ -171,6 +205,11 @@ impl Property {
             "format" => text(file.name.rsplit('.').next().unwrap_or_default()),
             "tags" => file.tags.iter().cloned().map(Value::Text).collect(),
             "size" => vec![Value::Number(file.size.cast_signed())],
+            "width" => vec![Value::Number(WIDTH)],
+            "height" => vec![Value::Number(HEIGHT)],
+            "published" => text("true"),
+            "private" | "transparency" => text("false"),
+            "metadata" => Vec::new(),
             // To the second. [docs]
             _ => vec![Value::Number(file.created_at.as_second())],
         }
@@ -184,7 +223,9 @@ impl ValueKind {
             // `/a/b/`, `a/b` and `/a/b` are one folder.
             Self::Folder => Value::Text(format!("/{}", text.trim_matches('/'))),
             Self::Bytes => Value::Number(bytes(text)?),
+            Self::Pixels => Value::Number(text.parse().ok()?),
             Self::Time => Value::Number(time(text, now)?),
+            Self::Truth => Value::Text(text.parse::<bool>().ok()?.to_string()),
         })
     }
 }
@@ -293,8 +334,8 @@ impl QueryParser {
             return self.expect(")").map(|()| inner);
         }
         let name = self.next("a field")?.text;
-        let property = PROPERTIES.iter().find(|property| property.name == name);
-        let property = property.ok_or_else(|| format!("the sandbox knows no field {name}"))?;
+        let property =
+            Property::of_name(&name).ok_or_else(|| format!("the sandbox knows no field {name}"))?;
         let is_negated = self.takes("NOT");
         let Token {
             text: operator,
@@ -310,6 +351,7 @@ impl QueryParser {
                 self.expect("]")?;
                 values
             }
+            "EXISTS" => Vec::new(),
             _ => vec![self.value(property)?],
         };
         let condition = Search::Is(Condition {
