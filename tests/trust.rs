@@ -242,6 +242,8 @@ fn a_row_of_ours_is_trusted_however_long_its_record_and_its_message_were() {
     scene.run_with("--resume").exits(1);
     assert!(!text(&scene).contains(BOM));
     assert_eq!(scene.report().count("deleted"), 5);
+    // Were a row no longer what was written, its ID would be in doubt.
+    assert_eq!(scene.report().count("failed"), 1);
 }
 
 #[test]
