@@ -265,6 +265,23 @@ fn a_check_that_is_stopped_says_how_far_it_came_and_has_no_complete_ones_name() 
 }
 
 #[test]
+fn a_check_that_is_left_at_once_says_how_far_it_came() {
+    let script = Script {
+        latency: Duration::from_millis(60)..Duration::from_millis(61),
+        ..Script::plain()
+    };
+    let scene = Scene::with_files(script, &ids(2000)).option("--dry-run --check --concurrency 1");
+    let child = Scene::start(&mut scene.command());
+    scene.wait_for_requests(3);
+    signal(&child, "QUIT");
+    let ran = Ran::new(child.wait_with_output().unwrap(), scene.folder.path());
+    ran.exits(131);
+    let part = sheet(&scene.path("ids.check.csv.part")).len();
+    assert!((1..2000).contains(&part), "{part}");
+    ran.says(&format!("checked {part} IDs: {part} of {part} exist"));
+}
+
+#[test]
 fn a_check_of_records_that_are_all_invalid_says_so() {
     let scene = Scene::new(Script::plain()).input("ids.txt", "fileId\n\"\"\na/b\n");
     let ran = scene.run_with("--dry-run --check");

@@ -3,7 +3,9 @@
 
 mod fixture;
 
+use std::ffi::OsStr;
 use std::fs;
+use std::os::unix::ffi::OsStrExt as _;
 use std::process::{Command, Stdio};
 
 use fixture::{BINARY, Ran, Scene, id, ids};
@@ -24,6 +26,19 @@ fn run(arguments: &[&str]) -> Ran {
         .output()
         .unwrap();
     Ran::new(output, folder.path())
+}
+
+#[test]
+fn a_wrong_command_line_is_told_in_json_even_where_a_variable_is_no_text() {
+    let output = Command::new(BINARY)
+        .args(["--log-format", "json", "ids.txt"])
+        .env("IMAGE_KIT_BASE_URL", OsStr::from_bytes(b"http://\xff"))
+        .stdin(Stdio::null())
+        .output()
+        .unwrap();
+    assert_eq!(output.status.code(), Some(2));
+    let line: serde_json::Value = serde_json::from_slice(&output.stderr).unwrap();
+    assert_eq!(line["level"], "ERROR", "{line}");
 }
 
 fn generated(document: &str) -> String {
