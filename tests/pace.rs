@@ -154,14 +154,31 @@ async fn a_long_window_that_nobody_states_is_used_to_the_full() {
 
 #[tokio::test(start_paused = true)]
 async fn one_429_with_a_long_stated_wait_is_no_window_yet() {
-    for stated in [10, 60, 290] {
-        let server = Server::new(&[Window::sliding(20, SECOND)], Headers::Never);
-        let throttle = auto();
-        send(100, &throttle, &server).await;
+    for (rest, work) in [(0, 100), (0, 12_000), (120, 100), (3600, 100)] {
+        for stated in [2, 10, 60, 290] {
+            let server = Server::new(&[Window::sliding(20, SECOND)], Headers::Never);
+            let throttle = auto();
+            sleep(rest * SECOND).await;
+            send(work, &throttle, &server).await;
+            let permit = throttle.permit(Endpoint::Delete).await;
+            permit.throttled(&wait(stated * SECOND));
+            let took = send(400, &throttle, &server).await;
+            let case = format!("{stated} s stated after {rest} s of rest and {work} requests");
+            assert!(took < f64::from(stated) + 40.0, "{case}: {took}");
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn long_waits_that_are_stated_ten_minutes_apart_are_no_window() {
+    let server = Server::new(&[Window::sliding(20, SECOND)], Headers::Never);
+    let throttle = auto();
+    for times in 0..3 {
+        send(12_000, &throttle, &server).await;
         let permit = throttle.permit(Endpoint::Delete).await;
-        permit.throttled(&wait(stated * SECOND));
+        permit.throttled(&wait(2 * SECOND));
         let took = send(400, &throttle, &server).await;
-        assert!(took < f64::from(stated) + 40.0, "{took} after {stated} s");
+        assert!(took < 42.0, "{took} after {times} times before");
     }
 }
 
@@ -336,6 +353,24 @@ async fn a_429_at_the_start_that_states_no_limit_costs_its_pause_and_no_more() {
     }
     let took = start.elapsed();
     assert!(pause <= took && took < pause + SECOND / 10, "{took:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_late_429_is_followed_by_a_wait_as_any_other() {
+    let (throttle, no_header) = (auto(), RateLimitHeaders::default());
+    let permit = throttle.permit(Endpoint::Delete).await;
+    permit.succeeded(&no_header);
+    let late = throttle.permit(Endpoint::Delete).await;
+    let first = throttle.permit(Endpoint::Delete).await;
+    first.throttled(&no_header);
+    sleep(10 * SECOND).await;
+    let refused = Instant::now();
+    late.throttled(&no_header);
+    throttle
+        .permit(Endpoint::Delete)
+        .await
+        .succeeded(&no_header);
+    assert!(refused.elapsed() >= Duration::from_millis(20));
 }
 
 #[tokio::test(start_paused = true)]

@@ -1,7 +1,7 @@
 //! The controller behind `--rate auto`: finds the limit of one endpoint, stays just below it, and follows it when it
 //! changes. Arithmetic only.
 //!
-//! Two things hold requests back. *Windows*, stated or betrayed by long refusals: requests are spread evenly over a
+//! Two things hold requests back. *Windows*, stated or inferred from long refusals: requests are spread evenly over a
 //! short one, and counted in a long one. And a *rate* of our own for what no header states: another client uses a
 //! share, the limit is a bucket, there are no headers.
 
@@ -12,15 +12,12 @@ use tokio::time::Instant;
 use super::jitter::Jitter;
 use super::own_rate::OwnRate;
 use super::rate::RateLimitHeaders;
-use super::sends::Sends;
-use super::unstated::{Block, UnstatedWindow};
+use super::sends::{LOOK_BACK, Sends};
+use super::unstated::{Refusals, UnstatedWindow};
 use super::window::{IsNew, LimitWindow};
 
 /// A server that invents a new window with each answer must not fill the memory.
 const MAX_WINDOWS: usize = 8;
-
-/// How far back earlier requests count in a newly stated window.
-const LOOK_BACK: Duration = Duration::from_mins(5);
 
 /// How much lost time is made up for after a timer fires late.
 const LATENESS: Duration = Duration::from_millis(25);
@@ -41,7 +38,7 @@ pub(super) struct Controller {
     /// When a 429 last came; those to requests sent before belong to it.
     refused: Option<Instant>,
     /// The refusals since a request was last accepted that no stated window explains.
-    block: Option<Block>,
+    block: Option<Refusals>,
     jitter: Jitter,
 }
 
@@ -130,7 +127,7 @@ impl Controller {
         for window in &mut self.windows {
             window.left(now);
         }
-        self.unstated.left(now);
+        self.unstated.left(self.block.is_some(), now);
     }
 
     /// The request sent at `sent` was accepted.
@@ -183,7 +180,7 @@ impl Controller {
         let Refusal { sent, now, .. } = refusal;
         let looks = self.looks_for_a_window();
         let is_first = self.block.is_none();
-        let block = self.block.get_or_insert(Block {
+        let block = self.block.get_or_insert(Refusals {
             begin: now,
             end: sent,
             is_explained: false,
@@ -197,7 +194,7 @@ impl Controller {
         }
     }
 
-    /// Whether an unstated window may hold requests back: a rate of the user's is his own business.
+    /// Whether an unstated window may hold requests back: a rate that the user set is never second-guessed.
     fn looks_for_a_window(&self) -> bool {
         self.windows.is_empty() && self.rate.per_second().is_finite()
     }

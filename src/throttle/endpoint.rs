@@ -169,13 +169,15 @@ impl EndpointLimiter {
         // 429s to requests that were in flight together count as one.
         let is_next = is_first || sent >= self.ramp.since;
         let stated = limits.wait.filter(|wait| !wait.is_zero());
+        let already = self.paused_until(now);
         let wait = match stated {
             Some(wait) => wait.clamp(MIN_PAUSE, MAX_PAUSE),
             None if is_next => self.unstated_wait(now).max(MIN_PAUSE),
-            None => Duration::ZERO,
+            // It belongs to the pause that holds already.
+            None if already.is_some() => Duration::ZERO,
+            None => MIN_PAUSE,
         };
         self.failing_since.get_or_insert(now);
-        let already = self.paused_until(now);
         let until = already.unwrap_or(now).max(now + wait);
         self.paused_until = Some(until);
         if is_next || already.is_some() {
@@ -199,7 +201,7 @@ impl EndpointLimiter {
         }
     }
 
-    /// How long to wait after a 429 that does not say: half as long again as they have gone on.
+    /// How long to wait after a 429 that does not say: half as long as they have gone on.
     fn unstated_wait(&self, now: Instant) -> Duration {
         let backoff = Backoff::default();
         let least = backoff.delay(1, Some(backoff.ceiling(1) / 2), fastrand::f64());

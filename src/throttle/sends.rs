@@ -5,6 +5,9 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
+/// How far back requests are remembered, to count in a window that is found out later.
+pub(super) const LOOK_BACK: Duration = Duration::from_mins(5);
+
 /// The span is divided into this many moments, and a moment counts as its latest request. That bounds the memory and
 /// costs less than half a percent of a limit.
 const MOMENTS: u32 = 1024;

@@ -7,12 +7,12 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::own_rate::MEASURED;
-use super::sends::Sends;
+use super::sends::{LOOK_BACK, Sends};
 use super::window::{LimitWindow, MAX_GUARD};
 
 /// Refusals in a row, until a request is accepted.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Block {
+pub(super) struct Refusals {
     /// When the first came: what was sent before is out of any short window after a second.
     pub(super) begin: Instant,
     /// How long the limit is known to be used up: until the last refused request, or the end that a 429 stated.
@@ -31,8 +31,9 @@ pub(super) struct UnstatedWindow {
     longer_than: Duration,
     /// It is no longer than this: a request was accepted after it.
     at_most: Duration,
-    /// When it last opened.
+    /// When it last opened, or the first request after a rest was sent.
     opened: Instant,
+    last_left: Option<Instant>,
     /// Whether it holds a request back.
     is_holding: bool,
     /// When the request was sent that it had held back, until that is answered.
@@ -47,6 +48,7 @@ impl UnstatedWindow {
             longer_than: Duration::ZERO,
             at_most: Duration::ZERO,
             opened: now,
+            last_left: None,
             is_holding: false,
             trial: None,
         }
@@ -68,8 +70,14 @@ impl UnstatedWindow {
         until
     }
 
-    /// A request is sent now.
-    pub(super) fn left(&mut self, now: Instant) {
+    /// A request is sent now, while the limit is used up or not.
+    pub(super) fn left(&mut self, is_used_up: bool, now: Instant) {
+        // Nothing that was sent before a rest explains a refusal after it.
+        let last_left = self.last_left.replace(now);
+        let is_rested = last_left.is_none_or(|left| now - left > MEASURED);
+        if self.window.is_none() && is_rested && !is_used_up {
+            self.opened = now;
+        }
         if std::mem::take(&mut self.is_holding) {
             self.trial.get_or_insert(now);
         }
@@ -83,7 +91,7 @@ impl UnstatedWindow {
     pub(super) fn refused(
         &mut self,
         sent: Instant,
-        block: &mut Block,
+        block: &mut Refusals,
         earlier: &Sends,
         now: Instant,
     ) {
@@ -118,7 +126,7 @@ impl UnstatedWindow {
     pub(super) fn accepted(
         &mut self,
         sent: Instant,
-        block: Option<Block>,
+        block: Option<Refusals>,
         earlier: &Sends,
         now: Instant,
     ) {
@@ -129,14 +137,17 @@ impl UnstatedWindow {
                 }
             }
             (_, Some(block)) if block.end > block.begin + MEASURED => {
-                if block.begin <= self.opened + MEASURED {
+                let open_for = block.begin.saturating_duration_since(self.opened);
+                if open_for <= MEASURED {
                     return;
                 }
                 let limit = earlier.between(self.opened, block.begin).max(1);
                 self.longer_than = block.end - self.opened;
                 self.at_most = sent - self.opened;
                 let before = std::mem::replace(&mut self.suspected, limit);
-                let is_confirmed = before.abs_diff(limit) <= limit / u64::from(MAX_GUARD);
+                // What was sent longer ago than is remembered cannot be counted.
+                let is_confirmed =
+                    open_for < LOOK_BACK && before.abs_diff(limit) <= limit / u64::from(MAX_GUARD);
                 self.window =
                     is_confirmed.then(|| LimitWindow::new(limit, self.longer_than, earlier, now));
             }
