@@ -2,8 +2,6 @@
 
 use std::time::Duration;
 
-use crate::throttle::SeenLimit;
-
 /// A number with commas between thousands.
 pub fn grouped(number: u64) -> String {
     let digits = number.to_string();
@@ -61,15 +59,15 @@ pub fn seconds(duration: Duration) -> String {
 }
 
 /// A limit without its endpoint: `5/s`, `250/10 s`.
-pub fn limit(seen: &SeenLimit) -> String {
-    let per = match seen.interval.as_millis() {
+pub fn limit(limit: u64, interval: Duration) -> String {
+    let per = match interval.as_millis() {
         1000 => "s".into(),
         60_000 => "min".into(),
         3_600_000 => "h".into(),
         milliseconds if milliseconds % 1000 == 0 => format!("{} s", milliseconds / 1000),
         milliseconds => format!("{milliseconds} ms"),
     };
-    format!("{}/{per}", grouped(seen.limit))
+    format!("{}/{per}", grouped(limit))
 }
 
 /// Whether a character turns the direction of the text behind it, so that a person reads something else than there is.
@@ -106,7 +104,6 @@ fn title(page: &str) -> Option<&str> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::throttle::Endpoint;
 
     #[test]
     fn numbers_durations_and_limits_read_well() {
@@ -124,13 +121,8 @@ mod tests {
         assert_eq!(seconds(Duration::from_mins(1)), "1 min");
         assert_eq!(seconds(Duration::from_secs(185)), "3 min 5 s");
         assert_eq!(seconds(Duration::from_secs(7805)), "2 h 10 min");
-        let seen = |limit, seconds| SeenLimit {
-            endpoint: Endpoint::Delete,
-            limit,
-            interval: Duration::from_secs(seconds),
-        };
-        assert_eq!(limit(&seen(5, 1)), "5/s");
-        assert_eq!(limit(&seen(2500, 10)), "2,500/10 s");
+        assert_eq!(limit(5, Duration::from_secs(1)), "5/s");
+        assert_eq!(limit(2500, Duration::from_secs(10)), "2,500/10 s");
     }
 
     #[test]

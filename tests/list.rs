@@ -4,7 +4,8 @@
 mod fixture;
 
 use std::collections::HashSet;
-use std::fs;
+use std::fs::{self, OpenOptions};
+use std::io::Write;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 use std::time::Duration;
@@ -451,6 +452,42 @@ fn older_lists_are_kept_and_incomplete_ones_replaced() {
         .exits(2)
         .says("needs the name d.csv.state");
     assert!(scene.path("d.csv.state").exists());
+}
+
+#[test]
+fn a_list_that_somebody_changes_while_it_is_written_is_never_taken_for_one() {
+    let part = format!("{LIST}.part");
+    let changes: [fn(&Path); 4] = [
+        |part| {
+            fs::remove_file(part).unwrap();
+            fs::write(part, "precious\n").unwrap();
+        },
+        |part| {
+            let file = OpenOptions::new().write(true).open(part).unwrap();
+            file.set_len(100).unwrap();
+        },
+        |part| {
+            let mut file = OpenOptions::new().append(true).open(part).unwrap();
+            file.write_all(b"foreign\n").unwrap();
+        },
+        |part| fs::remove_file(part).unwrap(),
+    ];
+    for (index, change) in changes.into_iter().enumerate() {
+        let scene = Scene::new(Script {
+            latency: Duration::from_millis(200)..Duration::from_millis(201),
+            ..Script::plain()
+        });
+        scene.server.ledger().put_all(ids(5000));
+        let mut command = scene.command();
+        let child = Scene::start(command.args(["--list", "size > 0"]));
+        scene.wait_for_requests(3);
+        change(&scene.path(&part));
+        let ran = Ran::new(child.wait_with_output().unwrap(), scene.folder.path());
+        ran.exits(5).says("changed, replaced or removed");
+        assert!(!scene.path(LIST).exists(), "change {index}");
+        let is_foreign_kept = || fs::read(scene.path(&part)).unwrap() == b"precious\n";
+        assert!(index != 0 || is_foreign_kept());
+    }
 }
 
 #[test]

@@ -490,3 +490,29 @@ fn a_row_type_is_told_in_one_line() {
         assert_eq!(rejected.reason, Reject::NotAFile("File Version".into()));
     }
 }
+
+#[test]
+fn a_delimiter_that_is_known_is_the_only_one_from_the_first_line_on() {
+    let given = |delimiter| Options {
+        delimiter: Some(delimiter),
+        ..Options::default()
+    };
+    let no_header = |options: Options| Options {
+        header: Header::None,
+        ..options
+    };
+    let first = column("1");
+    let piped = Options {
+        column: first.column.clone(),
+        ..no_header(given(b'|'))
+    };
+    let cases = [
+        ("a.csv", format!("fileId;size,\"x\n{A};1\n"), given(b';'), 2),
+        ("b.csv", format!("{A}|x,\"y\n"), piped, 1),
+        ("c.tsv", format!("{A}\tA,\"x\n"), no_header(first), 1),
+    ];
+    for (name, text, options, line) in cases {
+        let rows = read_as(name, &text, &options).unwrap().rows;
+        assert_eq!(rows, [format!("{line} {A}")], "{name}");
+    }
+}

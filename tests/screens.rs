@@ -399,7 +399,7 @@ fn ctrl_backslash_leaves_at_once_and_a_terminal_that_shows_what_is_typed() {
     assert!(!terminal.session.get_process().get_echo().unwrap());
     terminal.press(&[28]);
     let (code, screen) = terminal.end();
-    assert_eq!(code, 131, "{screen}");
+    assert_eq!(code, 130, "{screen}");
     nothing_is_left_but_the_summary(&screen);
     assert!(screen.contains("left at once"), "{screen}");
     assert!(terminal.session.get_process().get_echo().unwrap());

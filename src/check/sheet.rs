@@ -34,7 +34,7 @@ impl Sheet {
             Destination::Stdout => None,
             Destination::File(path) => Some(claim(path, existing, HEADER)?),
         };
-        let sheet = Self {
+        let mut sheet = Self {
             name: destination.to_string(),
             claimed,
             rows: 0,
@@ -98,24 +98,28 @@ impl Sheet {
 
     /// How many records were written.
     fn write_records<R: IntoIterator<Item: AsRef<[u8]>>>(
-        &self,
+        &mut self,
         records: impl Iterator<Item = R>,
     ) -> Result<u64, ReportError> {
-        let sink: Box<dyn Write + '_> = match &self.claimed {
-            Some(claimed) => Box::new(&claimed.file),
-            None => Box::new(io::stdout().lock()),
-        };
-        let mut writer = Writer::from_writer(sink);
-        let write = || -> io::Result<u64> {
-            let mut count = 0;
+        let mut writer = Writer::from_writer(Vec::new());
+        let mut count = 0;
+        let write = || -> io::Result<()> {
             for record in records {
                 writer.write_record(record)?;
                 count += 1;
             }
-            writer.flush()?;
-            Ok(count)
+            let text = writer
+                .into_inner()
+                .map_err(csv::IntoInnerError::into_error)?;
+            if let Some(claimed) = &mut self.claimed {
+                return claimed.write(&text);
+            }
+            let mut stdout = io::stdout().lock();
+            stdout.write_all(&text)?;
+            stdout.flush()
         };
-        write().map_err(|source| self.error(source))
+        write().map_err(|source| self.error(source))?;
+        Ok(count)
     }
 
     fn error(&self, source: io::Error) -> ReportError {

@@ -39,6 +39,8 @@ pub(crate) fn of_reason(reason: &Reason) -> u8 {
         Reason::KeyRefused(_) | Reason::NotImageKit(_) => REFUSED_OR_STRANGER,
         Reason::Unreachable(_) => USAGE,
         Reason::InputBroken(_) => INPUT_BROKEN,
+        // Ctrl-\ has no code of its own in the contract: it interrupts, too.
+        Reason::Signal(3) => 130,
         Reason::Signal(number) => u8::try_from(128 + number).unwrap_or(u8::MAX),
         Reason::LimitReached(_) => LIMIT_REACHED,
     }

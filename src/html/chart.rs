@@ -102,7 +102,7 @@ fn path(bars: &[Bar], kind: usize, most: u64) -> String {
     let drawn = drawn.filter(|(_, counts)| counts[kind] > 0);
     let draw = |(left, counts): (usize, &Bar)| {
         let bottom = most - counts[..kind].iter().sum::<u64>();
-        // One failure among thousands is what the reader looks for.
+        // However few they are, they are to be seen: one failure among thousands is what the reader looks for.
         let height = counts[kind].max(most / 64);
         format!("M{left}.1 {bottom}v-{height}h.8v{height}Z")
     };

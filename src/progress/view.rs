@@ -324,7 +324,7 @@ fn pace(stats: &RunStats, speeds: &Speeds) -> Vec<Span> {
     let limit = limits
         .iter()
         .find(|seen| endpoints.contains(&seen.endpoint));
-    let limit = limit.map(|seen| format!("limit seen {}", human::limit(seen)));
+    let limit = limit.map(|seen| format!("limit seen {}", human::limit(seen.limit, seen.interval)));
     let all = requests.into_iter().chain(why).chain(limit);
     all.map(Span::plain).collect()
 }

@@ -2,17 +2,19 @@
 //! is complete.
 
 use std::fs::{self, File};
-use std::io;
+use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
 use super::open::{Existing, OpenError, Place, set_aside};
-use crate::files::sync_folder;
+use crate::files::{is_in_place, sync_folder};
 use crate::journal::{self, Owner, StateFile, StateHeader};
 
 /// A new file under the lock of the name that it will have, readable by its owner alone.
 #[derive(Debug)]
 pub(crate) struct Claimed {
-    pub(crate) file: File,
+    file: File,
+    /// How many bytes were written to it.
+    written: u64,
     /// Where it is now: until it is complete, with `.part` behind its name.
     pub(crate) path: PathBuf,
     end: PathBuf,
@@ -33,6 +35,7 @@ pub(crate) fn claim(path: &Path, existing: Existing, header: &str) -> Result<Cla
     match create() {
         Ok(file) => Ok(Claimed {
             file,
+            written: 0,
             path: part.path,
             end: place.path,
             state,
@@ -65,6 +68,7 @@ fn check(place: &Place, existing: Existing, header: &str) -> Result<(), OpenErro
 impl Claimed {
     /// Says that the file is complete: it is on the disk, and under its own name.
     pub(crate) fn complete(&mut self) -> io::Result<()> {
+        self.check()?;
         self.file.sync_all()?;
         if self.end.symlink_metadata().is_ok() {
             set_aside(&self.end)?;
@@ -74,9 +78,30 @@ impl Claimed {
         sync_folder(&self.end)
     }
 
-    /// Takes the file away again.
+    /// Writes more of it; the kernel has it when this returns.
+    pub(crate) fn write(&mut self, text: &[u8]) -> io::Result<()> {
+        self.check()?;
+        self.file.write_all(text)?;
+        self.written += text.len() as u64;
+        Ok(())
+    }
+
+    /// Fails where somebody else has changed, replaced or removed the file.
+    fn check(&self) -> io::Result<()> {
+        if is_in_place(&self.file, &self.path) && self.file.metadata()?.len() == self.written {
+            return Ok(());
+        }
+        Err(io::Error::other(
+            "the file was changed, replaced or removed while it was written",
+        ))
+    }
+
+    /// Takes the file away again, if it is still the one that was created.
     pub(crate) fn discard(self) -> io::Result<()> {
-        fs::remove_file(&self.path)
+        if is_in_place(&self.file, &self.path) {
+            fs::remove_file(&self.path)?;
+        }
+        Ok(())
     }
 }
 

@@ -393,23 +393,23 @@ pub(crate) fn harmless(text: &str) -> Cow<'_, str> {
 /// back stays as it is.
 fn one_line(text: &str) -> Cow<'_, str> {
     let is_plain = !has_any(text, |byte| !matches!(byte, b' '..=b'~'));
-    let text = match secret::scrub(text) {
-        Cow::Borrowed(text) if is_plain && text.len() <= MESSAGE_CHARACTERS => {
-            return text.trim().into();
-        }
-        text => text,
+    let visible: Cow<'_, str> = if is_plain {
+        text.into()
+    } else {
+        let characters = text.chars();
+        let visible = characters.filter(|character| !is_bidi_control(*character));
+        let visible = visible.map(|character| match character {
+            control if control.is_control() => ' ',
+            character => character,
+        });
+        Cow::Owned(visible.collect())
     };
-    let words = text
-        .chars()
-        .filter(|character| !is_bidi_control(*character));
-    let words = words.map(|character| {
-        if character.is_control() {
-            ' '
-        } else {
-            character
-        }
-    });
-    let mut words: String = words.take(MESSAGE_CHARACTERS + 1).collect();
+    // Only now: a key that invisible characters divide is a key once they are gone.
+    let scrubbed = secret::scrub(&visible);
+    if let (Cow::Borrowed(_), true) = (&scrubbed, is_plain && text.len() <= MESSAGE_CHARACTERS) {
+        return text.trim().into();
+    }
+    let mut words: String = scrubbed.chars().take(MESSAGE_CHARACTERS + 1).collect();
     let is_prefixed = words.strip_prefix('\'').is_some_and(starts_like_a_formula);
     let most = MESSAGE_CHARACTERS + usize::from(is_prefixed);
     if let Some((cut, _)) = words.char_indices().nth(most) {
@@ -545,5 +545,15 @@ mod tests {
         }
         let with_bom = plain.replacen("5f", "5f\u{feff}", 1);
         assert_eq!(cells.read(with_bom.as_bytes()).unwrap().file_id(), "5f");
+    }
+
+    #[test]
+    fn a_key_that_invisible_characters_divide_is_none_in_a_message() {
+        for divided in [
+            "priv\u{202e}ate_independent+Key/123",
+            "private_in\u{2066}dep",
+        ] {
+            assert!(!one_line(divided).contains("dep"), "{}", one_line(divided));
+        }
     }
 }

@@ -133,6 +133,8 @@ impl Layout {
     }
 
     fn with_delimiter(name: &str, parser: &mut Parser, options: &Options) -> Result<Self, Broken> {
+        let default = if is_tsv(name) { b'\t' } else { b',' };
+        parser.delimiter = options.delimiter.unwrap_or(default);
         let mark = parser.mark();
         let first = parser.next_row()?.map(|row| row.raw);
         let sep = first.and_then(sep_of);
@@ -144,7 +146,6 @@ impl Layout {
             None => first.and_then(delimiter_of),
         };
         parser.rewind(mark);
-        let default = if is_tsv(name) { b'\t' } else { b',' };
         Ok(Self {
             delimiter: options.delimiter.or(found).unwrap_or(default),
             id: 0,

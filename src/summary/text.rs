@@ -164,7 +164,11 @@ impl Summary<'_> {
         }
         for seen in &self.stats.limits() {
             let endpoint = seen.endpoint.as_str();
-            let _ = writeln!(text, "limit seen: {} ({endpoint})", limit(seen));
+            let _ = writeln!(
+                text,
+                "limit seen: {} ({endpoint})",
+                limit(seen.limit, seen.interval)
+            );
         }
     }
 
