@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 /// The longest that a server's hint is followed.
-const LONGEST_HINT: Duration = Duration::from_mins(5);
+const MAX_HINT: Duration = Duration::from_mins(5);
 
 /// Exponential backoff with full jitter: a delay is drawn evenly from zero to a ceiling that doubles.
 #[derive(Debug, Clone, Copy)]
@@ -27,7 +27,7 @@ impl Backoff {
     /// that is waited, up to 5 minutes. `random` is drawn from 0 to 1.
     pub fn delay(&self, retry: u32, hint: Option<Duration>, random: f64) -> Duration {
         let jittered = self.ceiling(retry).mul_f64(random.clamp(0.0, 1.0));
-        jittered.max(hint.unwrap_or_default().min(LONGEST_HINT))
+        jittered.max(hint.unwrap_or_default().min(MAX_HINT))
     }
 
     /// The longest delay before a retry, counted from 1.

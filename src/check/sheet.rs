@@ -9,7 +9,7 @@ use csv::Writer;
 use crate::client::FileInfo;
 use crate::lookup::Known;
 use crate::report::{
-    Claimed, Destination, Existing, OpenError, ReportError, claim, harmless, rehearse_claim,
+    Claimed, Destination, Existing, OpenError, ReportError, claim, escape_formula, rehearse_claim,
 };
 use crate::secret;
 use crate::target::Target;
@@ -132,7 +132,7 @@ fn row(id: &str, exists: &str, file: &FileInfo) -> [String; 8] {
     // Without keys, and without what a terminal or a spreadsheet would take for a command.
     let text = |said: &Option<String>| {
         let said = secret::scrub_exact(said.as_deref().unwrap_or_default());
-        harmless(&said.replace(char::is_control, "\u{fffd}")).into_owned()
+        escape_formula(&said.replace(char::is_control, "\u{fffd}")).into_owned()
     };
     [
         id.to_owned(),

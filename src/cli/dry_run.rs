@@ -33,7 +33,7 @@ pub(crate) async fn dry_run(cli: &Cli, paths: &Paths, progress: &Progress) -> Re
     check_caps(cli, &stats, due.left())?;
     let rate = cli.speed.rate()?;
     mention_what_is_not_written(cli, progress);
-    progress.notice(in_words(cli, &stats, due.left() as u64, rate).trim_end());
+    progress.notice(plan_text(cli, &stats, due.left() as u64, rate).trim_end());
     for list in inputs.except.unnamed(|id| inputs.index.is_in_input(id)) {
         progress.notice(&format!(
             "warning: --except {list} names nothing in this input"
@@ -95,7 +95,7 @@ fn earlier(
     Ok(nothing)
 }
 
-fn in_words(cli: &Cli, stats: &InputStats, due: u64, rate: Rate) -> String {
+fn plan_text(cli: &Cli, stats: &InputStats, due: u64, rate: Rate) -> String {
     let mut text = String::from("dry run: nothing was sent\n");
     let rows = [
         ("records", stats.records),

@@ -31,9 +31,9 @@ pub struct FileInfo {
 
 impl FileInfo {
     /// A file as a JSON object tells of it; `None` if it has no ID. A folder's is its `folderId`. `[spec]`
-    pub(super) fn told(file: &Value) -> Option<Self> {
-        let told = Self::deserialize(file).ok();
-        told.or_else(|| {
+    pub(super) fn parse(file: &Value) -> Option<Self> {
+        let parsed = Self::deserialize(file).ok();
+        parsed.or_else(|| {
             let mut file = file.as_object()?.clone();
             let folder_id = file.remove("folderId")?;
             file.insert("fileId".into(), folder_id);

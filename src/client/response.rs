@@ -149,7 +149,7 @@ impl Response {
     pub fn files(&self) -> Option<Vec<FileInfo>> {
         match &self.body {
             Body::Json(Value::Array(files)) => {
-                Some(files.iter().filter_map(FileInfo::told).collect())
+                Some(files.iter().filter_map(FileInfo::parse).collect())
             }
             _ => None,
         }
@@ -158,7 +158,7 @@ impl Response {
     /// The files of a list; `None` if the answer is no list, or holds what is no file.
     pub fn files_of_list(&self) -> Option<Vec<FileInfo>> {
         match &self.body {
-            Body::Json(Value::Array(files)) => files.iter().map(FileInfo::told).collect(),
+            Body::Json(Value::Array(files)) => files.iter().map(FileInfo::parse).collect(),
             _ => None,
         }
     }
@@ -166,7 +166,7 @@ impl Response {
     /// The file that details tell of; `None` if they are of another form.
     pub fn file(&self) -> Option<FileInfo> {
         match &self.body {
-            Body::Json(file @ Value::Object(_)) => FileInfo::told(file),
+            Body::Json(file @ Value::Object(_)) => FileInfo::parse(file),
             _ => None,
         }
     }

@@ -2,7 +2,7 @@
 //!
 //! One slot for each request in flight, written before its first attempt and overwritten in place by a later one. A
 //! slot is not cleared when its IDs are decided: their rows, which stand behind the report's extent that the slot
-//! names, say so. Behind the last slot stands an end mark, so that a state that was cut is told from a whole one.
+//! names, say so. Behind the last slot stands an end mark, which tells a whole state from one that was cut.
 
 mod file;
 mod header;

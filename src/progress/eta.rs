@@ -4,13 +4,13 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-/// Before a count was watched for so many seconds nothing is said of it.
+/// How many seconds a count is watched before its speed is shown.
 const MIN_SECONDS: f64 = 3.0;
 
 /// What grows by how much a second: an average in which a moment counts the less, the longer ago it is.
 #[derive(Debug)]
 pub(super) struct Speed {
-    /// After so many seconds a moment counts only e times less.
+    /// The number of seconds after which a moment counts e times less.
     memory: f64,
     looked: Instant,
     count: u64,

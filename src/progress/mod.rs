@@ -133,14 +133,14 @@ impl Progress {
         };
         let mut ticks = interval(every);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Skip);
-        let mut told = ticks.tick().await;
+        let mut shown_at = ticks.tick().await;
         if self.mode == ProgressMode::Plain {
             loop {
                 ticks.tick().await;
                 let now = Instant::now();
                 let seen = look(now);
-                if now >= told + PLAIN_LINE {
-                    told = now;
+                if now >= shown_at + PLAIN_LINE {
+                    shown_at = now;
                     self.say(&plain(&seen));
                 }
             }
@@ -166,19 +166,19 @@ impl Progress {
         self.bar.update(set);
     }
 
-    /// Says what a person must know, even if told to be quiet.
+    /// Says what a person must know, even with --quiet.
     pub(crate) fn must_know(&self, text: &str) {
         self.say(&sanitize(text));
     }
 
-    /// Tells what a person should know, unless told to be quiet.
+    /// Says what a person should know, unless --quiet.
     pub(crate) fn notice(&self, notice: &str) {
         if !self.is_quiet {
             self.say(&sanitize(notice));
         }
     }
 
-    /// Tells how the run went: all of it, or only what is an error where told to be quiet.
+    /// Says how the run went: all of it, or with --quiet only what is an error.
     pub(crate) fn summary(&self, summary: &Summary<'_>) {
         if self.is_quiet {
             match summary.quiet_text() {

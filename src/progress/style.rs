@@ -61,7 +61,7 @@ impl Span {
     }
 }
 
-/// Puts spans side by side, in as many lines of so many columns as that takes. One that fits no line at all is cut.
+/// Puts spans side by side, on as many lines of `columns` as that takes. One that fits no line at all is cut.
 pub(super) fn wrapped(spans: &[Span], columns: usize, colours: Colours) -> String {
     let mut text = String::new();
     let mut width = 0;
@@ -93,12 +93,12 @@ pub(super) fn in_place(lines: &[String]) -> ProgressStyle {
         .expect("its only keys are a bar and a message")
 }
 
-/// One line of words on a terminal of so many columns.
+/// One line of words on a terminal `columns` wide.
 pub(super) fn line_in_place(line: &str, columns: usize) -> ProgressStyle {
     in_place(&[line.chars().take(columns).collect()])
 }
 
-/// A line as it fits a terminal of so many columns: broken between words only. What follows is indented further, so
+/// A line as it fits a terminal `columns` wide: broken between words only. What follows is indented further, so
 /// that no name in it can pass for a line of its own.
 pub(crate) fn broken(line: &str, columns: usize) -> String {
     let words = line.trim_start_matches(' ');

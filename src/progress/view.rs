@@ -33,7 +33,7 @@ const SHOWN: [Endpoint; 3] = [Endpoint::DeleteBatch, Endpoint::Delete, Endpoint:
 const STEADY: Duration = Duration::from_secs(15);
 const RECENT: Duration = Duration::from_secs(4);
 
-/// All that is told at one moment.
+/// Everything that is shown at one moment.
 #[derive(Debug)]
 pub(super) struct View {
     /// What the bar shows: how much of how much; `None` where nobody knows.

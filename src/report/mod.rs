@@ -36,7 +36,7 @@ pub use open::{Existing, OpenError, Opened, ReportSettings, open};
 pub use purges::PendingPurges;
 pub use read::{Rows, is_report};
 pub use resume::{inspect, rehearse};
-pub(crate) use row::harmless;
+pub(crate) use row::escape_formula;
 
 use crate::files::sync_folder;
 use crate::journal::{Journal, JournalError, SentId, StateHeader};

@@ -73,7 +73,7 @@ pub(super) fn write(row: &mut String, outcome: &Outcome, common: &mut Common) {
     words(row, outcome.message.as_deref().unwrap_or_default());
     row.push(',');
     let url = outcome.origin.url.as_deref().unwrap_or_default();
-    cell(row, &harmless(url), Quote::Needed);
+    cell(row, &escape_formula(url), Quote::Needed);
     word(row, outcome.purge.map_or("", Purge::as_str));
     row.push(',');
     words(row, outcome.purge_request_id.as_deref().unwrap_or_default());
@@ -83,7 +83,7 @@ pub(super) fn write(row: &mut String, outcome: &Outcome, common: &mut Common) {
 /// A cell of one line of text.
 fn words(row: &mut String, text: &str) {
     if !text.is_empty() {
-        cell(row, &harmless(&one_line(text)), Quote::Needed);
+        cell(row, &escape_formula(&one_line(text)), Quote::Needed);
     }
 }
 
@@ -375,13 +375,13 @@ fn name(row: &mut String, name: &str) {
     let name = if is_stdin {
         name.into()
     } else {
-        harmless(name)
+        escape_formula(name)
     };
     cell(row, &name, Quote::Needed);
 }
 
 /// A cell prefixed so that no spreadsheet runs it as a formula.
-pub(crate) fn harmless(text: &str) -> Cow<'_, str> {
+pub(crate) fn escape_formula(text: &str) -> Cow<'_, str> {
     if starts_like_a_formula(text) {
         format!("'{text}").into()
     } else {
