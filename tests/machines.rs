@@ -448,7 +448,7 @@ fn with_the_json_log_every_line_is_an_object_with_a_level_a_message_and_a_time()
     for (options, words) in [
         ("--batch-size 101", "must be from 1 to 100"),
         ("--no-such", "unexpected argument '--no-such'"),
-        ("--resume --overwrite", "leave out the one or the other"),
+        ("--resume --overwrite", "leave out one of them"),
         ("--check", "not provided: --dry-run"),
         ("--key private_abcdef", "no option takes the private key"),
     ] {

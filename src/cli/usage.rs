@@ -25,7 +25,7 @@ pub(crate) fn print(help_or_error: &clap::Error) -> io::Result<()> {
         ErrorKind::ArgumentConflict => {
             // clap's usage line would suggest another command, one that deletes perhaps.
             let separator = if first.contains('\n') { "\n" } else { "; " };
-            format!("{first}{separator}leave out the one or the other\n")
+            format!("{first}{separator}leave out one of them\n")
         }
         _ if asks_for_json() => first.into(),
         _ if secret::is_in(&rendered) => rendered,

@@ -38,10 +38,10 @@ impl JobControl {
         }
     }
 
-    /// Stops this process, until it is continued; not where no shell would ever do that.
+    /// Stops this process until it is continued; does nothing where no shell could continue it.
     pub(super) fn stop(&mut self) {
         self.show();
-        // SIGTSTP is heard by us now; the system treats this one alike.
+        // SIGTSTP is caught here, so this takes another signal that stops a process by default.
         let _ = process::kill_process(process::getpid(), Signal::TTOU);
         self.has_hidden = set_echo(false);
     }
@@ -59,8 +59,8 @@ impl Drop for JobControl {
     }
 }
 
-/// Sets the echo of the terminal; whether that changed anything. In the background it is left alone: the system stops
-/// who tries.
+/// Sets the echo of the terminal, and returns whether that changed anything. In the background it is left alone: the
+/// system would stop this process for trying.
 fn set_echo(is_on: bool) -> bool {
     let terminal = io::stderr();
     if !tcgetpgrp(&terminal).is_ok_and(|group| group == process::getpgrp()) {

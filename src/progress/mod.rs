@@ -83,7 +83,7 @@ impl Progress {
         }
     }
 
-    /// Shows nothing while something goes on, and tells errors in this format.
+    /// Shows no progress, and reports errors in this format.
     pub(crate) fn of_log(format: LogFormat) -> Self {
         Self {
             bar: ProgressBar::hidden(),

@@ -201,7 +201,7 @@ impl EndpointLimiter {
         }
     }
 
-    /// How long to wait after a 429 that does not say: half as long as they have gone on.
+    /// How long to wait after a 429 that does not say: half the time for which 429s have come.
     fn unstated_wait(&self, now: Instant) -> Duration {
         let backoff = Backoff::default();
         let least = backoff.delay(1, Some(backoff.ceiling(1) / 2), fastrand::f64());

@@ -1,7 +1,7 @@
 //! The throttle: who may send now, one permit per request. The only owner of that waiting.
 //!
 //! Askers come in with an endpoint and get a [`Permit`]; what the answer said goes back with the permit.
-//! governor keeps `--rate` and `--burst`; limits that responses state or that 429s betray, pauses, the places in flight
+//! governor keeps `--rate` and `--burst`; limits that responses state or that 429s suggest, pauses, the places in flight
 //! and outages are arithmetic of our own, looked at again on each wake, so that requests already queued hold too.
 
 mod controller;
@@ -160,7 +160,7 @@ impl Throttle {
     }
 
     /// Waits until one request may leave. First come, first served for each endpoint; dropping the future
-    /// gives the place in the queue up.
+    /// gives up the place in the queue.
     pub async fn permit(&self, endpoint: Endpoint) -> Permit<'_> {
         let _first_in_line = self.queues[endpoint as usize].lock().await;
         loop {

@@ -1,6 +1,7 @@
-//! A long window that no header states. Refusals that go on for more than a second show that there is one, and what was
-//! accepted since it opened is its limit. It is longer than the time after which a request was refused, and no longer
-//! than that after which one was accepted: each wait for it tries the middle. Arithmetic only.
+//! A long window that no header states. Refusals that last for more than a second suggest one; that the same number of
+//! requests was accepted before such refusals twice shows it, and that number is its limit. It is longer than the time
+//! after which a request was refused, and no longer than that after which one was accepted: each wait for it tries the
+//! middle. Arithmetic only.
 
 use std::time::Duration;
 
@@ -25,13 +26,13 @@ pub(super) struct Refusals {
 #[derive(Debug)]
 pub(super) struct UnstatedWindow {
     window: Option<LimitWindow>,
-    /// What was accepted before the last long refusals: once may be a mishap, the same twice is a limit.
+    /// What was accepted before the last long refusals: once may be chance, the same number twice is a limit.
     suspected: u64,
     /// It is longer than this: a request was refused after it.
     longer_than: Duration,
     /// It is no longer than this: a request was accepted after it.
     at_most: Duration,
-    /// When it last opened, or the first request after a rest was sent.
+    /// When it last opened, or when the first request after a rest was sent.
     opened: Instant,
     last_left: Option<Instant>,
     /// Whether it holds a request back.
@@ -145,7 +146,7 @@ impl UnstatedWindow {
                 self.longer_than = block.end - self.opened;
                 self.at_most = sent - self.opened;
                 let before = std::mem::replace(&mut self.suspected, limit);
-                // What was sent longer ago than is remembered cannot be counted.
+                // Requests older than `LOOK_BACK` are forgotten, so they cannot be counted.
                 let is_confirmed =
                     open_for < LOOK_BACK && before.abs_diff(limit) <= limit / u64::from(MAX_GUARD);
                 self.window =
